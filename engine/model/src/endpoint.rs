@@ -1,0 +1,159 @@
+//! Endpoints: where events go, how the engine shows who it is, and what is allowed at once.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::{
+    id::{EndpointId, IntegratorId, TenantId},
+    plugin::PluginRef,
+    retry::RetryPolicy,
+    secret::Secret,
+    time::Timestamp,
+};
+
+/// Requests that one endpoint has under way at most, unless it says otherwise.
+pub const MAX_IN_FLIGHT_DEFAULT: u32 = 16;
+/// Largest `max_in_flight` an endpoint may ask for.
+pub const MAX_IN_FLIGHT_CEILING: u32 = 1_024;
+/// One deadline for connect, TLS, headers, body and decompression, unless the endpoint says otherwise.
+pub const TIMEOUT_MS_DEFAULT: u64 = 15_000;
+/// Longest deadline an endpoint may ask for.
+pub const TIMEOUT_MS_CEILING: u64 = 120_000;
+
+/// A registered URL of an integrator.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Endpoint {
+    /// Its id.
+    pub id: EndpointId,
+    /// Whose endpoint.
+    pub tenant: TenantId,
+    /// The partner it belongs to.
+    pub integrator: IntegratorId,
+    /// What people call it.
+    pub description: String,
+    /// Absolute http or https URL.
+    pub url: String,
+    /// How the engine shows who it is.
+    pub auth: Auth,
+    /// The plugin that shapes its requests; none: the integrator's, else the built-in behaviour.
+    pub plugin: Option<PluginRef>,
+    /// Settings for the plugin, over the integrator's and the installation's.
+    pub config: Option<Value>,
+    /// Keys it subscribes to; `order.*` takes every key below `order.`, `*` takes all.
+    pub event_types: Vec<String>,
+    /// Whether deliveries go out.
+    pub enabled: bool,
+    /// Why the engine itself disabled it (`gone`), where it did.
+    pub disabled_reason: Option<String>,
+    /// Requests under way at once at most.
+    pub max_in_flight: u32,
+    /// One deadline for the whole exchange.
+    pub timeout: Duration,
+    /// When to try again.
+    pub retry: RetryPolicy,
+    /// Headers set on every request, after the plugin's.
+    pub headers: Vec<(String, String)>,
+    /// Whether, and with which keys, requests are signed.
+    pub signing: Signing,
+    /// Counts its edits; an attempt records the one it ran under.
+    pub revision: u64,
+    /// When it was registered.
+    pub created_at: Timestamp,
+    /// When it was last changed.
+    pub updated_at: Timestamp,
+}
+
+/// How the engine authenticates itself to an endpoint. Exactly one.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Auth {
+    /// No header at all.
+    #[default]
+    None,
+    /// `Authorization: Basic base64(utf8(username:password))`.
+    Basic {
+        /// User name, without a colon.
+        username: String,
+        /// Password, any text.
+        password: Secret,
+    },
+    /// `Authorization` with exactly this value, no scheme added.
+    Authorization {
+        /// The whole header value.
+        value: Secret,
+    },
+    /// A header of any other name.
+    Header {
+        /// Header name.
+        name: String,
+        /// Header value.
+        value: Secret,
+    },
+}
+
+impl Auth {
+    /// The `type` that API and store write.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Basic { .. } => "basic",
+            Self::Authorization { .. } => "authorization",
+            Self::Header { .. } => "header",
+        }
+    }
+}
+
+/// Standard Webhooks signing of an endpoint's requests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Signing {
+    /// Whether the headers are sent.
+    pub enabled: bool,
+    /// The present key, `whsec_` and base64 of 24 to 64 bytes.
+    pub secret: Secret,
+    /// The key before the last rotation and until when it signs beside the present one.
+    pub previous: Option<(Secret, Timestamp)>,
+}
+
+impl Signing {
+    /// The keys that sign at `now`, the present one first.
+    pub fn keys_at(&self, now: Timestamp) -> impl Iterator<Item = &Secret> {
+        let previous = self.previous.as_ref().filter(|(_, until)| now < *until).map(|(key, _)| key);
+        std::iter::once(&self.secret).chain(previous)
+    }
+}
+
+/// Whether a subscription (`order.created`, `order.*`, `*`) takes an event type's key.
+pub fn subscribes(subscription: &str, key: &str) -> bool {
+    if subscription == "*" {
+        return true;
+    }
+    match subscription.strip_suffix('*') {
+        Some(stem) if stem.ends_with('.') => key.len() > stem.len() && key.starts_with(stem),
+        _ => subscription == key,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn subscriptions_match_whole_keys_or_a_dotted_stem() {
+        assert!(subscribes("order.created", "order.created"));
+        assert!(subscribes("order.*", "order.created"));
+        assert!(subscribes("*", "anything"));
+        assert!(!subscribes("order.*", "order."));
+        assert!(!subscribes("order.*", "orders.created"));
+        assert!(!subscribes("order*", "order.created"));
+    }
+
+    #[test]
+    fn a_rotated_key_signs_beside_the_new_one_until_its_time_is_over() {
+        let until = Timestamp::from_millis(100);
+        let signing =
+            Signing { enabled: true, secret: Secret::new("new"), previous: Some((Secret::new("old"), until)) };
+        let keys = |now| signing.keys_at(now).map(Secret::expose).collect::<Vec<_>>();
+        assert_eq!(keys(Timestamp::from_millis(99)), ["new", "old"]);
+        assert_eq!(keys(until), ["new"]);
+    }
+}

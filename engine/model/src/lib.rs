@@ -1,0 +1,29 @@
+//! Engate's decisions, and nothing else.
+//!
+//! Who acts here: nobody. This crate holds the nouns (tenant, integrator, endpoint, event, delivery, attempt,
+//! plugin) and the pure functions that decide what happens to them: which endpoints get an event
+//! ([`routing`]), whose turn it is ([`lanes`]), how an attempt ended ([`verdict`]) and what follows from that
+//! ([`transition::after`]). It never reads a clock, draws a random number, opens a file or a socket; time and
+//! chance come in as arguments, so every rule can be tested as a table.
+
+pub mod delivery;
+pub mod endpoint;
+pub mod event;
+pub mod id;
+pub mod integrator;
+pub mod invalid;
+pub mod json;
+pub mod lanes;
+pub mod plugin;
+pub mod retry;
+pub mod routing;
+pub mod secret;
+pub mod time;
+pub mod token;
+pub mod transition;
+pub mod verdict;
+
+pub use id::{AuditId, DeliveryId, EndpointId, EventId, IntegratorId, TenantId, TokenId};
+pub use invalid::{FieldError, Invalid};
+pub use secret::Secret;
+pub use time::{Clock, Timestamp};
