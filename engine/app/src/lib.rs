@@ -1,1 +1,20 @@
-//! placeholder
+//! Engate, the integration engine: the crate that wires the others together.
+//!
+//! Who acts here: [`serve::Server`] starts and stops everything; [`engine::Engine`] holds what the rooms share;
+//! `accept` takes events in; `worker` carries deliveries out; `verbs` are what operators do, called by `api`
+//! (and by a console later), which hold no pool and know no SQL; `cli` speaks the HTTP API like anyone else.
+
+pub(crate) mod accept;
+pub(crate) mod api;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod engine;
+pub(crate) mod first_start;
+pub(crate) mod health;
+pub(crate) mod metrics;
+pub mod serve;
+pub mod telemetry;
+pub(crate) mod verbs;
+pub(crate) mod views;
+pub(crate) mod worker;

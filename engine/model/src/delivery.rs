@@ -209,21 +209,44 @@ pub struct Replay {
     pub endpoint_revision: u64,
     /// URL of the endpoint as the plugin saw it.
     pub endpoint_url: String,
+    /// The integrator's slug as the plugin saw it.
+    pub integrator: String,
     /// The merged configuration the plugin saw.
     pub config: Value,
+    /// Labels that came from the catalogue's entry, beside the event's own.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub catalog_labels: Vec<(String, String)>,
+    /// What `transform` was answered.
+    #[serde(skip_serializing_if = "HostAnswers::is_empty", default)]
+    pub transform: HostAnswers,
+    /// What `interpret` was answered.
+    #[serde(skip_serializing_if = "HostAnswers::is_empty", default)]
+    pub interpret: HostAnswers,
     /// What `transform` handed to `interpret`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", default)]
     pub memo: Option<String>,
-    /// Answers to HMAC calls in order: secret's name, base64 of the MAC. Never keys.
-    #[serde(skip_serializing_if = "Vec::is_empty", default)]
-    pub hmacs: Vec<(String, String)>,
-    /// State read by the plugin in order: key, base64 of the value or none.
-    #[serde(skip_serializing_if = "Vec::is_empty", default)]
-    pub state: Vec<(String, Option<String>)>,
     /// The response's elapsed time as the plugin saw it, milliseconds.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", default)]
     pub elapsed_ms: Option<u32>,
     /// Lines the plugin wrote, up to the cap.
     #[serde(skip_serializing_if = "String::is_empty", default)]
     pub log: String,
+}
+
+/// What one plugin call was answered by the engine, in the order asked.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct HostAnswers {
+    /// HMAC calls: secret's name, base64 of the MAC. Never keys.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub hmacs: Vec<(String, String)>,
+    /// State read: key, base64 of the value or none.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub state: Vec<(String, Option<String>)>,
+}
+
+impl HostAnswers {
+    /// Whether nothing was asked.
+    pub fn is_empty(&self) -> bool {
+        self.hmacs.is_empty() && self.state.is_empty()
+    }
 }

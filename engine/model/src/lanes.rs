@@ -30,6 +30,8 @@ pub struct Lanes<T> {
 #[derive(Debug)]
 struct Lane<T> {
     queue: VecDeque<T>,
+    /// Places kept for items that are on their way.
+    reserved: usize,
     in_flight: u32,
     in_flight_max: u32,
     /// The pace: how many at once the partner bears, 1 to `in_flight_max`.
@@ -51,34 +53,61 @@ impl<T> Lanes<T> {
 
     /// How many items the endpoint's lane can take.
     pub fn room(&self, endpoint: EndpointId) -> usize {
-        let queued = self.lanes.get(&endpoint).map_or(0, |lane| lane.queue.len());
-        LANE_ITEMS_MAX.saturating_sub(queued).min(self.queued_max.saturating_sub(self.queued))
+        let held = self.lanes.get(&endpoint).map_or(0, |lane| lane.queue.len() + lane.reserved);
+        LANE_ITEMS_MAX.saturating_sub(held).min(self.queued_max.saturating_sub(self.queued))
     }
 
-    /// Queues `item`, or gives it back where the lane is full.
-    ///
-    /// # Errors
-    /// The item, when there is no room.
-    pub fn offer(&mut self, endpoint: EndpointId, in_flight_max: u32, item: T) -> Result<(), T> {
-        if self.room(endpoint) == 0 {
-            return Err(item);
+    /// Keeps up to `wanted` places for items that are on their way, and says how many. Each is settled by one
+    /// [`Lanes::enter`] or [`Lanes::leave`].
+    pub fn reserve(&mut self, endpoint: EndpointId, in_flight_max: u32, wanted: usize) -> usize {
+        let got = self.room(endpoint).min(wanted);
+        if got > 0 {
+            self.lane(endpoint, in_flight_max).reserved += got;
+            self.queued += got;
         }
-        let in_flight_max = in_flight_max.max(1);
-        let lane = self.lanes.entry(endpoint).or_insert_with(|| Lane {
-            queue: VecDeque::new(),
-            in_flight: 0,
-            in_flight_max,
-            bearable: f64::from(in_flight_max),
-            in_turn: false,
-        });
-        if lane.in_flight_max != in_flight_max {
-            lane.bearable = f64::from(in_flight_max);
-            lane.in_flight_max = in_flight_max;
-        }
+        got
+    }
+
+    /// Queues an item in a reserved place.
+    pub fn enter(&mut self, endpoint: EndpointId, item: T) {
+        let lane = self.lane(endpoint, 1);
+        let reserved = lane.reserved > 0;
+        lane.reserved = lane.reserved.saturating_sub(1);
         lane.queue.push_back(item);
-        self.queued += 1;
+        // Without a reservation the bound may be passed by one: better than losing the item.
+        self.queued += usize::from(!reserved);
         self.join_turn(endpoint);
-        Ok(())
+    }
+
+    /// Gives `places` reserved ones back.
+    pub fn leave(&mut self, endpoint: EndpointId, places: usize) {
+        if let Some(lane) = self.lanes.get_mut(&endpoint) {
+            let places = places.min(lane.reserved);
+            lane.reserved -= places;
+            self.queued = self.queued.saturating_sub(places);
+            self.forget_if_idle(endpoint);
+        }
+    }
+
+    fn lane(&mut self, endpoint: EndpointId, in_flight_max: u32) -> &mut Lane<T> {
+        let most = in_flight_max.max(1);
+        self.lanes.entry(endpoint).or_insert_with(|| Lane {
+            queue: VecDeque::new(),
+            reserved: 0,
+            in_flight: 0,
+            in_flight_max: most,
+            bearable: f64::from(most),
+            in_turn: false,
+        })
+    }
+
+    /// Sets how many of a lane may be under way at once, after the endpoint was edited.
+    pub fn set_in_flight_max(&mut self, endpoint: EndpointId, in_flight_max: u32) {
+        if let Some(lane) = self.lanes.get_mut(&endpoint) {
+            lane.in_flight_max = in_flight_max.max(1);
+            lane.bearable = f64::from(lane.in_flight_max);
+            self.join_turn(endpoint);
+        }
     }
 
     /// The next item whose lane may have one more under way. The caller owes one [`Lanes::finished`] for it.
@@ -108,18 +137,14 @@ impl<T> Lanes<T> {
             Pace::Steady => (lane.bearable + 1.0 / lane.bearable).min(most),
             Pace::SlowDown => (lane.bearable / 2.0).max(1.0),
         };
-        let at_full_pace = lane.bearable >= most;
-        if lane.queue.is_empty() && lane.in_flight == 0 && at_full_pace {
-            self.lanes.remove(&endpoint);
-        } else {
-            self.join_turn(endpoint);
-        }
+        self.join_turn(endpoint);
+        self.forget_if_idle(endpoint);
     }
 
     /// Takes out everything queued, in no order: what a node gives back when it stops or loses its lease.
     pub fn drain(&mut self) -> Vec<T> {
         self.turn.clear();
-        self.queued = 0;
+        self.queued = self.lanes.values().map(|lane| lane.reserved).sum();
         self.lanes
             .values_mut()
             .flat_map(|lane| {
@@ -129,7 +154,7 @@ impl<T> Lanes<T> {
             .collect()
     }
 
-    /// Items queued in all lanes.
+    /// Items queued in all lanes, reserved places included.
     pub const fn queued(&self) -> usize {
         self.queued
     }
@@ -137,6 +162,19 @@ impl<T> Lanes<T> {
     /// Per lane with anything in it: endpoint, queued, under way.
     pub fn depths(&self) -> impl Iterator<Item = (EndpointId, usize, u32)> {
         self.lanes.iter().map(|(endpoint, lane)| (*endpoint, lane.queue.len(), lane.in_flight))
+    }
+
+    /// A lane at rest and at full pace need not be remembered.
+    fn forget_if_idle(&mut self, endpoint: EndpointId) {
+        let idle = |lane: &Lane<T>| {
+            lane.queue.is_empty()
+                && lane.reserved == 0
+                && lane.in_flight == 0
+                && lane.bearable >= f64::from(lane.in_flight_max)
+        };
+        if self.lanes.get(&endpoint).is_some_and(idle) {
+            self.lanes.remove(&endpoint);
+        }
     }
 
     fn join_turn(&mut self, endpoint: EndpointId) {
@@ -160,13 +198,21 @@ mod tests {
         EndpointId::new(Timestamp::from_millis(1), n)
     }
 
+    fn offer<T>(lanes: &mut Lanes<T>, lane: u128, in_flight_max: u32, item: T) -> bool {
+        let reserved = lanes.reserve(endpoint(lane), in_flight_max, 1) == 1;
+        if reserved {
+            lanes.enter(endpoint(lane), item);
+        }
+        reserved
+    }
+
     #[test]
     fn lanes_take_turns_whatever_their_length() {
         let mut lanes = Lanes::new(1_000);
         for n in 0..5 {
-            lanes.offer(endpoint(1), 16, n).unwrap();
+            assert!(offer(&mut lanes, 1, 16, n));
         }
-        lanes.offer(endpoint(2), 16, 100).unwrap();
+        assert!(offer(&mut lanes, 2, 16, 100));
         let order: Vec<_> = std::iter::from_fn(|| lanes.next().map(|(_, item)| item)).collect();
         assert_eq!(order, [0, 100, 1, 2, 3, 4]);
     }
@@ -175,11 +221,11 @@ mod tests {
     fn a_lane_that_hangs_holds_no_more_than_its_own_share() {
         let mut lanes = Lanes::new(1_000);
         for n in 0..10 {
-            lanes.offer(endpoint(1), 2, n).unwrap();
+            assert!(offer(&mut lanes, 1, 2, n));
         }
         assert!(lanes.next().is_some() && lanes.next().is_some());
         assert_eq!(lanes.next(), None);
-        lanes.offer(endpoint(2), 2, 99).unwrap();
+        assert!(offer(&mut lanes, 2, 2, 99));
         assert_eq!(lanes.next(), Some((endpoint(2), 99)));
         lanes.finished(endpoint(1), Pace::Steady);
         assert_eq!(lanes.next(), Some((endpoint(1), 2)));
@@ -189,7 +235,7 @@ mod tests {
     fn a_lane_slows_by_half_and_recovers_little_by_little() {
         let mut lanes = Lanes::new(1_000);
         for n in 0..100 {
-            lanes.offer(endpoint(1), 8, n).unwrap();
+            assert!(offer(&mut lanes, 1, 8, n));
         }
         lanes.next().unwrap();
         lanes.finished(endpoint(1), Pace::SlowDown);
@@ -202,12 +248,25 @@ mod tests {
     }
 
     #[test]
-    fn a_full_lane_gives_the_item_back() {
+    fn full_lanes_take_nothing_more() {
         let mut lanes = Lanes::new(3);
-        assert!((0..3).all(|n| lanes.offer(endpoint(n), 1, n).is_ok()));
-        assert_eq!(lanes.offer(endpoint(9), 1, 9), Err(9));
+        assert!((0..3).all(|n| offer(&mut lanes, n, 1, n)));
+        assert!(!offer(&mut lanes, 9, 1, 9));
         assert_eq!(lanes.drain().len(), 3);
         assert_eq!((lanes.queued(), lanes.next()), (0, None));
+    }
+
+    #[test]
+    fn reserved_places_count_until_they_are_used_or_given_back() {
+        let mut lanes: Lanes<u8> = Lanes::new(4);
+        assert_eq!(lanes.reserve(endpoint(1), 1, 9), 4);
+        assert_eq!(lanes.reserve(endpoint(2), 1, 1), 0);
+        lanes.leave(endpoint(1), 3);
+        assert_eq!((lanes.queued(), lanes.next()), (1, None));
+        lanes.enter(endpoint(1), 7);
+        assert_eq!((lanes.queued(), lanes.next()), (1, Some((endpoint(1), 7))));
+        lanes.finished(endpoint(1), Pace::Steady);
+        assert_eq!((lanes.queued(), lanes.depths().count()), (0, 0));
     }
 
     proptest! {
@@ -219,7 +278,7 @@ mod tests {
             let mut under_way: Vec<EndpointId> = Vec::new();
             for (n, (lane, action)) in steps.into_iter().enumerate() {
                 match action {
-                    0 => if lanes.offer(endpoint(lane), 2, n).is_ok() {
+                    0 => if offer(&mut lanes, lane, 2, n) {
                         expected.entry(endpoint(lane)).or_default().push_back(n);
                     },
                     1 => if let Some((from, item)) = lanes.next() {

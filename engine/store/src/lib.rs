@@ -1,1 +1,190 @@
-//! placeholder
+//! Everything Engate keeps, on SQLite or PostgreSQL.
+//!
+//! Who acts here: callers, through the verbs of [`Store`], each named noun first (`delivery_claim`); and the
+//! committers of `commit`, which own the writing of accepted events and finished tries and put what waits at
+//! the same moment into one transaction. This is the only crate that knows SQL. It reads no clock and decides
+//! nothing about deliveries: what follows from a try comes in as a transition, time comes in as an argument.
+//! One text of SQL serves both databases ([`sql`](crate)'s twins where a fragment differs), and one conformance
+//! suite runs on both.
+
+mod attempts;
+mod audit;
+mod catalog;
+mod claims;
+mod commit;
+mod compose;
+mod db;
+mod deliveries;
+mod endpoints;
+mod error;
+mod event_types;
+mod events;
+mod health;
+mod integrators;
+mod migrate;
+mod nodes;
+mod partitions;
+mod plugin_data;
+mod plugins;
+mod seal;
+mod secrets;
+mod settings;
+mod sql;
+mod tenants;
+mod tokens;
+mod value;
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use engate_model::Timestamp;
+
+pub use audit::{Actor, AuditEntry};
+pub use claims::{Backlog, ClaimedDelivery};
+pub use commit::{
+    Acknowledge,
+    accept::{AcceptEvent, AcceptRequest, Accepted, AcceptedEvent, NewDelivery, Start},
+    finish::{FinishItem, Finished},
+};
+pub use db::Database;
+pub use deliveries::{
+    Cancelled, DeliveryFilter, DeliveryPage, Page, Retried, SuccessFilter, TOTAL_EXACT_MAX, Total,
+};
+pub use endpoints::EndpointFilter;
+pub use error::StoreError;
+pub use events::{EventFilter, EventPage, Order, PAGE_MAX};
+pub use health::{Orphan, QueueDepth};
+pub use nodes::{NodeSerial, Renewal};
+pub use plugin_data::PluginSettings;
+pub use plugins::{PluginChannel, PluginDeleted, PluginState, PluginVersion, Pushed};
+pub use seal::SecretKey;
+pub use secrets::SecretEntry;
+pub use settings::USE_WEBHOOKS;
+
+use commit::Committers;
+use db::{Db, Sizes};
+use seal::Sealer;
+use value::args;
+
+/// How a store is opened.
+#[derive(Debug, Clone, Copy)]
+pub struct StoreOptions {
+    /// SQLite: connections that read.
+    pub readers: u32,
+    /// PostgreSQL: connections in all.
+    pub connections: u32,
+    /// When a producer is answered.
+    #[doc(hidden)]
+    pub acknowledge: Acknowledge,
+}
+
+impl Default for StoreOptions {
+    fn default() -> Self {
+        Self { readers: 4, connections: 16, acknowledge: Acknowledge::AfterCommit }
+    }
+}
+
+/// Everything that is kept. Cheap to clone; every clone is the same store.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    db: Arc<Db>,
+    sealer: Sealer,
+    committers: Committers,
+    count: AtomicU64,
+}
+
+impl Store {
+    /// Opens the database, brings it to this version's schema and checks that `key` is the one its secrets were
+    /// sealed with. A SQLite file that is not there is created, readable for its owner alone.
+    ///
+    /// # Errors
+    /// [`StoreError::WrongKey`], [`StoreError::Migration`], or [`StoreError::Unavailable`].
+    pub async fn open(
+        database: &Database,
+        key: &SecretKey,
+        options: StoreOptions,
+        now: Timestamp,
+    ) -> Result<Self, StoreError> {
+        let sizes = Sizes { readers: options.readers, connections: options.connections };
+        let db = Arc::new(Db::open(database, sizes).await?);
+        migrate::migrate(database, &db).await?;
+        let sealer = Sealer::new(key)?;
+        check_key(&db, &sealer).await?;
+        partitions::maintain(&db, now).await?;
+        let committers = Committers::start(&db, options.acknowledge);
+        Ok(Self { inner: Arc::new(Inner { db, sealer, committers, count: AtomicU64::new(0) }) })
+    }
+
+    /// Answers what is queued, takes no more, and closes.
+    pub async fn close(&self) {
+        self.inner.committers.close().await;
+        self.inner.db.close().await;
+    }
+
+    /// `sqlite` or `postgres`.
+    pub fn backend(&self) -> &'static str {
+        self.inner.db.dialect().name()
+    }
+
+    /// What has to be done from time to time (once a day is enough): partitions made ahead.
+    ///
+    /// # Errors
+    /// When the database gives no answer.
+    pub async fn partitions_maintain(&self, now: Timestamp) -> Result<(), StoreError> {
+        partitions::maintain(&self.inner.db, now).await
+    }
+
+    pub(crate) fn db(&self) -> &Db {
+        &self.inner.db
+    }
+
+    pub(crate) fn sealer(&self) -> &Sealer {
+        &self.inner.sealer
+    }
+
+    pub(crate) fn committers(&self) -> &Committers {
+        &self.inner.committers
+    }
+
+    /// Counts up, for what must differ within this process.
+    pub(crate) fn next_count(&self) -> u64 {
+        self.inner.count.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("backend", &self.backend()).finish_non_exhaustive()
+    }
+}
+
+/// A known text, sealed by whoever opened the database first.
+const KEY_CHECK: &[u8] = b"engate";
+const KEY_CHECK_PLACE: &str = "meta/key_check";
+
+async fn check_key(db: &Db, sealer: &Sealer) -> Result<(), StoreError> {
+    let select = "SELECT value FROM meta WHERE key = 'key_check'";
+    let row = match db.row(select, args![]).await? {
+        Some(row) => Some(row),
+        None => {
+            let mut session = db.begin().await?;
+            let sql = "INSERT INTO meta (key, value) VALUES ('key_check', $1) ON CONFLICT (key) DO NOTHING";
+            session.execute(sql, args![sealer.seal(KEY_CHECK_PLACE, KEY_CHECK)?]).await?;
+            session.commit().await?;
+            // Another node may have been first, with another key.
+            db.row(select, args![]).await?
+        }
+    };
+    let row = row.ok_or_else(|| StoreError::Corrupt("no check value of the key".to_owned()))?;
+    match sealer.open(KEY_CHECK_PLACE, &row.cells().blob()?) {
+        Ok(plain) if plain == KEY_CHECK => Ok(()),
+        Ok(_) | Err(StoreError::WrongKey | StoreError::Corrupt(_)) => Err(StoreError::WrongKey),
+        Err(error) => Err(error),
+    }
+}

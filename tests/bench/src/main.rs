@@ -1,2 +1,117 @@
-//! placeholder
-fn main() {}
+//! `engate-bench`: figures as ratios, measured side by side in one run.
+//!
+//! Who acts here: this process is the load (`load`); children of it are the `sink` that receives, and the engine
+//! under test: `durable` (the smallest honest one, written here) or `engate serve` itself. `report` prints a
+//! table for people and JSON for programs. See `tests/bench/README.md`.
+
+mod deliver;
+mod durable;
+mod http1;
+mod ladder;
+mod load;
+mod process;
+mod report;
+mod sink;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+type Error = Box<dyn std::error::Error + Send + Sync>;
+
+/// Benches of Engate.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    bench: Bench,
+}
+
+#[derive(Debug, Subcommand)]
+enum Bench {
+    /// `raw`, `raw-durable`, `deliver` without and with a plugin, side by side.
+    Deliver(DeliverOptions),
+    /// One plugin's `transform` + `interpret`: native Rust, our host fresh, our host warm.
+    Plugin(PluginOptions),
+    /// The receiving end; started by the others.
+    #[command(hide = true)]
+    Sink,
+    /// The smallest honest engine; started by the others.
+    #[command(hide = true)]
+    Durable {
+        /// Where to post.
+        #[arg(long)]
+        sink: String,
+        /// Folder of its database.
+        #[arg(long)]
+        data: PathBuf,
+    },
+}
+
+/// How the delivery benches run.
+#[derive(Debug, clap::Args)]
+struct DeliverOptions {
+    /// Events per run.
+    #[arg(long, default_value_t = 10_000)]
+    events: usize,
+    /// Producers, each with one connection.
+    #[arg(long, default_value_t = 64)]
+    producers: usize,
+    /// Runs of each; the median counts.
+    #[arg(long, default_value_t = 5)]
+    runs: usize,
+    /// The engine's binary; default: `engate` beside this program.
+    #[arg(long)]
+    engate: Option<PathBuf>,
+    /// Component with which `deliver` runs a second time; default: without that bench.
+    #[arg(long)]
+    plugin: Option<PathBuf>,
+    /// Database of `deliver`: sqlite, or a postgres:// URL of an empty database.
+    #[arg(long, default_value = "sqlite")]
+    database: String,
+    /// JSON instead of a table.
+    #[arg(long)]
+    json: bool,
+}
+
+/// How the plugin ladder runs.
+#[derive(Debug, clap::Args)]
+struct PluginOptions {
+    /// The component.
+    #[arg(long)]
+    plugin: PathBuf,
+    /// Calls per run.
+    #[arg(long, default_value_t = 2_000)]
+    calls: usize,
+    /// Runs of each; the median counts.
+    #[arg(long, default_value_t = 5)]
+    runs: usize,
+    /// JSON instead of a table.
+    #[arg(long)]
+    json: bool,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error),
+    };
+    let done = runtime.block_on(async {
+        match arguments.bench {
+            Bench::Deliver(options) => deliver::run(&options).await,
+            Bench::Plugin(options) => ladder::run(&options).await,
+            Bench::Sink => sink::run().await,
+            Bench::Durable { sink, data } => durable::run(&sink, &data).await,
+        }
+    });
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(error.as_ref()),
+    }
+}
+
+fn fail(error: &dyn std::error::Error) -> ExitCode {
+    eprintln!("engate-bench: {error}");
+    ExitCode::FAILURE
+}

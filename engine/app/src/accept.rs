@@ -1,0 +1,235 @@
+//! Taking events in: route, write down, hand over, answer. On return the events are on disk.
+
+use std::sync::Arc;
+
+use engate_model::{
+    DeliveryId, EndpointId, EventId, TenantId, Timestamp,
+    event::{Event, NoDelivery},
+    routing::Route,
+};
+use engate_store::{AcceptEvent, AcceptRequest, Accepted, NewDelivery, NodeSerial, Start, StoreError};
+use ring::digest::{SHA256, digest};
+
+use crate::{engine::Engine, worker::Job};
+
+/// How often an accept is repeated because the configuration changed under it.
+const STALE_TRIES_MAX: u32 = 8;
+
+/// One event as its producer gave it, checked.
+#[derive(Debug, Clone)]
+pub(crate) struct NewEvent {
+    /// Key of its type.
+    pub(crate) event_type: String,
+    /// What it is about.
+    pub(crate) subject: Option<String>,
+    /// Payload bytes as given.
+    pub(crate) payload: Vec<u8>,
+    /// Media type of the payload.
+    pub(crate) content_type: String,
+    /// The producer's id, under which a repeat is recognised.
+    pub(crate) idempotency_key: Option<String>,
+    /// When it happened; none: now.
+    pub(crate) occurred_at: Option<Timestamp>,
+    /// Names and values.
+    pub(crate) labels: Vec<(String, String)>,
+    /// Ties it to its cause.
+    pub(crate) correlation_id: Option<String>,
+}
+
+/// What became of one event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Taken {
+    /// Its id, the first one's where it is a repeat.
+    pub(crate) id: EventId,
+    /// How many endpoints it goes to.
+    pub(crate) deliveries: u32,
+    /// Whether it was there already.
+    pub(crate) duplicate: bool,
+    /// Why it goes to nobody.
+    pub(crate) reason: Option<NoDelivery>,
+}
+
+/// Why events were not taken. None of them was.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NotTaken {
+    /// The id of that event was used before with another body.
+    #[error("the id of event {index} was used before with another body")]
+    IdConflict {
+        /// Its place in the request.
+        index: usize,
+    },
+    /// The database did not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Engine {
+    /// Takes all of `events` or none, in one transaction. The work goes on where the caller goes away: a
+    /// committed delivery must reach its lane.
+    pub(crate) async fn accept(
+        self: &Arc<Self>,
+        tenant: TenantId,
+        events: Vec<NewEvent>,
+    ) -> Result<Vec<Taken>, NotTaken> {
+        let engine = Arc::clone(self);
+        let work = tokio::spawn(async move { engine.accept_all(tenant, events).await });
+        work.await.unwrap_or_else(|_| {
+            self.worker.suspect();
+            Err(StoreError::Unavailable("taking the event was interrupted".into()).into())
+        })
+    }
+
+    async fn accept_all(self: &Arc<Self>, tenant: TenantId, events: Vec<NewEvent>) -> Result<Vec<Taken>, NotTaken> {
+        let now = self.now();
+        let mut events: Vec<_> = events.into_iter().map(|event| self.prepare(tenant, now, event)).collect();
+        for _ in 0..STALE_TRIES_MAX {
+            let view = self.views.get(&self.store, tenant).await?;
+            let request = self.request(&view.catalog, tenant, &mut events, now);
+            // The places reserved in the lanes are given back however this future ends.
+            let mut places = Places::of(self, &request);
+            let prepared = request.events.clone();
+            let accepted = self.store.event_accept(request).await.inspect_err(|_| self.worker.suspect())?;
+            match accepted {
+                Accepted::Stored(stored) => {
+                    places.hand_over(&prepared, &stored);
+                    return Ok(self.answers(&prepared, &stored));
+                }
+                Accepted::Conflict { index } => return Err(NotTaken::IdConflict { index }),
+                Accepted::StaleCatalog => drop(self.views.refresh(&self.store, tenant).await?),
+            }
+        }
+        Err(StoreError::Unavailable("the configuration changes faster than events can be matched; try again".into())
+            .into())
+    }
+
+    fn prepare(&self, tenant: TenantId, now: Timestamp, event: NewEvent) -> (Arc<Event>, [u8; 32]) {
+        let hash = body_hash(&event);
+        let event = Event {
+            id: EventId::new(now, self.chance.bits()),
+            tenant,
+            event_type: event.event_type,
+            subject: event.subject,
+            payload: event.payload,
+            content_type: event.content_type,
+            occurred_at: event.occurred_at.unwrap_or(now),
+            accepted_at: now,
+            labels: event.labels,
+            correlation_id: event.correlation_id,
+            idempotency_key: event.idempotency_key,
+            reason: None,
+        };
+        (Arc::new(event), hash)
+    }
+
+    fn request(
+        &self,
+        catalog: &engate_model::routing::Catalog,
+        tenant: TenantId,
+        events: &mut [(Arc<Event>, [u8; 32])],
+        now: Timestamp,
+    ) -> AcceptRequest {
+        let events = events.iter_mut().map(|(event, body_hash)| {
+            let routes = catalog.route(&event.event_type);
+            if event.reason != routes.reason {
+                Arc::make_mut(event).reason = routes.reason;
+            }
+            let deliveries = routes.to.iter().map(|route| self.delivery(catalog, route, now)).collect();
+            AcceptEvent { event: Arc::clone(event), body_hash: *body_hash, deliveries }
+        });
+        AcceptRequest { tenant, revision: catalog.revision, events: events.collect() }
+    }
+
+    fn delivery(&self, catalog: &engate_model::routing::Catalog, route: &Route, now: Timestamp) -> NewDelivery {
+        let id = DeliveryId::new(now, self.chance.bits());
+        let start = match (route.skipped, catalog.endpoint(route.endpoint)) {
+            (Some(reason), _) => Start::Skipped(reason.to_owned()),
+            (None, Some(endpoint)) if endpoint.retry.first_wait().is_zero() => {
+                match self.worker.reserve(route.endpoint, endpoint.max_in_flight, 1) {
+                    Some((serial, _)) => Start::HandedOver(serial),
+                    None => Start::Pending(now),
+                }
+            }
+            (None, endpoint) => {
+                let wait = endpoint.map(|endpoint| endpoint.retry.first_wait()).unwrap_or_default();
+                Start::Pending(now.after(wait))
+            }
+        };
+        NewDelivery { id, endpoint: route.endpoint, integrator: route.integrator, start }
+    }
+
+    fn answers(&self, prepared: &[AcceptEvent], stored: &[engate_store::AcceptedEvent]) -> Vec<Taken> {
+        let taken = prepared.iter().zip(stored).map(|(event, stored)| {
+            let counter = if stored.duplicate { &self.metrics.events_duplicate } else { &self.metrics.events_accepted };
+            counter.inc();
+            let reason = if stored.duplicate { None } else { event.event.reason };
+            Taken { id: stored.id, deliveries: stored.delivery_count, duplicate: stored.duplicate, reason }
+        });
+        taken.collect()
+    }
+}
+
+/// What a repeat is compared by: everything the producer said.
+fn body_hash(event: &NewEvent) -> [u8; 32] {
+    let mut said = Vec::with_capacity(event.payload.len() + 128);
+    let parts =
+        [Some(&event.event_type), event.subject.as_ref(), Some(&event.content_type), event.correlation_id.as_ref()];
+    for part in parts {
+        said.extend_from_slice(part.map_or("\u{1}", String::as_str).as_bytes());
+        said.push(0);
+    }
+    for (name, value) in &event.labels {
+        said.extend_from_slice(name.as_bytes());
+        said.push(0);
+        said.extend_from_slice(value.as_bytes());
+        said.push(0);
+    }
+    if let Some(at) = event.occurred_at {
+        said.extend_from_slice(&at.as_micros().to_le_bytes());
+    }
+    said.push(0);
+    said.extend_from_slice(&event.payload);
+    let mut hash = [0_u8; 32];
+    hash.iter_mut().zip(digest(&SHA256, &said).as_ref()).for_each(|(to, from)| *to = *from);
+    hash
+}
+
+/// Places reserved in the lanes for deliveries that are being written down.
+struct Places<'a> {
+    engine: &'a Arc<Engine>,
+    held: Vec<(EndpointId, NodeSerial)>,
+}
+
+impl<'a> Places<'a> {
+    fn of(engine: &'a Arc<Engine>, request: &AcceptRequest) -> Self {
+        let deliveries = request.events.iter().flat_map(|event| &event.deliveries);
+        let held = deliveries.filter_map(|delivery| match delivery.start {
+            Start::HandedOver(serial) => Some((delivery.endpoint, serial)),
+            Start::Pending(_) | Start::Skipped(_) => None,
+        });
+        Self { engine, held: held.collect() }
+    }
+
+    /// Queues what was committed in the places held for it; a repeat's places are given back.
+    fn hand_over(&mut self, prepared: &[AcceptEvent], stored: &[engate_store::AcceptedEvent]) {
+        let held = std::mem::take(&mut self.held);
+        let mut jobs = Vec::with_capacity(held.len());
+        for (event, stored) in prepared.iter().zip(stored) {
+            for (n, delivery) in event.deliveries.iter().enumerate() {
+                let Start::HandedOver(serial) = delivery.start else { continue };
+                match stored.codes.get(n).and_then(|code| event.delivery(n, *code)) {
+                    Some(row) => jobs.push(Job::of_event(row, Arc::clone(&event.event), serial)),
+                    None => self.held.push((delivery.endpoint, serial)),
+                }
+            }
+        }
+        self.engine.hand_over(jobs);
+    }
+}
+
+impl Drop for Places<'_> {
+    fn drop(&mut self) {
+        for (endpoint, _) in self.held.drain(..) {
+            self.engine.worker.leave(endpoint, 1);
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! Around every call: an id, a span, a count, a bound on its time, and an answer even where a handler panics.
+
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+
+use axum::{
+    extract::{MatchedPath, Request, State},
+    http::{HeaderName, HeaderValue, Method, header},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use futures_util::FutureExt as _;
+use tokio::time::Instant;
+use tracing::Instrument as _;
+
+use super::problem::Problem;
+use crate::{engine::Engine, metrics::CallLabels};
+
+/// How long a handler may take; a plugin's compilation is the longest thing any does.
+const CALL_TIME_MAX: Duration = Duration::from_secs(150);
+/// Route of calls that match none, for spans and counts: the path itself may hold anything, a token included.
+const UNMATCHED: &str = "unmatched";
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Runs a call inside its span.
+pub(crate) async fn observe(State(engine): State<Arc<Engine>>, request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let id = format!("req_{:032x}", engine.chance.bits());
+    let method = known(request.method());
+    let route = request.extensions().get::<MatchedPath>().map_or(UNMATCHED, MatchedPath::as_str).to_owned();
+    let span = tracing::info_span!("call", %id, method, route, client = tracing::field::Empty);
+    let mut response = answer(request, next).instrument(span.clone()).await;
+    let status = response.status();
+    let took_ms = started.elapsed().as_millis();
+    span.in_scope(|| {
+        if status.is_server_error() {
+            tracing::warn!(status = status.as_u16(), took_ms, "call failed");
+        } else {
+            tracing::debug!(status = status.as_u16(), took_ms, "call");
+        }
+    });
+    let labels = CallLabels { method: method.to_owned(), route, status: status.as_u16() };
+    engine.metrics.calls.get_or_create(&labels).inc();
+    let headers = response.headers_mut();
+    if let Ok(value) = HeaderValue::from_str(&id) {
+        headers.insert(REQUEST_ID, value);
+    }
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    response
+}
+
+async fn answer(request: Request, next: Next) -> Response {
+    let call = AssertUnwindSafe(next.run(request)).catch_unwind();
+    match tokio::time::timeout(CALL_TIME_MAX, call).await {
+        Ok(Ok(response)) => response,
+        Ok(Err(panic)) => {
+            let text = panic.downcast_ref::<&str>().copied().or(panic.downcast_ref::<String>().map(String::as_str));
+            tracing::error!(panic = text.unwrap_or("of no text"), "a handler panicked");
+            Problem::internal().into_response()
+        }
+        Err(_) => Problem::of("timeout", "the call took too long; it may have been carried out").into_response(),
+    }
+}
+
+/// The method as a bounded label.
+fn known(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        _ => "OTHER",
+    }
+}

@@ -1,0 +1,435 @@
+//! What endpoints look like in requests and answers.
+
+use std::collections::BTreeMap;
+
+use engate_model::{
+    EndpointId, IntegratorId, Secret, Timestamp,
+    endpoint::{Auth, Endpoint, MAX_IN_FLIGHT_DEFAULT, Signing, TIMEOUT_MS_DEFAULT},
+    plugin::PluginRef,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use crate::verbs::{
+    VerbError,
+    endpoints::{AuthFields, AuthKind, EndpointChange, EndpointNew, Registered},
+};
+
+/// How the engine shows who it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum AuthType {
+    /// No header at all.
+    None,
+    /// User name and password.
+    Basic,
+    /// The whole value of `Authorization`, no scheme added.
+    Authorization,
+    /// A header of any other name.
+    Header,
+    /// OAuth 2 client credentials; not built yet.
+    Oauth2,
+    /// A client certificate; not built yet.
+    Mtls,
+}
+
+impl AuthType {
+    const fn kind(self) -> AuthKind {
+        match self {
+            Self::None => AuthKind::None,
+            Self::Basic => AuthKind::Basic,
+            Self::Authorization => AuthKind::Authorization,
+            Self::Header => AuthKind::Header,
+            Self::Oauth2 => AuthKind::Oauth2,
+            Self::Mtls => AuthKind::Mtls,
+        }
+    }
+}
+
+/// Authentication towards an endpoint: a type and the fields of that type only. `basic` takes `username` and
+/// `password`, `authorization` takes `value`, `header` takes `name` and `value`. Secrets are write-only; a change
+/// that keeps the type may leave them out to keep them.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"type": "basic", "username": "ons", "password": "a:b ç"}))]
+pub(super) struct EndpointAuthNew {
+    /// Exactly one way.
+    #[serde(rename = "type")]
+    kind: AuthType,
+    /// Of `basic`: the user name, without a colon.
+    #[schema(max_length = 1024)]
+    username: Option<String>,
+    /// Of `basic`: any text.
+    #[schema(max_length = 4096, write_only)]
+    password: Option<String>,
+    /// Of `header`: the header's name.
+    #[schema(max_length = 255)]
+    name: Option<String>,
+    /// Of `authorization` and `header`: exactly what is sent.
+    #[schema(max_length = 8192, write_only)]
+    value: Option<String>,
+    /// Of `oauth2`; not built yet.
+    token_url: Option<String>,
+    /// Of `oauth2`; not built yet.
+    client_id: Option<String>,
+    /// Of `oauth2`; not built yet.
+    #[schema(write_only)]
+    client_secret: Option<String>,
+    /// Of `oauth2`; not built yet.
+    scope: Option<String>,
+    /// Of `mtls`; not built yet.
+    certificate: Option<String>,
+    /// Of `mtls`; not built yet.
+    #[schema(write_only)]
+    key: Option<String>,
+}
+
+impl EndpointAuthNew {
+    fn fields(self) -> (AuthKind, AuthFields) {
+        let not_built = [
+            ("token_url", self.token_url.is_some()),
+            ("client_id", self.client_id.is_some()),
+            ("client_secret", self.client_secret.is_some()),
+            ("scope", self.scope.is_some()),
+            ("certificate", self.certificate.is_some()),
+            ("key", self.key.is_some()),
+        ];
+        let fields = AuthFields {
+            username: self.username,
+            password: self.password.map(Secret::from),
+            name: self.name,
+            value: self.value.map(Secret::from),
+            foreign: not_built.into_iter().filter(|(_, given)| *given).map(|(field, _)| field).collect(),
+        };
+        (self.kind.kind(), fields)
+    }
+}
+
+/// Authentication towards an endpoint; secrets are only said to be there.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(example = json!({"type": "basic", "username": "ons", "secret_set": true}))]
+pub(super) struct EndpointAuth {
+    /// Which way.
+    #[serde(rename = "type")]
+    kind: AuthType,
+    /// Of `basic`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    username: Option<String>,
+    /// Of `header`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    /// Whether a password or value is kept.
+    secret_set: bool,
+}
+
+impl EndpointAuth {
+    fn of(auth: Auth) -> Self {
+        let (kind, username, name) = match auth {
+            Auth::None => (AuthType::None, None, None),
+            Auth::Basic { username, .. } => (AuthType::Basic, Some(username), None),
+            Auth::Authorization { .. } => (AuthType::Authorization, None, None),
+            Auth::Header { name, .. } => (AuthType::Header, None, Some(name)),
+        };
+        Self { kind, username, name, secret_set: kind != AuthType::None }
+    }
+}
+
+/// In which order an endpoint's deliveries go; only `parallel` is built yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Ordering {
+    /// As they come, several at once.
+    Parallel,
+    /// Per subject one after the other; not built yet.
+    Fifo,
+    /// Per subject the newest only; not built yet.
+    Latest,
+}
+
+/// When to try again.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"schedule_ms": [0, 5000, 300_000]}))]
+pub(super) struct RetrySchedule {
+    /// The wait before each try in milliseconds, the first try's (usually 0) included.
+    #[schema(min_items = 1, max_items = 50, value_type = Vec<u64>)]
+    schedule_ms: Vec<u64>,
+}
+
+/// Standard Webhooks signing.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"enabled": true}))]
+pub(super) struct EndpointSigningNew {
+    /// Whether requests carry `webhook-signature`; true where it is left out.
+    enabled: Option<bool>,
+    /// A key of your own: `whsec_` and base64 of 24 to 64 bytes. In a change it takes the place of the present
+    /// one, which still signs beside it for 24 hours.
+    #[schema(max_length = 255, write_only)]
+    secret: Option<String>,
+}
+
+/// Standard Webhooks signing; keys are only said to be there.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(example = json!({"enabled": true, "secret_set": true, "previous_until": null}))]
+pub(super) struct EndpointSigning {
+    /// Whether requests carry `webhook-signature`.
+    enabled: bool,
+    /// Always true: every endpoint has a key.
+    secret_set: bool,
+    /// Until when the key before the last rotation signs too.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    previous_until: Option<Timestamp>,
+}
+
+/// An endpoint to register.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({
+    "url": "https://partner.example/hook", "integrator": "ons", "description": "Boletins",
+    "auth": {"type": "authorization", "value": "ninguemsabe"}, "event_types": ["boletim.diario", "order.*"]
+}))]
+pub(super) struct EndpointNewBody {
+    /// Absolute http:// or https:// URL.
+    #[schema(min_length = 1, max_length = 2048)]
+    url: String,
+    /// Slug or id of its integrator; a token of the role `integrator` may leave it out.
+    #[schema(min_length = 1, max_length = 64)]
+    integrator: Option<String>,
+    /// What people call it.
+    #[schema(max_length = 1024)]
+    description: Option<String>,
+    /// How the engine shows who it is; none where it is left out.
+    auth: Option<EndpointAuthNew>,
+    /// The plugin that shapes its requests: `name`, `name@1.2.0` or `name@channel`; left out: the integrator's, else
+    /// the engine's own behaviour.
+    #[schema(max_length = 128)]
+    plugin: Option<String>,
+    /// Settings for the plugin, over those of integrator and installation.
+    #[schema(value_type = Option<Object>)]
+    config: Option<Value>,
+    /// Keys it subscribes to; `order.*` takes every key below `order.`, `*` takes all. Keys that the catalogue lacks
+    /// are entered.
+    #[schema(max_items = 1000)]
+    event_types: Option<Vec<String>>,
+    /// Whether deliveries go out; true where it is left out.
+    enabled: Option<bool>,
+    /// In which order deliveries go.
+    ordering: Option<Ordering>,
+    /// Requests under way at once; 16 where it is left out.
+    #[schema(minimum = 1, maximum = 1024)]
+    max_in_flight: Option<u32>,
+    /// One deadline for connect, TLS, headers and body in milliseconds; 15,000 where it is left out.
+    #[schema(minimum = 1, maximum = 120_000)]
+    timeout_ms: Option<u64>,
+    /// When to try again; left out: ten tries over three and a half days.
+    retry: Option<RetrySchedule>,
+    /// Headers set on every request, name and value; they win over the plugin's.
+    #[schema(max_properties = 64)]
+    headers: Option<BTreeMap<String, String>>,
+    /// Signing.
+    signing: Option<EndpointSigningNew>,
+}
+
+/// What to change of an endpoint; what is left out stays, null takes away.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"url": "https://partner.example/new-hook", "enabled": true}))]
+pub(super) struct EndpointChangeBody {
+    /// Absolute http:// or https:// URL.
+    #[schema(min_length = 1, max_length = 2048)]
+    url: Option<String>,
+    /// Cannot change: its own integrator, at most.
+    #[schema(min_length = 1, max_length = 64)]
+    integrator: Option<String>,
+    /// What people call it.
+    #[schema(max_length = 1024)]
+    description: Option<String>,
+    /// How the engine shows who it is.
+    auth: Option<EndpointAuthNew>,
+    /// The plugin that shapes its requests.
+    #[serde(default, deserialize_with = "crate::api::extract::present")]
+    #[schema(value_type = Option<String>, max_length = 128)]
+    plugin: Option<Option<String>>,
+    /// Settings for the plugin, all of them.
+    #[serde(default, deserialize_with = "crate::api::extract::present")]
+    #[schema(value_type = Option<Object>)]
+    config: Option<Option<Value>>,
+    /// Keys and patterns it subscribes to, all of them.
+    #[schema(max_items = 1000)]
+    event_types: Option<Vec<String>>,
+    /// Whether deliveries go out; true also takes back what the engine disabled.
+    enabled: Option<bool>,
+    /// In which order deliveries go.
+    ordering: Option<Ordering>,
+    /// Requests under way at once.
+    #[schema(minimum = 1, maximum = 1024)]
+    max_in_flight: Option<u32>,
+    /// One deadline for the whole exchange, in milliseconds.
+    #[schema(minimum = 1, maximum = 120_000)]
+    timeout_ms: Option<u64>,
+    /// When to try again; null: the default.
+    #[serde(default, deserialize_with = "crate::api::extract::present")]
+    #[schema(value_type = Option<RetrySchedule>)]
+    retry: Option<Option<RetrySchedule>>,
+    /// Headers set on every request, all of them.
+    #[schema(max_properties = 64)]
+    headers: Option<BTreeMap<String, String>>,
+    /// Signing.
+    signing: Option<EndpointSigningNew>,
+}
+
+/// A registered URL of an integrator.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Endpoint, example = json!({
+    "id": "ep_0192f0c1a2b37c4d8e5f60718293a4b5", "integrator": "ons",
+    "integrator_id": "int_0192f0c1a2b37c4d8e5f60718293a4b5", "description": "Boletins",
+    "url": "https://partner.example/hook", "auth": {"type": "authorization", "secret_set": true}, "plugin": "sintegre",
+    "config": {"names": "camel"}, "event_types": ["boletim.diario"], "enabled": true, "disabled_reason": null,
+    "ordering": "parallel", "max_in_flight": 16, "timeout_ms": 15000, "retry": {"schedule_ms": [0, 5000]}, "headers": {},
+    "signing": {"enabled": true, "secret_set": true, "previous_until": null}, "revision": 1,
+    "created_at": "2026-01-31T12:00:00.000000Z", "updated_at": "2026-01-31T12:00:00.000000Z"
+}))]
+pub(super) struct EndpointView {
+    /// Its id.
+    #[schema(value_type = String)]
+    id: EndpointId,
+    /// Slug of its integrator.
+    integrator: String,
+    /// Id of its integrator.
+    #[schema(value_type = String)]
+    integrator_id: IntegratorId,
+    /// What people call it.
+    description: String,
+    /// Where requests go.
+    url: String,
+    /// How the engine shows who it is.
+    auth: EndpointAuth,
+    /// The plugin that shapes its requests; null: the integrator's, else the engine's own behaviour.
+    #[schema(value_type = Option<String>)]
+    plugin: Option<PluginRef>,
+    /// Settings for the plugin.
+    #[schema(value_type = Option<Object>)]
+    config: Option<Value>,
+    /// Keys and patterns it subscribes to.
+    event_types: Vec<String>,
+    /// Whether deliveries go out.
+    enabled: bool,
+    /// Why the engine itself disabled it (`gone`), where it did.
+    disabled_reason: Option<String>,
+    /// In which order deliveries go.
+    ordering: Ordering,
+    /// Requests under way at once.
+    max_in_flight: u32,
+    /// One deadline for the whole exchange, in milliseconds.
+    timeout_ms: u64,
+    /// When to try again.
+    retry: RetrySchedule,
+    /// Headers set on every request.
+    headers: BTreeMap<String, String>,
+    /// Signing.
+    signing: EndpointSigning,
+    /// Counts its edits; an attempt records the one it ran under.
+    revision: u64,
+    /// When it was registered.
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Timestamp,
+    /// When it was last changed.
+    #[schema(value_type = String, format = DateTime)]
+    updated_at: Timestamp,
+    /// The signing key, in the answer to a registration or rotation only; nobody can ask for it again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false)]
+    signing_secret: Option<String>,
+}
+
+impl EndpointNewBody {
+    pub(super) fn new(self) -> Result<EndpointNew, VerbError> {
+        require_parallel(self.ordering)?;
+        let (signing_enabled, signing_secret) = self.signing.map_or((None, None), |s| (s.enabled, s.secret));
+        Ok(EndpointNew {
+            integrator: self.integrator,
+            description: self.description.unwrap_or_default(),
+            url: self.url,
+            auth: self.auth.map(EndpointAuthNew::fields).unwrap_or_default(),
+            plugin: self.plugin,
+            config: self.config,
+            event_types: self.event_types.unwrap_or_default(),
+            enabled: self.enabled.unwrap_or(true),
+            max_in_flight: self.max_in_flight.unwrap_or(MAX_IN_FLIGHT_DEFAULT),
+            timeout_ms: self.timeout_ms.unwrap_or(TIMEOUT_MS_DEFAULT),
+            retry_schedule_ms: self.retry.map(|retry| retry.schedule_ms),
+            headers: self.headers.unwrap_or_default().into_iter().collect(),
+            signing_enabled: signing_enabled.unwrap_or(true),
+            signing_secret: signing_secret.map(Secret::from),
+        })
+    }
+}
+
+impl EndpointChangeBody {
+    pub(super) fn change(self) -> Result<EndpointChange, VerbError> {
+        require_parallel(self.ordering)?;
+        let (signing_enabled, signing_secret) = self.signing.map_or((None, None), |s| (s.enabled, s.secret));
+        Ok(EndpointChange {
+            integrator: self.integrator,
+            description: self.description,
+            url: self.url,
+            auth: self.auth.map(EndpointAuthNew::fields),
+            plugin: self.plugin,
+            config: self.config,
+            event_types: self.event_types,
+            enabled: self.enabled,
+            max_in_flight: self.max_in_flight,
+            timeout_ms: self.timeout_ms,
+            retry_schedule_ms: self.retry.map(|retry| retry.map(|retry| retry.schedule_ms)),
+            headers: self.headers.map(|headers| headers.into_iter().collect()),
+            signing_enabled,
+            signing_secret: signing_secret.map(Secret::from),
+        })
+    }
+}
+
+fn require_parallel(ordering: Option<Ordering>) -> Result<(), VerbError> {
+    match ordering {
+        None | Some(Ordering::Parallel) => Ok(()),
+        Some(_) => Err(VerbError::field("ordering", "fifo and latest are not built yet; use parallel, or leave it out")),
+    }
+}
+
+impl EndpointView {
+    /// Without the signing key.
+    pub(super) fn of(registered: Registered) -> Self {
+        let endpoint: Endpoint = registered.endpoint;
+        let Signing { enabled, previous, .. } = endpoint.signing;
+        Self {
+            id: endpoint.id,
+            integrator: registered.integrator,
+            integrator_id: endpoint.integrator,
+            description: endpoint.description,
+            url: endpoint.url,
+            auth: EndpointAuth::of(endpoint.auth),
+            plugin: endpoint.plugin,
+            config: endpoint.config,
+            event_types: endpoint.event_types,
+            enabled: endpoint.enabled,
+            disabled_reason: endpoint.disabled_reason,
+            ordering: Ordering::Parallel,
+            max_in_flight: endpoint.max_in_flight,
+            timeout_ms: u64::try_from(endpoint.timeout.as_millis()).unwrap_or(u64::MAX),
+            retry: RetrySchedule { schedule_ms: endpoint.retry.schedule_ms() },
+            headers: endpoint.headers.into_iter().collect(),
+            signing: EndpointSigning { enabled, secret_set: true, previous_until: previous.map(|(_, until)| until) },
+            revision: endpoint.revision,
+            created_at: endpoint.created_at,
+            updated_at: endpoint.updated_at,
+            signing_secret: None,
+        }
+    }
+
+    /// With the signing key, for the one answer that tells it.
+    pub(super) fn with_secret(registered: Registered) -> Self {
+        let signing_secret = Some(registered.endpoint.signing.secret.expose().to_owned());
+        Self { signing_secret, ..Self::of(registered) }
+    }
+}

@@ -1,0 +1,308 @@
+//! Events as producers post them, from bytes to checked [`NewEvent`]s. This is the hot path: bytes are read
+//! once, straight into their places, and payloads are kept as spelled. Only what cannot be read that way goes
+//! through the schema, to name every field that is to blame.
+
+use std::{collections::HashMap, fmt};
+
+use engate_model::{
+    FieldError, Invalid, Timestamp,
+    event::{LABEL_VALUE_BYTES_MAX, LABELS_MAX, check_key, check_labels, check_name},
+    invalid::Complaints,
+};
+use serde::{
+    Deserialize, Deserializer,
+    de::{MapAccess, Visitor},
+};
+use serde_json::{Value, json, value::RawValue};
+use utoipa::ToSchema;
+
+use super::{extract::parse, problem::Problem, schema};
+use crate::accept::NewEvent;
+
+/// Events of one call at most.
+pub(crate) const EVENTS_MAX: usize = 1_000;
+/// Deepest nesting of a payload; plugins and readers walk it.
+pub(crate) const DEPTH_MAX: usize = 128;
+/// Media type of payloads that came inside JSON.
+pub(crate) const JSON: &str = "application/json";
+
+/// One event, or several that are taken all or none.
+#[derive(ToSchema)]
+#[serde(untagged)]
+#[allow(dead_code, reason = "describes what `read` takes")]
+pub(crate) enum EventsNew {
+    /// One event.
+    One(EventNew),
+    /// Up to 1,000 events.
+    #[schema(min_items = 1, max_items = 1000)]
+    Many(Vec<EventNew>),
+}
+
+/// A fact to be taken in.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({
+    "type": "client-transaction", "subject": "01400-2", "id": "payment-1",
+    "payload": [{"idtransaction": 1, "idcliente": "01400-2", "valorpago": 10.50}]
+}))]
+#[allow(dead_code, reason = "describes what `Incoming` takes")]
+pub(crate) struct EventNew {
+    /// Key of its type: letters, digits and `. - _ / :`.
+    #[schema(min_length = 1, max_length = 255)]
+    r#type: String,
+    /// What it is about: a customer, a product.
+    #[schema(min_length = 1, max_length = 255)]
+    subject: Option<String>,
+    /// Any JSON; its spelling (key order, digits) is kept.
+    payload: Value,
+    /// Idempotency key: the same id again answers the first one's ids, with another body it is refused.
+    #[schema(min_length = 1, max_length = 255)]
+    id: Option<String>,
+    /// When it happened; none: now.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    occurred_at: Option<Timestamp>,
+    /// Names and values, handed to plugins.
+    #[schema(value_type = Option<HashMap<String, LabelValue>>, max_properties = 64)]
+    labels: Option<HashMap<String, LabelValue>>,
+    /// Ties it to what caused it.
+    #[schema(min_length = 1, max_length = 255)]
+    correlation_id: Option<String>,
+}
+
+/// A label's value.
+#[derive(ToSchema)]
+#[schema(max_length = 1024)]
+#[allow(dead_code, reason = "describes a value of `Labels`")]
+pub(crate) struct LabelValue(String);
+
+/// [`EventNew`] as it is read.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Incoming<'a> {
+    r#type: String,
+    subject: Option<String>,
+    #[serde(borrow)]
+    payload: &'a RawValue,
+    id: Option<String>,
+    occurred_at: Option<Timestamp>,
+    #[serde(default)]
+    labels: Option<Labels>,
+    correlation_id: Option<String>,
+}
+
+/// Labels in the order given, none twice.
+struct Labels(Vec<(String, String)>);
+
+impl<'de> Deserialize<'de> for Labels {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Pairs;
+        impl<'de> Visitor<'de> for Pairs {
+            type Value = Labels;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object of texts")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Labels, A::Error> {
+                let mut pairs: Vec<(String, String)> = Vec::new();
+                while let Some((name, value)) = map.next_entry::<String, String>()? {
+                    if pairs.len() > LABELS_MAX || pairs.iter().any(|(n, _)| *n == name) {
+                        return Err(serde::de::Error::custom(format!("label {name} is one too many or comes twice")));
+                    }
+                    pairs.push((name, value));
+                }
+                Ok(Labels(pairs))
+            }
+        }
+        deserializer.deserialize_map(Pairs)
+    }
+}
+
+/// What a call brought, and how it wants to be answered.
+#[derive(Debug)]
+pub(crate) struct Intake {
+    pub(crate) events: Vec<NewEvent>,
+    /// Whether they came as a list, and are answered as one.
+    pub(crate) many: bool,
+}
+
+/// Reads the native form: one event or an array of them.
+pub(crate) fn read(bytes: &[u8], payload_bytes_max: usize) -> Result<Intake, Problem> {
+    let many = bytes.trim_ascii_start().first() == Some(&b'[');
+    let incoming = if many {
+        serde_json::from_slice::<Vec<Incoming<'_>>>(bytes)
+    } else {
+        serde_json::from_slice::<Incoming<'_>>(bytes).map(|one| vec![one])
+    };
+    let incoming = incoming.map_err(|error| explain(bytes, many, &error))?;
+    require_count(many, incoming.len())?;
+    let events = incoming.into_iter().map(|event| NewEvent {
+        event_type: event.r#type,
+        subject: event.subject,
+        payload: event.payload.get().as_bytes().to_vec(),
+        content_type: JSON.to_owned(),
+        idempotency_key: event.id,
+        occurred_at: event.occurred_at,
+        labels: event.labels.map(|labels| labels.0).unwrap_or_default(),
+        correlation_id: event.correlation_id,
+    });
+    let events: Vec<_> = events.collect();
+    check_all(&events, many, payload_bytes_max)?;
+    Ok(Intake { events, many })
+}
+
+/// Refuses an empty list and one that is too long.
+pub(crate) fn require_count(many: bool, count: usize) -> Result<(), Invalid> {
+    if many && !(1..=EVENTS_MAX).contains(&count) {
+        return Err(Invalid::field("body", format!("must have 1 to {EVENTS_MAX} events")));
+    }
+    Ok(())
+}
+
+/// Checks what no schema can, or what came past it.
+pub(crate) fn check_all(events: &[NewEvent], many: bool, payload_bytes_max: usize) -> Result<(), Problem> {
+    let mut complaints = Complaints::default();
+    let mut too_large = Vec::new();
+    for (index, event) in events.iter().enumerate() {
+        let place = |error: FieldError| FieldError { field: placed(many, index, &error.field), ..error };
+        if let Err(Invalid(errors)) = check(event) {
+            complaints.take::<()>(Err(Invalid(errors.into_iter().map(place).collect())));
+        }
+        if event.payload.len() > payload_bytes_max {
+            let message = format!("must have at most {payload_bytes_max} bytes");
+            too_large.push(FieldError { field: placed(many, index, "payload"), message });
+        }
+    }
+    complaints.finish(())?;
+    if too_large.is_empty() {
+        return Ok(());
+    }
+    let detail = format!("a payload may have at most {payload_bytes_max} bytes");
+    Err(Problem::of("payload_too_large", detail).with_errors(too_large))
+}
+
+/// A field's path in a call of one or many events.
+pub(crate) fn placed(many: bool, index: usize, field: &str) -> String {
+    if many { format!("[{index}].{field}") } else { field.to_owned() }
+}
+
+fn check(event: &NewEvent) -> Result<(), Invalid> {
+    let mut complaints = Complaints::default();
+    complaints.take(check_key("type", &event.event_type));
+    let names = [("subject", &event.subject), ("id", &event.idempotency_key), ("correlation_id", &event.correlation_id)];
+    for (field, name) in names {
+        if let Some(name) = name {
+            complaints.take(check_name(field, name));
+        }
+    }
+    complaints.take(check_labels(&event.labels));
+    for (name, value) in &event.labels {
+        // PostgreSQL cannot hold it in a text.
+        if value.contains('\0') {
+            complaints.add(format!("labels.{name}"), "must not hold the character U+0000");
+        }
+    }
+    if event.content_type.starts_with(JSON) && depth(&event.payload) > DEPTH_MAX {
+        complaints.add("payload", format!("must not be nested deeper than {DEPTH_MAX}"));
+    }
+    complaints.finish(())
+}
+
+/// How deep valid JSON is nested.
+pub(crate) fn depth(json: &[u8]) -> usize {
+    let (mut depth, mut deepest, mut in_text, mut escaped) = (0_usize, 0, false, false);
+    for byte in json {
+        match (in_text, byte) {
+            (true, _) if escaped => escaped = false,
+            (true, b'\\') => escaped = true,
+            (true, b'"') => in_text = false,
+            (true, _) => {}
+            (false, b'"') => in_text = true,
+            (false, b'[' | b'{') => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            (false, b']' | b'}') => depth = depth.saturating_sub(1),
+            (false, _) => {}
+        }
+    }
+    deepest
+}
+
+/// The slow path: why the bytes could not be read, by field where that can be said.
+fn explain(bytes: &[u8], many: bool, error: &serde_json::Error) -> Problem {
+    let mut value = match parse(bytes) {
+        Ok(value) => value,
+        Err(problem) => return problem,
+    };
+    // A payload may hold anything.
+    let events = match &mut value {
+        Value::Array(events) => events.as_mut_slice(),
+        one => std::slice::from_mut(one),
+    };
+    for event in events {
+        if let Some(payload) = event.get_mut("payload") {
+            *payload = Value::Null;
+        }
+    }
+    let checked = if many {
+        let list = || {
+            json!({ "type": "array", "minItems": 1, "maxItems": EVENTS_MAX,
+                    "items": { "$ref": "#/components/schemas/EventNew" } })
+        };
+        schema::check_inline("events", list, &value)
+    } else {
+        schema::check_component("EventNew", &value)
+    };
+    match checked {
+        Err(invalid) => invalid.into(),
+        // Well-formed by the schema and still unreadable: a name that comes twice, or a time out of range.
+        Ok(()) => Invalid::field("body", error.to_string()).into(),
+    }
+}
+
+const _: () = assert!(LABELS_MAX == 64 && LABEL_VALUE_BYTES_MAX == 1_024, "the schemas above say the same");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_payload_keeps_its_spelling() {
+        let body = br#" {"type":"t","payload": {"b":10.50,"a":1e2, "z":"\u00e7"} ,"labels":{"x":"1","a":"2"}}"#;
+        let intake = read(body, 100).unwrap();
+        let event = intake.events.first().unwrap();
+        assert_eq!(event.payload, br#"{"b":10.50,"a":1e2, "z":"\u00e7"}"#);
+        assert_eq!(event.labels, [("x".to_owned(), "1".to_owned()), ("a".to_owned(), "2".to_owned())]);
+        assert!(!intake.many);
+    }
+
+    #[test]
+    fn fields_of_many_events_are_named_by_their_place() {
+        let body = format!(r#"[{{"type":"t","payload":1}},{{"type":"a b","id":"","payload":"{}"}}]"#, "x".repeat(9));
+        let problem = read(body.as_bytes(), 100).unwrap_err();
+        assert_eq!(problem.fields(), ["[1].type", "[1].id"]);
+        let body = br#"[{"type":"t","payload":"123456789"},{"type":"t","payload":1}]"#;
+        let problem = read(body, 10).unwrap_err();
+        assert_eq!((problem.status().as_u16(), problem.fields()), (413, vec!["[0].payload".to_owned()]));
+    }
+
+    #[test]
+    fn what_cannot_be_read_names_every_field() {
+        let body = br#"{"type":7,"payload":1,"deliver_at":"x","labels":{"a":1},"occurred_at":"yesterday","zzz":1}"#;
+        let mut fields = read(body, 100).unwrap_err().fields();
+        fields.sort();
+        assert_eq!(fields, ["deliver_at", "labels.a", "occurred_at", "type", "zzz"]);
+        assert_eq!(read(br#"[{"type":"t"}]"#, 9).unwrap_err().fields(), ["[0].payload"]);
+        assert_eq!(read(b"[]", 9).unwrap_err().fields(), ["body"]);
+        assert_eq!(read(b"3", 9).unwrap_err().fields(), ["body"]);
+        assert_eq!(read(b"{", 9).unwrap_err().status().as_u16(), 400);
+        let twice = br#"{"type":"t","type":"u","payload":1}"#;
+        assert_eq!(read(twice, 9).unwrap_err().status().as_u16(), 422);
+    }
+
+    #[test]
+    fn depth_does_not_count_what_is_text() {
+        assert_eq!(depth(br#"{"a":["[[[\"[[",{}]}"#), 3);
+        let deep = format!(r#"{{"type":"t","payload":{}{}}}"#, "[".repeat(129), "]".repeat(129));
+        assert_eq!(read(deep.as_bytes(), 1_000).unwrap_err().fields(), ["payload"]);
+    }
+}

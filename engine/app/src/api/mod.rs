@@ -1,0 +1,73 @@
+//! The HTTP API: routes, who may call them, what they take, what they answer. It calls verbs and holds neither
+//! a pool nor SQL.
+//!
+//! A call passes [`calls`] (id, span, count, time, panics), then [`auth`] (token, permission, names of query
+//! parameters), then its handler, which reads its input through [`extract`] and answers JSON or a
+//! [`problem::Problem`].
+
+mod audit;
+mod auth;
+mod calls;
+mod cloudevents;
+mod deliveries;
+mod docs;
+mod endpoints;
+mod event_types;
+mod events;
+mod extract;
+mod files;
+mod health;
+mod intake;
+mod integrators;
+mod openapi;
+mod page;
+mod permission;
+mod plugins;
+mod problem;
+mod routes;
+mod schema;
+mod secrets;
+mod settings;
+mod tenants;
+mod text;
+mod tokens;
+
+use std::sync::Arc;
+
+use axum::{Router, middleware};
+
+use self::{permission::Permission, problem::Problem, routes::Routes};
+use crate::engine::Engine;
+
+/// Every route.
+fn routes() -> Routes {
+    Routes::default()
+        .add(openapi::__path_openapi_json, Permission::ReadDocs, openapi::openapi_json)
+        .merge(docs::routes())
+        .merge(health::routes())
+        .merge(events::routes())
+        .merge(deliveries::routes())
+        .merge(files::routes())
+        .merge(event_types::routes())
+        .merge(integrators::routes())
+        .merge(endpoints::routes())
+        .merge(plugins::routes())
+        .merge(secrets::routes())
+        .merge(settings::routes())
+        .merge(tokens::routes())
+        .merge(tenants::routes())
+        .merge(audit::routes())
+}
+
+/// The API of `engine`, ready to be served.
+pub(crate) fn router(engine: Arc<Engine>) -> Router {
+    let routes = routes();
+    let gate = auth::Gate { engine: Arc::clone(&engine), rules: Arc::new(routes.rules) };
+    routes
+        .router
+        .fallback(async || Problem::of("not_found", "there is no such path"))
+        .method_not_allowed_fallback(async || Problem::of("method_not_allowed", "the path has no such method"))
+        .layer(middleware::from_fn_with_state(gate, auth::admit))
+        .layer(middleware::from_fn_with_state(Arc::clone(&engine), calls::observe))
+        .with_state(engine)
+}

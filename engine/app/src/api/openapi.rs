@@ -1,0 +1,137 @@
+//! The API's description: put together from the routes, served at `/openapi.json`, and the schemas that requests
+//! are checked against (see [`schema`](super::schema)).
+
+use std::sync::OnceLock;
+
+use axum::{
+    http::{StatusCode, header},
+    response::IntoResponse,
+};
+use bytes::Bytes;
+use serde_json::Value;
+use utoipa::{
+    PartialSchema as _, ToSchema as _,
+    openapi::{
+        Components, Content, Info, License, OpenApi, Ref, RefOr, ResponseBuilder, SecurityRequirement, Tag,
+        path::Operation,
+        security::{Http, HttpAuthScheme, SecurityScheme},
+    },
+};
+
+use super::{
+    permission::Permission,
+    problem::{PROBLEM_JSON, ProblemBody, ProblemField},
+    routes::Routes,
+};
+
+/// Name of the security scheme in the description.
+const SCHEME: &str = "token";
+
+/// What a reader of the description should know first.
+const ABOUT: &str = "Engate takes facts in once, keeps them safe, and delivers them to partners through plugins.\n\n\
+Every call but the public ones carries `Authorization: Bearer TOKEN`. Times are RFC 3339 in UTC. Refusals are \
+`application/problem+json` with a stable `code`; a field that is not known is a 422 that names it. Lists answer \
+`{items, total, next}` and take `limit` (at most 500) and `cursor`.";
+
+/// The nouns, in the order people meet them.
+const TAGS: &[(&str, &str)] = &[
+    ("events", "Facts, as producers send them"),
+    ("deliveries", "One event for one endpoint, with its attempts"),
+    ("endpoints", "Registered URLs of integrators"),
+    ("integrators", "Partner companies"),
+    ("event types", "The catalogue"),
+    ("plugins", "What shapes requests and judges responses"),
+    ("secrets", "Values plugins may use and nobody can read back"),
+    ("settings", "Switches of the tenant"),
+    ("tokens", "Clients' keys"),
+    ("tenants", "Whose data it is"),
+    ("audit", "Who did what"),
+    ("files", "Signed links"),
+    ("health", "Whether the engine works"),
+];
+
+/// The description, made once.
+#[derive(Debug)]
+pub(crate) struct Contract {
+    /// As JSON.
+    pub(crate) value: Value,
+    text: Bytes,
+}
+
+/// The description of all routes.
+pub(crate) fn contract() -> &'static Contract {
+    static CONTRACT: OnceLock<Contract> = OnceLock::new();
+    CONTRACT.get_or_init(|| {
+        let document = document(super::routes());
+        let value = serde_json::to_value(&document).unwrap_or_default();
+        Contract { text: value.to_string().into(), value }
+    })
+}
+
+/// Adds what every operation has: who may call it, and the refusals anyone can meet.
+pub(crate) fn finish(operation: &mut Operation, permission: Permission) {
+    if permission == Permission::Public {
+        operation.security = Some(vec![SecurityRequirement::default()]);
+    } else {
+        let who = format!("Roles: {}.", permission.roles_text());
+        let description = operation.description.get_or_insert_default();
+        *description = if description.is_empty() { who } else { format!("{description}\n\n{who}") };
+        refusal(operation, "401", "No valid token");
+        refusal(operation, "403", "The token's role does not include this");
+        refusal(operation, "422", "Fields or parameters cannot be taken; each is named");
+    }
+    if operation.request_body.is_some() {
+        refusal(operation, "400", "The body is no JSON");
+        refusal(operation, "413", "The body is too large");
+        refusal(operation, "415", "The content type is not taken here");
+    }
+    refusal(operation, "503", "The database is not available; try again after `Retry-After` seconds");
+    // Refusals that a handler declares itself need no schema there.
+    for (status, response) in &mut operation.responses.responses {
+        if let RefOr::T(response) = response
+            && response.content.is_empty()
+            && (status.starts_with('4') || status.starts_with('5'))
+        {
+            response.content.insert(PROBLEM_JSON.to_owned(), problem_content());
+        }
+    }
+}
+
+fn refusal(operation: &mut Operation, status: &str, description: &str) {
+    let response = || ResponseBuilder::new().description(description).build().into();
+    operation.responses.responses.entry(status.to_owned()).or_insert_with(response);
+}
+
+fn problem_content() -> Content {
+    Content::new(Some(RefOr::<utoipa::openapi::Schema>::Ref(Ref::from_schema_name(ProblemBody::name()))))
+}
+
+/// Puts the description together.
+fn document(routes: Routes) -> OpenApi {
+    let mut components = Components::new();
+    components.schemas.extend(routes.schemas);
+    components.schemas.insert(ProblemBody::name().into_owned(), ProblemBody::schema());
+    components.schemas.insert(ProblemField::name().into_owned(), ProblemField::schema());
+    let mut bearer = Http::new(HttpAuthScheme::Bearer);
+    bearer.description = Some("A token's value, as `engate token create` prints it once.".to_owned());
+    components.add_security_scheme(SCHEME, SecurityScheme::Http(bearer));
+    let mut info = Info::new("Engate", env!("CARGO_PKG_VERSION"));
+    info.description = Some(ABOUT.to_owned());
+    info.license = Some(License::new("Apache-2.0"));
+    let mut document = OpenApi::new(info, routes.paths);
+    document.components = Some(components);
+    document.security = Some(vec![SecurityRequirement::new(SCHEME, Vec::<String>::new())]);
+    let tag = |(name, about): &(&str, &str)| {
+        let mut tag = Tag::new(*name);
+        tag.description = Some((*about).to_owned());
+        tag
+    };
+    document.tags = Some(TAGS.iter().map(tag).collect());
+    document
+}
+
+/// The description of this API, OpenAPI 3.1.
+#[utoipa::path(get, path = "/openapi.json", tag = "health", responses((status = 200, description = "OpenAPI 3.1", body = Value)))]
+pub(crate) async fn openapi_json() -> impl IntoResponse {
+    (StatusCode::OK, [(header::CONTENT_TYPE, "application/json")], contract().text.clone())
+}

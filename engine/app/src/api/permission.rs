@@ -1,0 +1,119 @@
+//! Who may do what: the one table. A route names its permission when it is added (see
+//! [`Routes::add`](super::routes::Routes::add)); what names none cannot be reached.
+
+use engate_model::token::Role;
+
+/// What a call needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Permission {
+    /// Nothing: no token is looked at.
+    Public,
+    /// Health's details, metrics.
+    ReadMetrics,
+    /// The API's own description.
+    ReadDocs,
+    /// `POST /v1/events`.
+    SendEvents,
+    /// Events as they came in.
+    ReadEvents,
+    /// Deliveries and their attempts; an integrator sees its own.
+    ReadDeliveries,
+    /// Retry and cancel; an integrator its own.
+    ManageDeliveries,
+    /// Depths of queues; an integrator sees its own.
+    ReadQueues,
+    /// The catalogue of event types.
+    ReadEventTypes,
+    /// Changes of the catalogue.
+    ManageEventTypes,
+    /// Integrators; an integrator sees itself.
+    ReadIntegrators,
+    /// Changes of integrators.
+    ManageIntegrators,
+    /// Endpoints; an integrator sees its own.
+    ReadEndpoints,
+    /// Changes of endpoints; an integrator its own.
+    ManageEndpoints,
+    /// Plugins, their versions and grants.
+    ReadPlugins,
+    /// Changes of plugins.
+    ManagePlugins,
+    /// Names of secrets, never values.
+    ReadSecrets,
+    /// Changes of secrets.
+    ManageSecrets,
+    /// Settings.
+    ReadSettings,
+    /// Changes of settings.
+    ManageSettings,
+    /// Tokens, never values.
+    ReadTokens,
+    /// Changes of tokens.
+    ManageTokens,
+    /// Giving one's own token up: every holder may, so that a leaked one can be ended by whoever has it.
+    RevokeSelf,
+    /// Tenants; the verb also asks for the first tenant.
+    ManageTenants,
+    /// Who did what.
+    ReadAudit,
+}
+
+impl Permission {
+    /// The roles that have it, admin first.
+    pub(crate) const fn roles(self) -> &'static [Role] {
+        use Role::{Admin, Auditor, Integrator, Operator, Producer};
+        match self {
+            Self::Public => &[],
+            Self::SendEvents => &[Admin, Operator, Producer],
+            Self::ReadEvents | Self::ReadMetrics | Self::ReadPlugins => &[Admin, Operator, Auditor],
+            Self::ReadDeliveries
+            | Self::ReadQueues
+            | Self::ReadEventTypes
+            | Self::ReadIntegrators
+            | Self::ReadEndpoints
+            | Self::ReadDocs => &[Admin, Operator, Integrator, Auditor],
+            Self::ManageDeliveries | Self::ManageEndpoints => &[Admin, Operator, Integrator],
+            Self::ManageEventTypes | Self::ManageIntegrators | Self::ManagePlugins => &[Admin, Operator],
+            Self::ReadSecrets | Self::ReadSettings | Self::ReadTokens | Self::ReadAudit => &[Admin, Auditor],
+            Self::ManageSecrets | Self::ManageSettings | Self::ManageTokens | Self::ManageTenants => &[Admin],
+            Self::RevokeSelf => &Role::ALL,
+        }
+    }
+
+    /// Whether `role` has it.
+    pub(crate) fn allows(self, role: Role) -> bool {
+        self.roles().contains(&role)
+    }
+
+    /// The roles in words, for people.
+    pub(crate) fn roles_text(self) -> String {
+        self.roles().iter().map(|role| role.code()).collect::<Vec<_>>().join(", ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_producer_only_sends_and_an_auditor_changes_nothing() {
+        use Permission as P;
+        let changes = [
+            P::SendEvents,
+            P::ManageDeliveries,
+            P::ManageEventTypes,
+            P::ManageIntegrators,
+            P::ManageEndpoints,
+            P::ManagePlugins,
+            P::ManageSecrets,
+            P::ManageSettings,
+            P::ManageTokens,
+            P::ManageTenants,
+        ];
+        assert!(changes.iter().all(|p| !p.allows(Role::Auditor) && p.allows(Role::Admin)));
+        assert!(P::SendEvents.allows(Role::Producer));
+        assert!(!P::ReadEvents.allows(Role::Producer) && !P::ReadDocs.allows(Role::Producer));
+        assert!(!P::ManageSecrets.allows(Role::Operator) && !P::ReadTokens.allows(Role::Operator));
+        assert!(!P::ReadEvents.allows(Role::Integrator) && !P::ManageIntegrators.allows(Role::Integrator));
+    }
+}

@@ -1,0 +1,260 @@
+//! `/v1/plugins`: what shapes requests and judges responses.
+
+mod shapes;
+mod trial;
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::{Request, State},
+    http::StatusCode,
+};
+use engate_model::plugin::Grants;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use utoipa::{IntoParams, ToSchema};
+
+use self::shapes::{ChannelView, GrantsBody, GrantsView, PluginPushedView, PluginVersionView, PluginView};
+use super::{
+    extract::{At, Body, Caller, Params, media_type, read_body},
+    page::{Listing, PageParams},
+    permission::Permission,
+    problem::Problem,
+    routes::Routes,
+};
+use crate::{
+    engine::Engine,
+    verbs::{VerbError, plugins::COMPONENT_BYTES_MAX},
+};
+
+/// Media types that a component may be sent as.
+const MEDIA_TYPES: [&str; 2] = ["application/wasm", "application/octet-stream"];
+
+pub(super) fn routes() -> Routes {
+    Routes::default()
+        .add(__path_list, Permission::ReadPlugins, list)
+        .add(__path_push, Permission::ManagePlugins, push)
+        .add(__path_get, Permission::ReadPlugins, get)
+        .add(__path_versions, Permission::ReadPlugins, versions)
+        .add(__path_grants_get, Permission::ReadPlugins, grants_get)
+        // A grant opens a secret to a plugin: whoever may not set secrets may not do that either.
+        .add(__path_grants_put, Permission::ManageSecrets, grants_put)
+        .add(__path_config_get, Permission::ReadPlugins, config_get)
+        .add(__path_config_put, Permission::ManagePlugins, config_put)
+        .add(__path_channels, Permission::ReadPlugins, channels)
+        .add(__path_channel_bind, Permission::ManagePlugins, channel_bind)
+        .add(trial::__path_try_plugin, Permission::ManagePlugins, trial::try_plugin)
+}
+
+/// How a component is to be installed.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct PushParams {
+    /// The name it must have; none: its manifest says.
+    #[param(min_length = 1, max_length = 64)]
+    name: Option<String>,
+    /// The channel that means it from now on.
+    #[param(min_length = 1, max_length = 64, default = "stable")]
+    channel: Option<String>,
+}
+
+/// Which version a channel is to mean.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"version": "1.2.0"}))]
+struct ChannelBody {
+    /// An installed version.
+    #[schema(min_length = 1, max_length = 64)]
+    version: String,
+}
+
+/// What a channel means now.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(example = json!({"channel": "stable", "version": "1.2.0", "previous": "1.1.0"}))]
+struct ChannelBound {
+    /// The channel.
+    channel: String,
+    /// The version it means now.
+    version: String,
+    /// The version it meant before.
+    previous: Option<String>,
+}
+
+/// The configuration of a plugin's installation, the lowest of the three layers: checked against the manifest's
+/// schema, though what that requires may also come from integrators and endpoints.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(transparent)]
+#[schema(value_type = Object, example = json!({"names": "camel"}))]
+struct PluginConfig(Map<String, Value>);
+
+impl PluginConfig {
+    fn of(config: Option<Value>) -> Self {
+        match config {
+            Some(Value::Object(config)) => Self(config),
+            _ => Self(Map::new()),
+        }
+    }
+}
+
+/// Lists plugins, the newest version of each.
+#[utoipa::path(get, path = "/v1/plugins", tag = "plugins", operation_id = "plugin_list", params(PageParams),
+    responses((status = 200, description = "One page, by name", body = Listing<PluginVersionView>)))]
+async fn list(
+    State(engine): State<Arc<Engine>>,
+    Caller(principal): Caller,
+    Params(page): Params<PageParams>,
+) -> Result<Json<Listing<PluginVersionView>>, Problem> {
+    let plugins = engine.plugin_list(&principal).await?;
+    Ok(Json(page.cut(plugins, |version| version.name.clone(), PluginVersionView::of)?))
+}
+
+/// Installs a component of at most 64 MiB and lets a channel mean it. `name@version` never changes: the same bytes
+/// again answer 200, others under a version that is there are refused.
+#[utoipa::path(post, path = "/v1/plugins", tag = "plugins", operation_id = "plugin_push", params(PushParams),
+    request_body(content = Vec<u8>, content_type = "application/wasm", description = "The component's bytes"),
+    responses((status = 201, description = "Installed", body = PluginPushedView),
+        (status = 200, description = "It was there already", body = PluginPushedView),
+        (status = 409, description = "The version has other content, or configurations in use do not fit")))]
+async fn push(
+    State(engine): State<Arc<Engine>>,
+    Caller(principal): Caller,
+    Params(params): Params<PushParams>,
+    request: Request,
+) -> Result<(StatusCode, Json<PluginPushedView>), Problem> {
+    if !MEDIA_TYPES.contains(&media_type(request.headers()).as_str()) {
+        return Err(Problem::of("unsupported_media_type", "send the component with `Content-Type: application/wasm`"));
+    }
+    let component = read_body(request.into_body(), COMPONENT_BYTES_MAX).await?;
+    let pushed = engine.plugin_push(&principal, &component, params.name.as_deref(), params.channel.as_deref()).await?;
+    let status = if pushed.created { StatusCode::CREATED } else { StatusCode::OK };
+    Ok((status, Json(PluginPushedView::of(pushed))))
+}
+
+/// Shows a plugin: versions, channels, grants and settings.
+#[utoipa::path(get, path = "/v1/plugins/{name}", tag = "plugins", operation_id = "plugin_get",
+    params(("name" = String, Path, description = "Its name")),
+    responses((status = 200, description = "The plugin", body = PluginView), (status = 404, description = "There is none")))]
+async fn get(
+    State(engine): State<Arc<Engine>>,
+    Caller(principal): Caller,
+    At(name): At<String>,
+) -> Result<Json<PluginView>, Problem> {
+    Ok(Json(PluginView::of(engine.plugin_get(&principal, &name).await?)))
+}
+
+/// Lists a plugin's versions.
+#[utoipa::path(get, path = "/v1/plugins/{name}/versions", tag = "plugins", operation_id = "plugin_versions",
+    params(("name" = String, Path, description = "Its name"), PageParams),
+    responses((status = 200, description = "One page, the newest first", body = Listing<PluginVersionView>),
+        (status = 404, description = "There is none")))]
+async fn versions(
+    State(engine): State<Arc<Engine>>,
+    Caller(principal): Caller,
+    At(name): At<String>,
+    Params(page): Params<PageParams>,
+) -> Result<Json<Listing<PluginVersionView>>, Problem> {
+    let versions = engine.plugin_versions(&principal, &name).await?;
+    Ok(Json(page.cut(versions, |version| version.version.clone(), PluginVersionView::of)?))
+}
+
+/// Shows what a plugin may do, beside what it asks for.
+#[utoipa::path(get, path = "/v1/plugins/{name}/grants", tag = "plugins", operation_id = "plugin_grants_get",
+    params(("name" = String, Path, description = "Its name")),
+    responses((status = 200, description = "Its grants", body = GrantsView), (status = 404, description = "There is none")))]
+async fn grants_get(
+    State(engine): State<Arc<Engine>>,
+    Caller(principal): Caller,
+    At(name): At<String>,
+) -> Result<Json<GrantsView>, Problem> {
+    Ok(Json(GrantsView::of(engine.plugin_grants_get(&principal, &name).await?)))
+}
+
+/// Sets what a plugin may do, all of it. Secrets need not be there yet; `secrets_missing` names those.
+#[utoipa::path(put, path = "/v1/plugins/{name}/grants", tag = "plugins", operation_id = "plugin_grants_put",
+    params(("name" = String, Path, description = "Its name")), request_body = GrantsBody,
+    responses((status = 200, description = "Set", body = GrantsView), (status = 404, description = "There is none")))]
+async fn grants_put(
+    State(engine): State<Arc<Engine>>,
+    Caller(principal): Caller,
+    At(name): At<String>,
+    Body(body): Body<GrantsBody>,
+) -> Result<Json<GrantsView>, Problem> {
+    let grants: Grants = body.into();
+    Ok(Json(GrantsView::of(engine.plugin_grants_put(&principal, &name, grants).await?)))
+}
+
+/// Shows the configuration of a plugin's installation; empty where none was set.
+#[utoipa::path(get, path = "/v1/plugins/{name}/config", tag = "plugins", operation_id = "plugin_config_get",
+    params(("name" = String, Path, description = "Its name")),
+    responses((status = 200, description = "Its configuration", body = PluginConfig),
+        (status = 404, description = "There is none")))]
+async fn config_get(
+    State(engine): State<Arc<Engine>>,
+    Caller(principal): Caller,
+    At(name): At<String>,
+) -> Result<Json<PluginConfig>, Problem> {
+    Ok(Json(PluginConfig::of(engine.plugin_get(&principal, &name).await?.settings.config)))
+}
+
+/// Sets the configuration of a plugin's installation, all of it. It is refused where an endpoint's merged settings
+/// would not fit the plugin any more.
+#[utoipa::path(put, path = "/v1/plugins/{name}/config", tag = "plugins", operation_id = "plugin_config_put",
+    params(("name" = String, Path, description = "Its name")), request_body = PluginConfig,
+    responses((status = 200, description = "Set", body = PluginConfig), (status = 404, description = "There is none")))]
+async fn config_put(
+    State(engine): State<Arc<Engine>>,
+    Caller(principal): Caller,
+    At(name): At<String>,
+    Body(PluginConfig(config)): Body<PluginConfig>,
+) -> Result<Json<PluginConfig>, Problem> {
+    // An empty document says the same as none.
+    let config = Some(Value::Object(config)).filter(|config| *config != Value::Object(Map::new()));
+    let set = engine.plugin_config_put(&principal, &name, config).await;
+    Ok(Json(PluginConfig::of(set.map_err(whole_body)?)))
+}
+
+/// Here the body is the configuration: its fields have no `config` before them.
+fn whole_body(error: VerbError) -> VerbError {
+    let VerbError::Invalid(mut invalid) = error else { return error };
+    for error in &mut invalid.0 {
+        error.field = match error.field.strip_prefix("config") {
+            Some("") => "body".to_owned(),
+            Some(below) => below.trim_start_matches('.').to_owned(),
+            None => continue,
+        };
+    }
+    VerbError::Invalid(invalid)
+}
+
+/// Lists what each channel of a plugin means.
+#[utoipa::path(get, path = "/v1/plugins/{name}/channels", tag = "plugins", operation_id = "plugin_channels",
+    params(("name" = String, Path, description = "Its name"), PageParams),
+    responses((status = 200, description = "One page, by name", body = Listing<ChannelView>),
+        (status = 404, description = "There is none")))]
+async fn channels(
+    State(engine): State<Arc<Engine>>,
+    Caller(principal): Caller,
+    At(name): At<String>,
+    Params(page): Params<PageParams>,
+) -> Result<Json<Listing<ChannelView>>, Problem> {
+    let channels = engine.plugin_channels(&principal, &name).await?;
+    Ok(Json(page.cut(channels, |channel| channel.channel.clone(), ChannelView::of)?))
+}
+
+/// Lets a channel mean a version from the next attempt on; calls under way finish on the version before.
+#[utoipa::path(post, path = "/v1/plugins/{name}/channels/{channel}", tag = "plugins",
+    operation_id = "plugin_channel_bind",
+    params(("name" = String, Path, description = "Its name"), ("channel" = String, Path, description = "`stable`, `next`")),
+    request_body = ChannelBody,
+    responses((status = 200, description = "Bound", body = ChannelBound), (status = 404, description = "There is none"),
+        (status = 409, description = "Configurations in use do not fit that version")))]
+async fn channel_bind(
+    State(engine): State<Arc<Engine>>,
+    Caller(principal): Caller,
+    At((name, channel)): At<(String, String)>,
+    Body(body): Body<ChannelBody>,
+) -> Result<Json<ChannelBound>, Problem> {
+    let previous = engine.plugin_channel_bind(&principal, &name, &channel, &body.version).await?;
+    Ok(Json(ChannelBound { channel, version: body.version, previous }))
+}

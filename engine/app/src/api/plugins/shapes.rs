@@ -1,0 +1,212 @@
+//! What plugins look like in requests and answers.
+
+use engate_model::{
+    Timestamp,
+    plugin::{Grants, Manifest, Need},
+};
+use engate_store::{PluginChannel, PluginVersion};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use crate::verbs::plugins::{Granted, InstalledPlugin, PushedPlugin};
+
+/// A secret or credential that a plugin asks for.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(example = json!({"name": "sintegre-link", "purpose": "signs download links"}))]
+pub(super) struct PluginNeed {
+    /// Its name.
+    name: String,
+    /// What for, in the plugin author's words.
+    purpose: String,
+}
+
+/// What a plugin asks for; only a grant gives it.
+#[derive(Debug, Default, Serialize, ToSchema)]
+pub(super) struct PluginAsks {
+    /// Hosts beside the endpoint's own.
+    hosts: Vec<String>,
+    /// Secrets.
+    secrets: Vec<PluginNeed>,
+    /// Credential profiles.
+    credentials: Vec<PluginNeed>,
+}
+
+impl PluginAsks {
+    fn of(manifest: Option<&Manifest>) -> Self {
+        let Some(manifest) = manifest else { return Self::default() };
+        let needs = |needs: &[Need]| {
+            needs.iter().map(|n| PluginNeed { name: n.name.clone(), purpose: n.purpose.clone() }).collect()
+        };
+        Self {
+            hosts: manifest.hosts.clone(),
+            secrets: needs(&manifest.secrets),
+            credentials: needs(&manifest.credentials),
+        }
+    }
+}
+
+/// One installed version of a plugin.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = PluginVersion)]
+pub(super) struct PluginVersionView {
+    /// The installed name.
+    name: String,
+    /// SemVer.
+    version: String,
+    /// sha256 of the component, hexadecimal.
+    digest: String,
+    /// `ready`, or `failed` where it cannot run.
+    state: &'static str,
+    /// Why it cannot run, where that is so.
+    message: Option<String>,
+    /// Size of the component.
+    size_bytes: u64,
+    /// When it was installed.
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Timestamp,
+    /// What it says of itself.
+    #[schema(value_type = Option<Object>)]
+    manifest: Option<Value>,
+    /// What it asks for.
+    asks: PluginAsks,
+}
+
+impl PluginVersionView {
+    pub(super) fn of(version: PluginVersion) -> Self {
+        Self {
+            state: version.state.code(),
+            asks: PluginAsks::of(version.manifest.as_ref()),
+            manifest: version.manifest.and_then(|manifest| serde_json::to_value(manifest).ok()),
+            name: version.name,
+            version: version.version,
+            digest: version.digest,
+            message: version.message,
+            size_bytes: version.size_bytes,
+            created_at: version.created_at,
+        }
+    }
+}
+
+/// A component as it is installed now.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = PluginPushed)]
+pub(super) struct PluginPushedView {
+    /// The version.
+    #[serde(flatten)]
+    version: PluginVersionView,
+    /// The channel that means it now.
+    channel: String,
+}
+
+impl PluginPushedView {
+    pub(super) fn of(pushed: PushedPlugin) -> Self {
+        Self { version: PluginVersionView::of(pushed.version), channel: pushed.channel }
+    }
+}
+
+/// What a channel means.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = PluginChannel, example = json!({
+    "channel": "stable", "version": "1.2.0", "set_at": "2026-01-31T12:00:00.000000Z"
+}))]
+pub(super) struct ChannelView {
+    /// Its name.
+    channel: String,
+    /// The version it means.
+    version: String,
+    /// Since when.
+    #[schema(value_type = String, format = DateTime)]
+    set_at: Timestamp,
+}
+
+impl ChannelView {
+    pub(super) fn of(channel: PluginChannel) -> Self {
+        Self { channel: channel.channel, version: channel.version, set_at: channel.set_at }
+    }
+}
+
+/// What a plugin is to be allowed.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = PluginGrantsNew, example = json!({"hosts": ["https://api.example.com"], "secrets": ["sintegre-link"], "reveal": []}))]
+pub(super) struct GrantsBody {
+    /// Origins beside the endpoint's own: `https://api.example.com`, or `https://*.example.com` for any host below.
+    #[schema(max_items = 64)]
+    hosts: Option<Vec<String>>,
+    /// Secrets it may have an HMAC computed with.
+    #[schema(max_items = 64)]
+    secrets: Option<Vec<String>>,
+    /// Secrets it may read whole; each such read is audited.
+    #[schema(max_items = 64)]
+    reveal: Option<Vec<String>>,
+}
+
+impl From<GrantsBody> for Grants {
+    fn from(body: GrantsBody) -> Self {
+        Self {
+            hosts: body.hosts.unwrap_or_default(),
+            secrets: body.secrets.unwrap_or_default(),
+            reveal: body.reveal.unwrap_or_default(),
+        }
+    }
+}
+
+/// What a plugin may do, beside what it asks for.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = PluginGrants)]
+pub(super) struct GrantsView {
+    /// Origins beside the endpoint's own.
+    hosts: Vec<String>,
+    /// Secrets it may have an HMAC computed with.
+    secrets: Vec<String>,
+    /// Secrets it may read whole.
+    reveal: Vec<String>,
+    /// Granted secrets that are not there yet: set them with `PUT /v1/secrets/{name}`.
+    secrets_missing: Vec<String>,
+    /// What the current version asks for.
+    asks: PluginAsks,
+}
+
+impl GrantsView {
+    pub(super) fn of(granted: Granted) -> Self {
+        let Grants { hosts, secrets, reveal } = granted.grants;
+        let asks = PluginAsks::of(granted.manifest.as_ref());
+        Self { hosts, secrets, reveal, secrets_missing: granted.secrets_missing, asks }
+    }
+}
+
+/// An installed plugin.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Plugin)]
+pub(super) struct PluginView {
+    /// The version that the channel `stable` means, else the newest.
+    #[serde(flatten)]
+    current: PluginVersionView,
+    /// Every version, the newest first.
+    versions: Vec<PluginVersionView>,
+    /// What the channels mean.
+    channels: Vec<ChannelView>,
+    /// What it may do.
+    grants: GrantsView,
+    /// The configuration of its installation.
+    #[schema(value_type = Option<Object>)]
+    config: Option<Value>,
+}
+
+impl PluginView {
+    pub(super) fn of(plugin: InstalledPlugin) -> Self {
+        let granted = Granted {
+            grants: plugin.settings.grants,
+            manifest: plugin.current.manifest.clone(),
+            secrets_missing: plugin.secrets_missing,
+        };
+        Self {
+            current: PluginVersionView::of(plugin.current),
+            versions: plugin.versions.into_iter().map(PluginVersionView::of).collect(),
+            channels: plugin.channels.into_iter().map(ChannelView::of).collect(),
+            grants: GrantsView::of(granted),
+            config: plugin.settings.config,
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! Routes as modules add them: handler, description and permission in one call, so that none of the three can
+//! be missing.
+
+use std::{collections::HashMap, sync::Arc};
+
+use axum::{
+    Router,
+    handler::Handler,
+    http::Method,
+    routing::{MethodFilter, on},
+};
+use utoipa::{
+    __dev::{SchemaReferences, Tags},
+    openapi::{
+        HttpMethod, Paths, RefOr, Schema,
+        path::{Operation, ParameterIn},
+    },
+};
+
+use super::permission::Permission;
+use crate::engine::Engine;
+
+/// What the middleware must know of a route before its handler runs.
+#[derive(Debug, Clone)]
+pub(crate) struct Rule {
+    /// What the caller needs.
+    pub(crate) permission: Permission,
+    /// The query parameters it takes.
+    pub(crate) query: Vec<String>,
+}
+
+/// Rules by route template, then method.
+pub(crate) type Rules = HashMap<String, HashMap<Method, Rule>>;
+
+/// Routes with their descriptions and rules.
+#[derive(Default)]
+pub(crate) struct Routes {
+    pub(crate) router: Router<Arc<Engine>>,
+    pub(crate) paths: Paths,
+    pub(crate) schemas: Vec<(String, RefOr<Schema>)>,
+    pub(crate) rules: Rules,
+}
+
+impl Routes {
+    /// Adds `handler` under what `#[utoipa::path]` says of it: `described` is the `__path_NAME` that the macro
+    /// makes beside a handler NAME.
+    pub(crate) fn add<D, H, T>(mut self, _described: D, permission: Permission, handler: H) -> Self
+    where
+        D: utoipa::Path + SchemaReferences + for<'t> Tags<'t>,
+        H: Handler<T, Arc<Engine>>,
+        T: 'static,
+    {
+        let (path, methods, mut operation) = (D::path(), D::methods(), D::operation());
+        D::schemas(&mut self.schemas);
+        operation.tags.get_or_insert_default().extend(D::tags().iter().map(ToString::to_string));
+        super::openapi::finish(&mut operation, permission);
+        for method in &methods {
+            let (method, filter) = of(method);
+            self.router = self.router.route(&path, on(filter, handler.clone()));
+            let rule = Rule { permission, query: query_names(&operation) };
+            self.rules.entry(path.clone()).or_default().insert(method, rule);
+        }
+        self.paths.add_path_operation(path, methods, operation);
+        self
+    }
+
+    /// All of `other` too.
+    pub(crate) fn merge(mut self, other: Self) -> Self {
+        self.router = self.router.merge(other.router);
+        self.paths.merge(other.paths);
+        self.schemas.extend(other.schemas);
+        for (path, methods) in other.rules {
+            self.rules.entry(path).or_default().extend(methods);
+        }
+        self
+    }
+}
+
+fn query_names(operation: &Operation) -> Vec<String> {
+    let parameters = operation.parameters.iter().flatten().filter_map(|parameter| match parameter {
+        RefOr::T(parameter) if parameter.parameter_in == ParameterIn::Query => Some(parameter.name.clone()),
+        _ => None,
+    });
+    parameters.collect()
+}
+
+fn of(method: &HttpMethod) -> (Method, MethodFilter) {
+    match method {
+        HttpMethod::Get => (Method::GET, MethodFilter::GET),
+        HttpMethod::Post => (Method::POST, MethodFilter::POST),
+        HttpMethod::Put => (Method::PUT, MethodFilter::PUT),
+        HttpMethod::Delete => (Method::DELETE, MethodFilter::DELETE),
+        HttpMethod::Patch => (Method::PATCH, MethodFilter::PATCH),
+        HttpMethod::Head => (Method::HEAD, MethodFilter::HEAD),
+        HttpMethod::Options => (Method::OPTIONS, MethodFilter::OPTIONS),
+        HttpMethod::Trace => (Method::TRACE, MethodFilter::TRACE),
+    }
+}

@@ -1,0 +1,64 @@
+//! `/v1/settings`: the parameters of a tenant.
+
+use std::sync::Arc;
+
+use axum::{Json, extract::State};
+use engate_store::USE_WEBHOOKS;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+
+use super::{
+    extract::{Body, Caller},
+    permission::Permission,
+    problem::Problem,
+    routes::Routes,
+};
+use crate::engine::Engine;
+
+pub(super) fn routes() -> Routes {
+    Routes::default().add(__path_get, Permission::ReadSettings, get).add(__path_put, Permission::ManageSettings, put)
+}
+
+/// Settings to change; what is left out stays.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"use_webhooks": false}))]
+struct SettingsChange {
+    /// The parameter UTILIZAR WEBHOOKS: false lets no event go anywhere.
+    #[serde(rename = "service_desk.use_webhooks")]
+    service_desk_use_webhooks: Option<bool>,
+    /// Short for `service_desk.use_webhooks`.
+    use_webhooks: Option<bool>,
+}
+
+impl SettingsChange {
+    fn given(&self) -> Map<String, Value> {
+        let given = [(USE_WEBHOOKS, self.service_desk_use_webhooks), ("use_webhooks", self.use_webhooks)];
+        given.into_iter().filter_map(|(key, value)| Some((key.to_owned(), Value::Bool(value?)))).collect()
+    }
+}
+
+/// Every setting with its present value, under its dotted key and its short one.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(value_type = Object, example = json!({"service_desk.use_webhooks": true, "use_webhooks": true}))]
+struct Settings(Map<String, Value>);
+
+/// Shows every setting.
+#[utoipa::path(get, path = "/v1/settings", tag = "settings", operation_id = "setting_list",
+    responses((status = 200, description = "Every setting, defaults included", body = Settings)))]
+async fn get(State(engine): State<Arc<Engine>>, Caller(principal): Caller) -> Result<Json<Settings>, Problem> {
+    Ok(Json(Settings(engine.setting_list(&principal).await?)))
+}
+
+/// Changes the settings given: all of them or, where one cannot be taken, none.
+#[utoipa::path(put, path = "/v1/settings", tag = "settings", operation_id = "setting_put",
+    request_body = SettingsChange,
+    responses((status = 200, description = "Every setting after the change", body = Settings)))]
+async fn put(
+    State(engine): State<Arc<Engine>>,
+    Caller(principal): Caller,
+    Body(change): Body<SettingsChange>,
+) -> Result<Json<Settings>, Problem> {
+    Ok(Json(Settings(engine.setting_put(&principal, &change.given()).await?)))
+}

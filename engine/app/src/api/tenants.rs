@@ -1,0 +1,112 @@
+//! `/v1/tenants`: whose data it is.
+
+use std::sync::Arc;
+
+use axum::{Json, extract::State, http::StatusCode};
+use engate_model::{TenantId, Timestamp, integrator::Tenant};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{
+    extract::{At, Body, Caller, Params},
+    page::{Listing, PageParams},
+    permission::Permission,
+    problem::Problem,
+    routes::Routes,
+    tokens::TokenMadeView,
+};
+use crate::engine::Engine;
+
+pub(super) fn routes() -> Routes {
+    Routes::default()
+        .add(__path_list, Permission::ManageTenants, list)
+        .add(__path_create, Permission::ManageTenants, create)
+        .add(__path_get, Permission::ManageTenants, get)
+}
+
+/// A tenant to enter.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = TenantNew, example = json!({"slug": "saae", "name": "SAAE Exemplo"}))]
+struct TenantNewBody {
+    /// What it is named by: lower-case letters, digits and `. - _`.
+    #[schema(min_length = 1, max_length = 64)]
+    slug: String,
+    /// What people read; the slug where it is left out.
+    #[schema(max_length = 255)]
+    name: Option<String>,
+}
+
+/// A tenant.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Tenant, example = json!({
+    "id": "ten_0192f0c1a2b37c4d8e5f60718293a4b5", "slug": "default", "name": "Default",
+    "created_at": "2026-01-31T12:00:00.000000Z"
+}))]
+struct TenantView {
+    /// Its id.
+    #[schema(value_type = String)]
+    id: TenantId,
+    /// What it is named by.
+    slug: String,
+    /// What people read.
+    name: String,
+    /// When it was entered.
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Timestamp,
+}
+
+/// A tenant just entered, with the way in.
+#[derive(Serialize, ToSchema)]
+#[schema(as = TenantMade)]
+struct TenantMadeView {
+    /// The tenant.
+    #[serde(flatten)]
+    tenant: TenantView,
+    /// Its first admin token, with the value this once.
+    admin_token: TokenMadeView,
+}
+
+impl TenantView {
+    fn of(tenant: Tenant) -> Self {
+        Self { id: tenant.id, slug: tenant.slug, name: tenant.name, created_at: tenant.created_at }
+    }
+}
+
+/// Lists tenants; only for an admin of the tenant `default`.
+#[utoipa::path(get, path = "/v1/tenants", tag = "tenants", operation_id = "tenant_list", params(PageParams),
+    responses((status = 200, description = "One page, the oldest first", body = Listing<TenantView>)))]
+async fn list(
+    State(engine): State<Arc<Engine>>,
+    Caller(principal): Caller,
+    Params(page): Params<PageParams>,
+) -> Result<Json<Listing<TenantView>>, Problem> {
+    let tenants = engine.tenant_list(&principal).await?;
+    Ok(Json(page.cut(tenants, |tenant| tenant.id.to_string(), TenantView::of)?))
+}
+
+/// Enters a tenant and tells its first admin token, this once; only for an admin of the tenant `default`.
+#[utoipa::path(post, path = "/v1/tenants", tag = "tenants", operation_id = "tenant_create", request_body = TenantNewBody,
+    responses((status = 201, description = "Entered, with its first token in `admin_token`", body = TenantMadeView),
+        (status = 409, description = "The slug is taken")))]
+async fn create(
+    State(engine): State<Arc<Engine>>,
+    Caller(principal): Caller,
+    Body(body): Body<TenantNewBody>,
+) -> Result<(StatusCode, Json<TenantMadeView>), Problem> {
+    let (tenant, made) = engine.tenant_create(&principal, body.slug, body.name).await?;
+    let answer = TenantMadeView { tenant: TenantView::of(tenant), admin_token: TokenMadeView::of(made) };
+    Ok((StatusCode::CREATED, Json(answer)))
+}
+
+/// Shows a tenant; only for an admin of the tenant `default`.
+#[utoipa::path(get, path = "/v1/tenants/{tenant}", tag = "tenants", operation_id = "tenant_get",
+    params(("tenant" = String, Path, description = "Its id or slug")),
+    responses((status = 200, description = "The tenant", body = TenantView), (status = 404, description = "There is none")))]
+async fn get(
+    State(engine): State<Arc<Engine>>,
+    Caller(principal): Caller,
+    At(name): At<String>,
+) -> Result<Json<TenantView>, Problem> {
+    Ok(Json(TenantView::of(engine.tenant_get(&principal, &name).await?)))
+}

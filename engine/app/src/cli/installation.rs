@@ -1,0 +1,64 @@
+//! What an installation keeps on this machine: its key and its database.
+
+use std::{fs, io, path::PathBuf};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use engate_model::Clock as _;
+use engate_store::{Database, SecretKey, Store, StoreError, StoreOptions};
+
+use crate::{clock::SystemClock, config::Config};
+
+/// File in the data folder that holds the key of stored secrets where none is configured; `serve` makes it.
+const KEY_FILE: &str = "secret.key";
+/// Folder in the data folder for compiled plugins; `serve` makes it.
+const PLUGIN_CACHE: &str = "plugins";
+
+/// The key of stored secrets.
+pub(super) enum Key {
+    /// Configured, or read from the key file.
+    There([u8; 32]),
+    /// Neither: the first start makes the file.
+    Absent(PathBuf),
+    /// The key file is there and cannot be used.
+    Unusable(PathBuf, String),
+}
+
+/// Finds the key, without making one.
+pub(super) fn key(config: &Config) -> Key {
+    if let Some(key) = config.secret_key {
+        return Key::There(key);
+    }
+    let path = key_file(config);
+    match fs::read_to_string(&path) {
+        Ok(text) => match STANDARD.decode(text.trim()).ok().and_then(|bytes| bytes.try_into().ok()) {
+            Some(key) => Key::There(key),
+            None => Key::Unusable(path, "does not hold base64 of 32 bytes".to_owned()),
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Key::Absent(path),
+        Err(error) => Key::Unusable(path, error.to_string()),
+    }
+}
+
+/// Where the key is kept if it is not configured.
+pub(super) fn key_file(config: &Config) -> PathBuf {
+    config.data.join(KEY_FILE)
+}
+
+/// The folder of compiled plugins.
+pub(super) fn plugin_cache(config: &Config) -> PathBuf {
+    config.data.join(PLUGIN_CACHE)
+}
+
+/// The SQLite file where that is what the settings name.
+pub(super) fn database_file(config: &Config) -> Option<PathBuf> {
+    match Database::parse(&config.database) {
+        Database::Sqlite(path) => Some(path),
+        Database::Postgres(_) => None,
+    }
+}
+
+/// Opens the database as an engine does, which brings it to this version's schema; takes no work from it.
+pub(super) async fn open_store(config: &Config, key: [u8; 32]) -> Result<Store, StoreError> {
+    let database = Database::parse(&config.database);
+    Store::open(&database, &SecretKey::new(key), StoreOptions::default(), SystemClock.now()).await
+}

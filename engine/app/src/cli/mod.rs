@@ -1,0 +1,214 @@
+//! The command line.
+//!
+//! Who acts here: an operator at a terminal, or their script. `serve` and `demo` run an engine in this process;
+//! `config`, `doctor`, `migrate` and `plugin check` look at this machine; every other command is an HTTP client of a
+//! running engine and can do nothing that another client could not.
+
+mod client;
+mod delivery;
+mod demo;
+mod doctor;
+mod endpoint;
+mod event;
+mod failure;
+mod installation;
+mod plugin;
+mod plugin_check;
+mod present;
+mod remote;
+mod scratch;
+mod serve;
+mod settings;
+mod token;
+
+use std::{
+    io::{Write as _, stderr},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+
+use self::{
+    failure::{EXIT_CODES_HELP, Exit, Failure},
+    remote::Remote,
+    settings::SettingsArgs,
+};
+
+/// What `engate --help` says before the exit codes.
+const FIRST_STEPS_HELP: &str = "\
+First steps:
+  engate demo                        see it work: an engine, local partners, real input; nothing to install
+  engate serve                       run the engine; its first start prints the first admin token, once
+  export ENGATE_TOKEN=...            what the other commands show the engine
+  engate plugin push gsan.wasm       install a plugin
+  engate event send order.created --payload '{\"number\": 7}'
+  engate delivery list --success no  what went wrong";
+
+/// Engate, the integration engine: takes events in once and delivers them to partners, each in its own shape
+#[derive(Debug, Parser)]
+#[command(name = "engate", version, propagate_version = false, subcommand_required = true, arg_required_else_help = true)]
+#[command(after_help = format!("{FIRST_STEPS_HELP}\n\n{EXIT_CODES_HELP}"), max_term_width = 110)]
+struct Cli {
+    #[command(flatten)]
+    remote: Remote,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the engine: API, workers, database and plugins in one process
+    Serve(SettingsArgs),
+    /// Show the engine at work, with local partners that answer in their own ways
+    Demo(demo::DemoArgs),
+    /// Hand events in
+    #[command(subcommand)]
+    Event(event::EventCommand),
+    /// See what became of events, partner by partner, and send again
+    #[command(subcommand)]
+    Delivery(delivery::DeliveryCommand),
+    /// See the registered URLs of partners
+    #[command(subcommand)]
+    Endpoint(endpoint::EndpointCommand),
+    /// Check, install and grant plugins
+    #[command(subcommand)]
+    Plugin(plugin::PluginCommand),
+    /// Make and withdraw keys to the API
+    #[command(subcommand)]
+    Token(token::TokenCommand),
+    /// Show and check the settings of `engate serve`
+    #[command(subcommand)]
+    Config(settings::ConfigCommand),
+    /// Bring the database to this version's schema, then end
+    ///
+    /// `engate serve` does this by itself; run it alone to upgrade a shared database before its engines.
+    Migrate(SettingsArgs),
+    /// Find out what is wrong with an installation, and how to cure it
+    #[command(after_help = doctor::HELP)]
+    Doctor(SettingsArgs),
+    /// Compiles one plugin in a process of its own; the engine calls it
+    #[command(hide = true)]
+    CompilePlugin {
+        /// The component
+        input: PathBuf,
+        /// Where the compiled code goes
+        output: PathBuf,
+    },
+}
+
+/// The whole program: reads the command line, does what it says, gives the exit code.
+pub fn main() -> ExitCode {
+    let cli = match command().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches)) {
+        Ok(cli) => cli,
+        // Help and version are errors to clap, of exit code 0; usage errors have 2.
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(Exit::Usage as u8));
+        }
+    };
+    let json = cli.remote.json();
+    let exit = match run(cli) {
+        Ok(exit) => exit,
+        Err(failure) => {
+            if let Some(message) = failure.message(json) {
+                let _ = writeln!(stderr(), "{message}");
+            }
+            failure.exit()
+        }
+    };
+    ExitCode::from(exit as u8)
+}
+
+/// The command line as clap knows it; options that mean nothing to a command are not in its help.
+fn command() -> clap::Command {
+    let hide = |command: clap::Command, name: &str| command.mut_subcommand(name, remote::hide_engine);
+    let command = ["serve", "demo", "config", "migrate", "doctor", "compile-plugin"].into_iter().fold(Cli::command(), hide);
+    let silent = |command: clap::Command, name: &str| command.mut_subcommand(name, remote::hide_json);
+    let command = ["serve", "demo", "migrate", "compile-plugin"].into_iter().fold(command, silent);
+    command.mut_subcommand("plugin", |plugin| plugin.mut_subcommand("check", remote::hide_engine))
+}
+
+fn run(cli: Cli) -> Result<Exit, Failure> {
+    // A process of its own under tight limits: no threads, no runtime.
+    if let Command::CompilePlugin { input, output } = &cli.command {
+        return Ok(if engate_host::compile_child_main(input, output).is_ok() { Exit::Done } else { Exit::Failed });
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::failed(format!("no threads to run on: {error}")))?;
+    let done = runtime.block_on(dispatch(cli));
+    // Nothing that is still under way then may keep the process.
+    runtime.shutdown_background();
+    done
+}
+
+async fn dispatch(cli: Cli) -> Result<Exit, Failure> {
+    let Cli { remote, command } = cli;
+    let screen = remote.screen();
+    match command {
+        Command::Serve(settings) => serve::serve(&settings, screen).await?,
+        Command::Demo(args) => return demo::run(&args, screen).await,
+        Command::Event(command) => event::run(command, &remote).await?,
+        Command::Delivery(command) => delivery::run(command, &remote).await?,
+        Command::Endpoint(command) => endpoint::run(command, &remote).await?,
+        Command::Plugin(command) => plugin::run(command, &remote).await?,
+        Command::Token(command) => token::run(command, &remote).await?,
+        Command::Config(command) => settings::run(&command, screen)?,
+        Command::Migrate(settings) => serve::migrate(&settings, screen).await?,
+        Command::Doctor(settings) => return doctor::run(&settings, screen).await,
+        // Answered before there was a runtime.
+        Command::CompilePlugin { .. } => {}
+    }
+    Ok(Exit::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        command().try_get_matches_from(line.split_whitespace()).and_then(|matches| Cli::from_arg_matches(&matches))
+    }
+
+    #[test]
+    fn clap_finds_nothing_wrong() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn json_and_url_may_stand_before_or_after_the_command() {
+        for line in ["engate --json delivery list", "engate delivery --json list", "engate delivery list --json"] {
+            assert!(parse(line).unwrap().remote.json(), "{line}");
+        }
+        assert!(parse("engate delivery list --url http://h:1 --token t").is_ok());
+        assert!(parse("engate --url http://h:1 config show --json").unwrap().remote.json());
+    }
+
+    #[test]
+    fn commands_that_speak_to_no_engine_do_not_offer_to() {
+        let mut command = command();
+        command.build();
+        let help = |path: &[&str]| {
+            let mut at = command.clone();
+            for name in path {
+                at = at.find_subcommand(name).unwrap().clone();
+            }
+            at.render_long_help().to_string()
+        };
+        for path in [&["serve"][..], &["demo"], &["config", "show"], &["doctor"], &["plugin", "check"]] {
+            assert!(!help(path).contains("--url"), "{path:?}");
+        }
+        assert!(!help(&["serve"]).contains("--json"));
+        for path in [&["config", "show"][..], &["doctor"], &["plugin", "check"], &["delivery", "list"]] {
+            assert!(help(path).contains("--json"), "{path:?}");
+        }
+        assert!(help(&["delivery", "list"]).contains("--url"));
+    }
+
+    #[test]
+    fn the_help_tells_exit_codes_and_first_steps() {
+        let help = command().render_long_help().to_string();
+        assert!(help.contains("engate demo") && help.contains("Exit codes:") && !help.contains("compile-plugin"), "{help}");
+    }
+}

@@ -1,0 +1,178 @@
+//! `engate plugin`: what shapes a partner's requests.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use engate_model::plugin::Grants;
+use reqwest::Method;
+use serde::Deserialize;
+
+use super::{
+    client::{Client, read},
+    delivery::more,
+    failure::Failure,
+    plugin_check,
+    present::{Field, Screen, plain, size},
+    remote::Remote,
+};
+
+/// `engate plugin`
+#[derive(Debug, Subcommand)]
+pub(super) enum PluginCommand {
+    /// Install a plugin in the engine and point a channel at it
+    ///
+    /// A version is immutable: the same bytes again change nothing, other bytes under the same version are refused.
+    Push(PushArgs),
+    /// Check a plugin here, without an engine: world, imports, size, manifest, what it asks for
+    ///
+    /// These are the checks of an installation, compilation included; what passes here is installed.
+    Check {
+        /// The plugin, a WebAssembly component (.wasm)
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// List installed plugins
+    List,
+    /// Say what a plugin may reach and use; these grants replace the ones before
+    Grant(GrantArgs),
+}
+
+/// What to install.
+#[derive(Debug, Args)]
+pub(super) struct PushArgs {
+    /// The plugin, a WebAssembly component (.wasm)
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+
+    /// The name it is installed under; without it the file's (gsan.wasm is gsan)
+    #[arg(long)]
+    name: Option<String>,
+
+    /// The channel that will mean this version; endpoints bind to stable unless they say otherwise
+    #[arg(long, default_value = engate_model::plugin::CHANNEL_DEFAULT)]
+    channel: String,
+}
+
+/// What to grant.
+#[derive(Debug, Args)]
+pub(super) struct GrantArgs {
+    /// The plugin's name
+    name: String,
+
+    /// An origin its requests may go to beside the endpoint's own (https://api.example.com, https://*.example.com);
+    /// may be given several times
+    #[arg(long = "host", value_name = "ORIGIN")]
+    hosts: Vec<String>,
+
+    /// A secret it may have signatures computed with; may be given several times
+    #[arg(long = "secret", value_name = "NAME")]
+    secrets: Vec<String>,
+
+    /// A secret it may read whole; each reading is audited; may be given several times
+    #[arg(long = "reveal", value_name = "NAME")]
+    reveal: Vec<String>,
+
+    /// Grant nothing: takes back what was granted
+    #[arg(long, conflicts_with_all = ["hosts", "secrets", "reveal"])]
+    nothing: bool,
+}
+
+/// A version as the API tells it.
+#[derive(Debug, Deserialize)]
+struct Plugin {
+    name: String,
+    version: String,
+    #[serde(default)]
+    digest: String,
+    state: String,
+    #[serde(default)]
+    message: Option<String>,
+    #[serde(default)]
+    size_bytes: u64,
+}
+
+/// Runs `engate plugin`.
+pub(super) async fn run(command: PluginCommand, remote: &Remote) -> Result<(), Failure> {
+    let screen = remote.screen();
+    match command {
+        PluginCommand::Push(args) => push(&args, &remote.client()?, screen).await,
+        PluginCommand::Check { file } => plugin_check::run(&file, screen).await,
+        PluginCommand::List => list(&remote.client()?, screen).await,
+        PluginCommand::Grant(args) => grant(args, &remote.client()?, screen).await,
+    }
+}
+
+async fn push(args: &PushArgs, client: &Client, screen: Screen) -> Result<(), Failure> {
+    let component = component(&args.file)?;
+    let name = args.name.clone().unwrap_or_else(|| name_of(&args.file));
+    let query = [("name", name), ("channel", args.channel.clone())];
+    let answer = client.upload(&["v1", "plugins"], &query, "application/wasm", component).await?;
+    if screen.json {
+        return screen.line(answer);
+    }
+    let plugin: Plugin = read(&answer)?;
+    screen.facts(&[
+        ("plugin", Field::new(format!("{}@{}", plugin.name, plugin.version))),
+        ("channel", Field::new(&args.channel)),
+        ("state", Field::code(&plugin.state)),
+        ("message", Field::new(plugin.message.as_deref().unwrap_or("-"))),
+        ("size", Field::new(size(plugin.size_bytes))),
+        ("digest", Field::new(&plugin.digest)),
+    ])
+}
+
+async fn list(client: &Client, screen: Screen) -> Result<(), Failure> {
+    let listing = client.list_all(&["v1", "plugins"], &[]).await?;
+    if screen.json {
+        return screen.line(serde_json::to_string(&listing).unwrap_or_default());
+    }
+    let rows = listing.rows::<Plugin>()?.into_iter().map(|plugin| {
+        vec![
+            Field::new(&plugin.name),
+            Field::new(&plugin.version),
+            Field::code(&plugin.state),
+            Field::new(size(plugin.size_bytes)),
+            Field::new(plugin.digest.chars().take(16).collect::<String>()),
+            Field::new(plugin.message.as_deref().unwrap_or("")),
+        ]
+    });
+    let header = ["NAME", "VERSION", "STATE", "SIZE", "DIGEST", "MESSAGE"];
+    screen.table(&header, rows.collect(), "No plugin is installed; `engate plugin push FILE` installs one.")?;
+    more(&listing, screen)
+}
+
+async fn grant(args: GrantArgs, client: &Client, screen: Screen) -> Result<(), Failure> {
+    let GrantArgs { name, hosts, secrets, reveal, nothing } = args;
+    if !nothing && hosts.is_empty() && secrets.is_empty() && reveal.is_empty() {
+        return Err(Failure::usage("say what to grant with --host, --secret or --reveal, or --nothing to take all back"));
+    }
+    let grants = Grants { hosts, secrets, reveal };
+    let answer = client.send(Method::PUT, &["v1", "plugins", &name, "grants"], &grants).await?;
+    if screen.json {
+        return screen.line(if answer.is_empty() { "{}" } else { &answer });
+    }
+    let some = |list: &[String]| Field::new(if list.is_empty() { "-".to_owned() } else { list.join(", ") });
+    screen.line(format!("{} may now use exactly this:", plain(&name)))?;
+    screen.facts(&[("hosts", some(&grants.hosts)), ("secrets", some(&grants.secrets)), ("reveal", some(&grants.reveal))])
+}
+
+/// The component's bytes.
+pub(super) fn component(file: &Path) -> Result<Vec<u8>, Failure> {
+    std::fs::read(file).map_err(|error| Failure::usage(format!("{}: {error}", file.display())))
+}
+
+/// The name a file speaks of: cargo writes `acme_billing.wasm` for the crate acme-billing.
+pub(super) fn name_of(file: &Path) -> String {
+    file.file_stem().unwrap_or_default().to_string_lossy().replace('_', "-")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_comes_from_the_file() {
+        assert_eq!(name_of(Path::new("target/wasm32-wasip2/release/acme_billing.wasm")), "acme-billing");
+        assert_eq!(name_of(Path::new("gsan.wasm")), "gsan");
+    }
+}

@@ -1,0 +1,74 @@
+//! The list of settings; `engate config show` prints it, the loader accepts nothing else.
+
+/// One setting.
+#[derive(Debug)]
+pub struct Setting {
+    /// Its line in `engate.toml`; a dot means a table.
+    pub key: &'static str,
+    /// Value where nobody says otherwise; empty: none.
+    pub default: &'static str,
+    /// Whether `config show` masks it.
+    pub secret: bool,
+    /// What it does, units and bounds included.
+    pub help: &'static str,
+}
+
+impl Setting {
+    /// The environment variable: `ENGATE_` and the key in capitals, dots as underscores.
+    pub fn variable(&self) -> String {
+        format!("ENGATE_{}", self.key.replace('.', "_").to_uppercase())
+    }
+}
+
+const fn setting(key: &'static str, default: &'static str, help: &'static str) -> Setting {
+    Setting { key, default, secret: false, help }
+}
+
+const fn secret(key: &'static str, help: &'static str) -> Setting {
+    Setting { key, default: "", secret: true, help }
+}
+
+/// Every setting, in the order people read them.
+pub const SETTINGS: &[Setting] = &[
+    setting("listen", "127.0.0.1:8080", "Address and port of the API; port 0 takes a free one."),
+    setting(
+        "database",
+        "sqlite:engate.db",
+        "sqlite:FILE or postgres://USER@HOST/DATABASE. A relative FILE lies in `data`.",
+    ),
+    setting("data", "data", "Folder for the key file, the plugin cache and the SQLite file; made with mode 0700."),
+    setting("node", "", "Name of this node among several on one database; empty: the host's name and the port."),
+    setting("insecure_bind", "false", "true allows listening on a non-loopback address without TLS."),
+    secret("admin_token", "First admin token, at least 32 characters. Without it the first start prints one, once."),
+    secret("secret_key", "Base64 of 32 bytes; encrypts stored secrets. Without it a key file is made in `data`."),
+    setting(
+        "public_url",
+        "",
+        "Where partners reach this engine (https://engate.example.com); empty: the listen address.",
+    ),
+    setting("files.root", "", "Folder whose files signed links may serve; empty: links are not served."),
+    setting("events.payload_bytes_max", "1048576", "Largest payload of one event, in bytes (up to 16777216)."),
+    setting("delivery.in_flight_max", "4096", "Requests under way at once over all endpoints (1 to 65536)."),
+    setting(
+        "delivery.queued_max",
+        "20000",
+        "Deliveries held in memory over all endpoints; the rest waits in the database.",
+    ),
+    setting("delivery.response_bytes_max", "65536", "Bytes of a partner's answer that are read and kept."),
+    setting("delivery.lease_ms", "15000", "How long a node that fell silent keeps its deliveries (2000 to 600000)."),
+    setting("delivery.drain_ms", "30000", "How long a stop waits for requests under way."),
+    setting(
+        "egress.allow",
+        "",
+        "Networks that deliveries may reach although they are blocked otherwise: 127.0.0.0/8,10.1.0.0/16.",
+    ),
+    setting("egress.deny_hosts", "", "Hosts that deliveries never reach: example.com,*.internal."),
+    setting("egress.allow_hosts", "", "If set, the only hosts that deliveries reach: *.partner.com."),
+    setting("egress.ca_file", "", "PEM file of certificate authorities to trust beside the usual ones."),
+    setting("egress.proxy", "", "http://HOST:PORT through which deliveries go."),
+    setting("plugins.cpu_ms", "50", "Processor time of one plugin call, in ms (5 to 10000)."),
+    setting("plugins.wall_ms", "2000", "Wall time of one plugin call, in ms (10 to 60000)."),
+    setting("plugins.memory_mib", "64", "Linear memory of one plugin instance, in MiB (1 to 256)."),
+    setting("log.level", "info", "error, warn, info, debug or trace, or a filter such as engate=debug,sqlx=warn."),
+    setting("log.format", "text", "text for people, json for collectors."),
+];

@@ -1,0 +1,12 @@
+//! Settings: what there is to set, where a value came from, and the typed result.
+//!
+//! Every setting is a line in `engate.toml`, an `ENGATE_...` variable and, where it matters, a flag of
+//! `engate serve`. A later source wins: default, file, variable, flag.
+
+mod definitions;
+mod load;
+mod parse;
+
+pub use definitions::{SETTINGS, Setting};
+pub use load::{Loaded, Resolved, Source, load};
+pub use parse::{Config, EgressSettings, FilesSettings, LimitSettings, LogFormat, LogSettings};

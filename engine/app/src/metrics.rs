@@ -1,0 +1,123 @@
+//! What the engine counts, in Prometheus' text form. Labels are bounded: codes and words of the engine, never
+//! ids, URLs or a partner's text.
+
+use std::time::Duration;
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{
+        counter::Counter,
+        family::Family,
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+    },
+    registry::Registry,
+};
+
+/// How an attempt ended.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct AttemptLabels {
+    /// `success`, `retry`, `fail`, `disable`, `transport_error`, `plugin_fault`, `skipped`.
+    pub outcome: &'static str,
+}
+
+/// A plugin's fault.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct FaultLabels {
+    /// The fault's stable code.
+    pub code: &'static str,
+}
+
+/// An API call.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct CallLabels {
+    /// HTTP method.
+    pub method: String,
+    /// Route template, never the path itself.
+    pub route: String,
+    /// HTTP status.
+    pub status: u16,
+}
+
+/// Everything that is counted.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    /// Events taken, duplicates not included.
+    pub events_accepted: Counter,
+    /// Repeats recognised by their idempotency key.
+    pub events_duplicate: Counter,
+    /// Tries, by how they ended.
+    pub attempts: Family<AttemptLabels, Counter>,
+    /// Seconds from the start of a try to its verdict.
+    pub attempt_seconds: Histogram,
+    /// Seconds from acceptance to the start of the first try.
+    pub first_attempt_delay_seconds: Histogram,
+    /// Plugin faults, by code.
+    pub plugin_faults: Family<FaultLabels, Counter>,
+    /// Deliveries held in memory.
+    pub queued: Gauge,
+    /// Requests under way.
+    pub in_flight: Gauge,
+    /// API calls.
+    pub calls: Family<CallLabels, Counter>,
+    /// Results refused because another node holds the delivery by now.
+    pub leases_lost: Counter,
+}
+
+impl Metrics {
+    /// Registers everything at zero.
+    pub fn new() -> Self {
+        let mut registry = Registry::with_prefix("engate");
+        let attempt_seconds = Histogram::new(exponential_buckets(0.001, 2.0, 18));
+        let first_attempt_delay_seconds = Histogram::new(exponential_buckets(0.000_5, 2.0, 20));
+        let metrics = Self {
+            events_accepted: Counter::default(),
+            events_duplicate: Counter::default(),
+            attempts: Family::default(),
+            attempt_seconds,
+            first_attempt_delay_seconds,
+            plugin_faults: Family::default(),
+            queued: Gauge::default(),
+            in_flight: Gauge::default(),
+            calls: Family::default(),
+            leases_lost: Counter::default(),
+            registry: Registry::default(),
+        };
+        registry.register("events_accepted", "Events taken", metrics.events_accepted.clone());
+        registry.register("events_duplicate", "Repeats recognised by their id", metrics.events_duplicate.clone());
+        registry.register("attempts", "Tries by how they ended", metrics.attempts.clone());
+        registry.register("attempt_seconds", "From the start of a try to its verdict", metrics.attempt_seconds.clone());
+        registry.register(
+            "first_attempt_delay_seconds",
+            "From acceptance to the start of the first try",
+            metrics.first_attempt_delay_seconds.clone(),
+        );
+        registry.register("plugin_faults", "Plugin faults by code", metrics.plugin_faults.clone());
+        registry.register("queued_deliveries", "Deliveries held in memory", metrics.queued.clone());
+        registry.register("in_flight_requests", "Requests under way", metrics.in_flight.clone());
+        registry.register("api_calls", "API calls", metrics.calls.clone());
+        registry.register("leases_lost", "Results refused because the lease was lost", metrics.leases_lost.clone());
+        Self { registry, ..metrics }
+    }
+
+    /// All of it in Prometheus' text form.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        // Writing to a String cannot fail.
+        let _ = encode(&mut text, &self.registry);
+        text
+    }
+
+    /// Counts one finished try.
+    pub fn attempt(&self, outcome: &'static str, took: Duration) {
+        self.attempts.get_or_create(&AttemptLabels { outcome }).inc();
+        self.attempt_seconds.observe(took.as_secs_f64());
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,189 @@
+//! Starts and stops everything.
+
+use std::{net::SocketAddr, os::unix::fs::DirBuilderExt as _, path::Path, sync::Arc};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use engate_egress::{Egress, EgressConfig};
+use engate_host::{CompilerCommand, Host, HostConfig};
+use engate_model::{Clock, Secret};
+use engate_store::{Database, SecretKey, Store, StoreOptions};
+use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
+
+use crate::{
+    api, clock::Chance, config::Config, engine::Engine, first_start::first_start, health::Health, metrics::Metrics,
+    views::Views, worker::Worker,
+};
+
+/// File in the data folder that holds the key of stored secrets where none is configured.
+const KEY_FILE: &str = "secret.key";
+/// Folder in the data folder for compiled plugins.
+const PLUGIN_CACHE: &str = "plugins";
+
+/// Why the engine did not start; says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A folder or file cannot be used.
+    #[error("{what}: {cause}")]
+    Files {
+        /// Which, and what for.
+        what: String,
+        /// What the system said.
+        cause: std::io::Error,
+    },
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {cause}; choose another with --listen")]
+    Listen {
+        /// The address wanted.
+        address: SocketAddr,
+        /// What the system said.
+        cause: std::io::Error,
+    },
+    /// The database cannot be used.
+    #[error("database: {0}")]
+    Store(#[from] engate_store::StoreError),
+    /// A setting that only shows itself to be wrong when used.
+    #[error("{0}")]
+    Setting(String),
+}
+
+/// A running engine: API, workers, and what they share.
+pub struct Server {
+    engine: Arc<Engine>,
+    address: SocketAddr,
+    first_token: Option<Secret>,
+    stop: watch::Sender<bool>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Server {
+    /// Binds, migrates, installs the bundled plugins, starts workers and the API.
+    ///
+    /// # Errors
+    /// Says what could not be used and what to do about it.
+    pub async fn start(config: Config, clock: Arc<dyn Clock>, chance: Chance) -> Result<Self, StartError> {
+        Self::start_with(config, clock, chance, StoreOptions::default()).await
+    }
+
+    /// As [`Server::start`], with the store's own options.
+    ///
+    /// # Errors
+    /// As [`Server::start`].
+    #[doc(hidden)]
+    pub async fn start_with(
+        config: Config,
+        clock: Arc<dyn Clock>,
+        chance: Chance,
+        options: StoreOptions,
+    ) -> Result<Self, StartError> {
+        // An error only says that a provider was set before, by an engine in the same process.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        make_private_folder(&config.data)?;
+        let key = secret_key(&config, &chance)?;
+        let database = Database::parse(&config.database);
+        let store = Store::open(&database, &SecretKey::new(key), options, clock.now()).await?;
+        let listener = listen(config.listen).await?;
+        let address = listener.local_addr().map_err(|cause| StartError::Listen { address: config.listen, cause })?;
+        let engine = Arc::new(Engine {
+            host: start_host(&config, Arc::clone(&clock))?,
+            egress: start_egress(&config)?,
+            views: Views::default(),
+            worker: Worker::new(config.limits.queued_max, config.limits.in_flight_max),
+            metrics: Metrics::new(),
+            health: Health::default(),
+            config: Config { listen: address, ..config },
+            clock,
+            chance,
+            store,
+        });
+        let first_token = first_start(&engine).await?;
+        engine.lease_take().await?;
+        engine.health.alive(crate::health::Part::Poller, engine.now());
+        let (stop, stopped) = watch::channel(false);
+        let tasks = vec![
+            tokio::spawn(Arc::clone(&engine).lease_keep()),
+            tokio::spawn(Arc::clone(&engine).poll()),
+            tokio::spawn(api::serve(Arc::clone(&engine), listener, stopped)),
+        ];
+        Ok(Self { engine, address, first_token, stop, tasks })
+    }
+
+    /// Where the API listens.
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The admin token made at the first start, to be shown once.
+    pub const fn first_token(&self) -> Option<&Secret> {
+        self.first_token.as_ref()
+    }
+
+    /// Drains: takes no more calls, finishes what is under way, gives the rest back to the store.
+    pub async fn stop(self) {
+        self.engine.health.stop();
+        let _ = self.stop.send(true);
+        self.engine.worker.wake_for_stop();
+        for task in self.tasks {
+            // A task that died has been logged where it died.
+            let _ = task.await;
+        }
+        self.engine.drain().await;
+        self.engine.store.close().await;
+    }
+}
+
+fn make_private_folder(path: &Path) -> Result<(), StartError> {
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.map_err(|cause| StartError::Files { what: format!("data folder {}", path.display()), cause })
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|cause| StartError::Listen { address, cause })
+}
+
+fn start_host(config: &Config, clock: Arc<dyn Clock>) -> Result<Host, StartError> {
+    let program = std::env::current_exe().map_err(|cause| StartError::Files {
+        what: "this program's own path, needed to compile plugins".into(),
+        cause,
+    })?;
+    let compiler = CompilerCommand { program, args: vec!["compile-plugin".to_owned()] };
+    let config = HostConfig::new(config.data.join(PLUGIN_CACHE), compiler, clock);
+    Host::start(config).map_err(|error| StartError::Setting(format!("plugin host: {error}")))
+}
+
+fn start_egress(config: &Config) -> Result<Egress, StartError> {
+    let egress = EgressConfig {
+        allow: config.egress.allow.clone(),
+        deny_hosts: config.egress.deny_hosts.clone(),
+        allow_hosts: config.egress.allow_hosts.clone(),
+        ca_file: config.egress.ca_file.clone(),
+        proxy: config.egress.proxy.clone(),
+        user_agent: concat!("engate/", env!("CARGO_PKG_VERSION")).to_owned(),
+        response_bytes_max: config.limits.response_bytes_max,
+        ..EgressConfig::default()
+    };
+    Egress::new(egress).map_err(|error| StartError::Setting(error.to_string()))
+}
+
+/// The configured key; else the key file beside the data, made at the first start with mode 0600.
+fn secret_key(config: &Config, chance: &Chance) -> Result<[u8; 32], StartError> {
+    use std::{io::Write as _, os::unix::fs::OpenOptionsExt as _};
+    if let Some(key) = config.secret_key {
+        return Ok(key);
+    }
+    let path = config.data.join(KEY_FILE);
+    let files = |cause| StartError::Files { what: format!("key file {}", path.display()), cause };
+    match std::fs::read_to_string(&path) {
+        Ok(text) => {
+            let key = STANDARD.decode(text.trim()).ok().and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
+            key.ok_or_else(|| StartError::Setting(format!("{} does not hold base64 of 32 bytes", path.display())))
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let key = chance.key();
+            let mut file =
+                std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map_err(files)?;
+            file.write_all(STANDARD.encode(key).as_bytes()).and_then(|()| file.sync_all()).map_err(files)?;
+            Ok(key)
+        }
+        Err(cause) => Err(files(cause)),
+    }
+}

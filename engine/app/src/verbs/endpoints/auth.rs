@@ -1,0 +1,177 @@
+//! The one way in which the engine shows who it is to an endpoint, read from flat fields: exactly one type, and
+//! the fields of that type only (seeds O8 to O12).
+
+use engate_model::{Invalid, Secret, endpoint::Auth, invalid::Complaints};
+
+/// Every field that some type of authentication takes, beside `type`.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct AuthFields {
+    /// Of `basic`.
+    pub(crate) username: Option<String>,
+    /// Of `basic`; absent in a change: the stored one stays.
+    pub(crate) password: Option<Secret>,
+    /// Of `header`.
+    pub(crate) name: Option<String>,
+    /// Of `authorization` and `header`; absent in a change: the stored one stays.
+    pub(crate) value: Option<Secret>,
+    /// Fields given that belong to types that are not built yet.
+    pub(crate) foreign: Vec<&'static str>,
+}
+
+/// A type of authentication, as requests name it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum AuthKind {
+    /// No header at all.
+    #[default]
+    None,
+    /// User name and password.
+    Basic,
+    /// The whole value of `Authorization`.
+    Authorization,
+    /// A header of any other name.
+    Header,
+    /// OAuth 2 client credentials; not built yet.
+    Oauth2,
+    /// A client certificate; not built yet.
+    Mtls,
+}
+
+impl AuthKind {
+    /// The word in requests and answers.
+    pub(crate) const fn code(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Basic => "basic",
+            Self::Authorization => "authorization",
+            Self::Header => "header",
+            Self::Oauth2 => "oauth2",
+            Self::Mtls => "mtls",
+        }
+    }
+
+    const fn takes(self, field: &str) -> bool {
+        match (self, field.as_bytes()) {
+            (Self::Basic, b"username" | b"password") | (Self::Header, b"name") => true,
+            (Self::Authorization | Self::Header, b"value") => true,
+            _ => false,
+        }
+    }
+}
+
+/// What `fields` say for `kind`. `stored` is what the endpoint has: where its type is the same, a secret or name
+/// that is not given is kept, so that a form can be sent back without the password it was never shown.
+///
+/// # Errors
+/// Every field to blame, below `auth`.
+pub(crate) fn auth_of(kind: AuthKind, fields: AuthFields, stored: Option<&Auth>) -> Result<Auth, Invalid> {
+    if matches!(kind, AuthKind::Oauth2 | AuthKind::Mtls) {
+        let message = format!("{} is not built yet; use none, basic, authorization or header", kind.code());
+        return Err(Invalid::field("auth.type", message));
+    }
+    let mut complaints = Complaints::default();
+    refuse_others(kind, &fields, &mut complaints);
+    let auth = match kind {
+        AuthKind::None | AuthKind::Oauth2 | AuthKind::Mtls => Auth::None,
+        AuthKind::Basic => {
+            let (username, password) = match stored {
+                Some(Auth::Basic { username, password }) => (Some(username), Some(password)),
+                _ => (None, None),
+            };
+            Auth::Basic {
+                username: required("auth.username", fields.username, username, &mut complaints),
+                password: required("auth.password", fields.password, password, &mut complaints),
+            }
+        }
+        AuthKind::Authorization => {
+            let value = if let Some(Auth::Authorization { value }) = stored { Some(value) } else { None };
+            Auth::Authorization { value: required("auth.value", fields.value, value, &mut complaints) }
+        }
+        AuthKind::Header => {
+            let (name, value) = match stored {
+                Some(Auth::Header { name, value }) => (Some(name), Some(value)),
+                _ => (None, None),
+            };
+            Auth::Header {
+                name: required("auth.name", fields.name, name, &mut complaints),
+                value: required("auth.value", fields.value, value, &mut complaints),
+            }
+        }
+    };
+    complaints.finish(auth)
+}
+
+fn refuse_others(kind: AuthKind, fields: &AuthFields, complaints: &mut Complaints) {
+    let given = [
+        ("username", fields.username.is_some()),
+        ("password", fields.password.is_some()),
+        ("name", fields.name.is_some()),
+        ("value", fields.value.is_some()),
+    ];
+    let own = given.into_iter().filter(|(_, given)| *given).map(|(field, _)| field);
+    for field in own.chain(fields.foreign.iter().copied()).filter(|field| !kind.takes(field)) {
+        let message = format!("does not belong to type {}; leave it out, or choose the type it belongs to", kind.code());
+        complaints.add(format!("auth.{field}"), message);
+    }
+}
+
+fn required<T: Clone + Default>(field: &str, given: Option<T>, stored: Option<&T>, complaints: &mut Complaints) -> T {
+    given.or_else(|| stored.cloned()).unwrap_or_else(|| {
+        complaints.add(field, "is missing; this type of authentication needs it");
+        T::default()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields(username: Option<&str>, password: Option<&str>, name: Option<&str>, value: Option<&str>) -> AuthFields {
+        AuthFields {
+            username: username.map(str::to_owned),
+            password: password.map(Secret::new),
+            name: name.map(str::to_owned),
+            value: value.map(Secret::new),
+            foreign: Vec::new(),
+        }
+    }
+
+    fn blamed(result: Result<Auth, Invalid>) -> Vec<String> {
+        result.unwrap_err().0.into_iter().map(|error| error.field).collect()
+    }
+
+    #[test]
+    fn each_type_alone_is_taken() {
+        let basic = auth_of(AuthKind::Basic, fields(Some("ons"), Some("a:b ç"), None, None), None).unwrap();
+        assert_eq!(basic, Auth::Basic { username: "ons".into(), password: Secret::new("a:b ç") });
+        let value = auth_of(AuthKind::Authorization, fields(None, None, None, Some("ninguemsabe")), None).unwrap();
+        assert_eq!(value, Auth::Authorization { value: Secret::new("ninguemsabe") });
+        let header = auth_of(AuthKind::Header, fields(None, None, Some("x-key"), Some("k")), None).unwrap();
+        assert_eq!(header, Auth::Header { name: "x-key".into(), value: Secret::new("k") });
+        assert_eq!(auth_of(AuthKind::None, AuthFields::default(), None), Ok(Auth::None));
+    }
+
+    #[test]
+    fn fields_of_another_type_are_named() {
+        let both = fields(Some("ons"), Some("p"), None, Some("key"));
+        assert_eq!(blamed(auth_of(AuthKind::Basic, both.clone(), None)), ["auth.value"]);
+        assert_eq!(blamed(auth_of(AuthKind::Authorization, both, None)), ["auth.username", "auth.password"]);
+        assert_eq!(blamed(auth_of(AuthKind::None, fields(None, None, None, Some("k")), None)), ["auth.value"]);
+        let foreign = AuthFields { foreign: vec!["token_url"], ..fields(Some("u"), Some("p"), None, None) };
+        assert_eq!(blamed(auth_of(AuthKind::Basic, foreign, None)), ["auth.token_url"]);
+    }
+
+    #[test]
+    fn what_is_missing_and_what_is_not_built_is_named() {
+        assert_eq!(blamed(auth_of(AuthKind::Basic, AuthFields::default(), None)), ["auth.username", "auth.password"]);
+        assert_eq!(blamed(auth_of(AuthKind::Oauth2, AuthFields::default(), None)), ["auth.type"]);
+        assert_eq!(blamed(auth_of(AuthKind::Mtls, AuthFields::default(), None)), ["auth.type"]);
+    }
+
+    #[test]
+    fn a_change_keeps_the_stored_secret_of_the_same_type_only() {
+        let stored = Auth::Basic { username: "old".into(), password: Secret::new("kept") };
+        let renamed = auth_of(AuthKind::Basic, fields(Some("new"), None, None, None), Some(&stored)).unwrap();
+        assert_eq!(renamed, Auth::Basic { username: "new".into(), password: Secret::new("kept") });
+        assert_eq!(blamed(auth_of(AuthKind::Authorization, AuthFields::default(), Some(&stored))), ["auth.value"]);
+    }
+}

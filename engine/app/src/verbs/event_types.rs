@@ -1,0 +1,157 @@
+//! The catalogue of event types: what producers name and endpoints subscribe to.
+
+use engate_model::{
+    TenantId,
+    event::{EventType, check_key, check_name},
+    invalid::Complaints,
+    token::Principal,
+};
+use engate_store::{Actor, EndpointFilter, StoreError};
+
+use super::{VerbError, on_conflict};
+use crate::engine::Engine;
+
+/// A type to enter.
+#[derive(Debug, Clone)]
+pub(crate) struct EventTypeNew {
+    /// What it is named by.
+    pub(crate) key: String,
+    /// What people read; none: the key.
+    pub(crate) title: Option<String>,
+    /// First level of the tree.
+    pub(crate) macro_process: String,
+    /// Second level of the tree.
+    pub(crate) process: String,
+}
+
+/// What to change of a type; none: as it is.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct EventTypeChange {
+    /// What people read.
+    pub(crate) title: Option<String>,
+    /// First level of the tree.
+    pub(crate) macro_process: Option<String>,
+    /// Second level of the tree.
+    pub(crate) process: Option<String>,
+}
+
+impl Engine {
+    /// The whole catalogue, by key.
+    pub(crate) async fn event_type_list(&self, principal: &Principal) -> Result<Vec<EventType>, VerbError> {
+        let mut types = self.store.event_type_list(principal.tenant).await?;
+        types.sort_by(|a, b| a.key.cmp(&b.key));
+        Ok(types)
+    }
+
+    /// One type.
+    pub(crate) async fn event_type_get(&self, principal: &Principal, key: &str) -> Result<EventType, VerbError> {
+        let found = self.store.event_type_get(principal.tenant, key).await?;
+        found.ok_or(VerbError::NotFound("event type"))
+    }
+
+    /// Enters a type.
+    pub(crate) async fn event_type_create(&self, principal: &Principal, new: EventTypeNew) -> Result<EventType, VerbError> {
+        let event_type = EventType {
+            tenant: principal.tenant,
+            title: new.title.filter(|title| !title.is_empty()).unwrap_or_else(|| new.key.clone()),
+            key: new.key,
+            macro_process: new.macro_process,
+            process: new.process,
+            system: false,
+            created_at: self.now(),
+        };
+        check(&event_type)?;
+        let taken = format!("event type {} exists already; change it with PATCH", event_type.key);
+        let stored = self.store.event_type_create(&self.actor(principal), &event_type).await;
+        stored.map_err(on_conflict("already_exists", taken))?;
+        self.views.refresh(&self.store, principal.tenant).await?;
+        Ok(event_type)
+    }
+
+    /// Changes what is given.
+    pub(crate) async fn event_type_update(
+        &self,
+        principal: &Principal,
+        key: &str,
+        change: EventTypeChange,
+    ) -> Result<EventType, VerbError> {
+        let mut event_type = self.event_type_get(principal, key).await?;
+        if event_type.system {
+            return Err(system_record(key));
+        }
+        if let Some(title) = change.title {
+            event_type.title = if title.is_empty() { event_type.key.clone() } else { title };
+        }
+        event_type.macro_process = change.macro_process.unwrap_or(event_type.macro_process);
+        event_type.process = change.process.unwrap_or(event_type.process);
+        check(&event_type)?;
+        self.store.event_type_update(&self.actor(principal), &event_type).await?;
+        self.views.refresh(&self.store, principal.tenant).await?;
+        Ok(event_type)
+    }
+
+    /// Removes a type that no endpoint names. Patterns such as `order.*` do not hold it.
+    pub(crate) async fn event_type_delete(&self, principal: &Principal, key: &str) -> Result<(), VerbError> {
+        let event_type = self.event_type_get(principal, key).await?;
+        if event_type.system {
+            return Err(system_record(key));
+        }
+        let endpoints = self.store.endpoint_list(principal.tenant, &EndpointFilter::default()).await?;
+        let users = endpoints.iter().filter(|endpoint| endpoint.event_types.iter().any(|named| named == key)).count();
+        if users > 0 {
+            let message = format!("{users} endpoint(s) subscribe to {key}; untick it there first");
+            return Err(VerbError::conflict("in_use", message));
+        }
+        let deleted = self.store.event_type_delete(&self.actor(principal), principal.tenant, key).await;
+        deleted.map_err(on_conflict("in_use", format!("{key} is in use")))?;
+        self.views.refresh(&self.store, principal.tenant).await?;
+        Ok(())
+    }
+
+    /// Enters the types that `subscriptions` name and the catalogue lacks, under their keys as titles; patterns
+    /// name no type. The view is not refreshed: the caller's own change follows.
+    pub(crate) async fn event_types_ensure(
+        &self,
+        actor: &Actor,
+        tenant: TenantId,
+        subscriptions: &[String],
+    ) -> Result<(), StoreError> {
+        for key in subscriptions.iter().filter(|key| !key.ends_with('*')) {
+            if self.store.event_type_get(tenant, key).await?.is_some() {
+                continue;
+            }
+            let event_type = EventType {
+                tenant,
+                key: key.clone(),
+                title: key.clone(),
+                macro_process: String::new(),
+                process: String::new(),
+                system: false,
+                created_at: actor.now,
+            };
+            match self.store.event_type_create(actor, &event_type).await {
+                // Somebody else entered it just now.
+                Ok(_) | Err(StoreError::Conflict { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn system_record(key: &str) -> VerbError {
+    VerbError::conflict("system_record", format!("{key} belongs to the engine and can be neither changed nor deleted"))
+}
+
+fn check(event_type: &EventType) -> Result<(), VerbError> {
+    let mut complaints = Complaints::default();
+    complaints.take(check_key("key", &event_type.key));
+    complaints.take(check_name("title", &event_type.title));
+    for (field, text) in [("macro_process", &event_type.macro_process), ("process", &event_type.process)] {
+        // Empty means: not placed in the tree.
+        if !text.is_empty() {
+            complaints.take(check_name(field, text));
+        }
+    }
+    Ok(complaints.finish(())?)
+}

@@ -1,0 +1,133 @@
+//! What a plugin may do, and the settings of its installation. A manifest asks; only a grant gives.
+
+use engate_host::check_host_pattern;
+use engate_model::{
+    Invalid, TenantId,
+    invalid::Complaints,
+    plugin::{Grants, Manifest},
+    token::Principal,
+};
+use engate_store::{PluginSettings, StoreError};
+use serde_json::Value;
+
+use super::fit::{Planned, check_part, refuse};
+use crate::{
+    engine::Engine,
+    verbs::{VerbError, integrators::check_config, secrets::check_secret_name},
+};
+
+/// Hosts one plugin may be granted.
+pub(crate) const HOSTS_MAX: usize = 64;
+/// Secrets one plugin may be granted.
+pub(crate) const SECRETS_MAX: usize = 64;
+
+/// What a plugin may do, beside what it asks for.
+#[derive(Debug, Clone)]
+pub(crate) struct Granted {
+    /// What it may do.
+    pub(crate) grants: Grants,
+    /// What the current version asks for.
+    pub(crate) manifest: Option<Manifest>,
+    /// Granted secrets that are not there yet.
+    pub(crate) secrets_missing: Vec<String>,
+}
+
+impl Engine {
+    /// What a plugin may do.
+    pub(crate) async fn plugin_grants_get(&self, principal: &Principal, name: &str) -> Result<Granted, VerbError> {
+        let plugin = self.plugin_get(principal, name).await?;
+        Ok(Granted {
+            grants: plugin.settings.grants,
+            manifest: plugin.current.manifest,
+            secrets_missing: plugin.secrets_missing,
+        })
+    }
+
+    /// Sets what a plugin may do, all of it. Secrets need not be there yet: they are found when a call asks.
+    pub(crate) async fn plugin_grants_put(
+        &self,
+        principal: &Principal,
+        name: &str,
+        grants: Grants,
+    ) -> Result<Granted, VerbError> {
+        let grants = checked(grants)?;
+        let plugin = self.plugin_get(principal, name).await?;
+        let settings = PluginSettings { grants, ..plugin.settings };
+        self.store.plugin_settings_put(&self.actor(principal), principal.tenant, name, &settings).await?;
+        self.views.refresh(&self.store, principal.tenant).await?;
+        let secrets_missing = self.secrets_missing(principal.tenant, &settings.grants).await?;
+        Ok(Granted { grants: settings.grants, manifest: plugin.current.manifest, secrets_missing })
+    }
+
+    /// Sets the configuration of a plugin's installation, the lowest of the three layers; none takes it away.
+    pub(crate) async fn plugin_config_put(
+        &self,
+        principal: &Principal,
+        name: &str,
+        config: Option<Value>,
+    ) -> Result<Option<Value>, VerbError> {
+        check_config(config.as_ref())?;
+        let plugin = self.plugin_get(principal, name).await?;
+        if let (Some(config), Some(manifest)) = (&config, &plugin.current.manifest) {
+            check_part(&manifest.config_schema, config)?;
+        }
+        let misfits = self.misfits(principal.tenant, Planned::Installation(name, config.as_ref())).await?;
+        refuse("config", &misfits)?;
+        let settings = PluginSettings { config, ..plugin.settings };
+        self.store.plugin_settings_put(&self.actor(principal), principal.tenant, name, &settings).await?;
+        self.views.refresh(&self.store, principal.tenant).await?;
+        Ok(settings.config)
+    }
+
+    /// Granted secrets that the tenant does not have.
+    pub(super) async fn secrets_missing(&self, tenant: TenantId, grants: &Grants) -> Result<Vec<String>, StoreError> {
+        if grants.secrets.is_empty() && grants.reveal.is_empty() {
+            return Ok(Vec::new());
+        }
+        let there = self.store.secret_list(tenant).await?;
+        let granted = grants.secrets.iter().chain(&grants.reveal);
+        let mut missing: Vec<_> = granted.filter(|name| !there.iter().any(|entry| entry.name == **name)).cloned().collect();
+        missing.sort_unstable();
+        missing.dedup();
+        Ok(missing)
+    }
+}
+
+/// Grants with well-formed names, each once.
+fn checked(mut grants: Grants) -> Result<Grants, Invalid> {
+    let mut complaints = Complaints::default();
+    if grants.hosts.len() > HOSTS_MAX {
+        complaints.add("hosts", format!("at most {HOSTS_MAX} hosts"));
+    }
+    for (n, host) in grants.hosts.iter().enumerate() {
+        complaints.take(check_host_pattern(host).map_err(|message| Invalid::field(format!("hosts[{n}]"), message)));
+    }
+    for (field, names) in [("secrets", &grants.secrets), ("reveal", &grants.reveal)] {
+        if names.len() > SECRETS_MAX {
+            complaints.add(field, format!("at most {SECRETS_MAX} names"));
+        }
+        for (n, name) in names.iter().enumerate() {
+            complaints.take(check_secret_name(&format!("{field}[{n}]"), name));
+        }
+    }
+    for names in [&mut grants.hosts, &mut grants.secrets, &mut grants.reveal] {
+        let mut seen = std::collections::HashSet::new();
+        names.retain(|name| seen.insert(name.clone()));
+    }
+    complaints.finish(grants)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grants_name_what_is_wrong_and_keep_each_name_once() {
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let good = Grants { hosts: names(&["https://api.example.com"]), secrets: names(&["a", "a"]), reveal: Vec::new() };
+        assert_eq!(checked(good).unwrap().secrets, ["a"]);
+        let bad = Grants { hosts: names(&["nope/"]), secrets: names(&["ok", "No"]), reveal: names(&[""]) };
+        let fields: Vec<_> = checked(bad).unwrap_err().0.into_iter().map(|error| error.field).collect();
+        assert_eq!(fields, ["hosts[0]", "secrets[1]", "reveal[0]"]);
+    }
+}

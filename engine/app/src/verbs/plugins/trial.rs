@@ -1,0 +1,306 @@
+//! Trying a plugin out: an event in, its request out; a response in, its verdict out. Nothing is sent, nothing is
+//! kept, and what goes wrong in the plugin is part of the answer.
+
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
+
+use engate_host::{
+    AttemptView, CallContext, CallFailed, CallRecord, DeliveryView, Digest, EndpointView, EventView, GrantedSecret,
+    InterpretCall, LoadedPlugin, OutgoingRequest, Plan, Reuse, Secrets, TransformCall, host_granted,
+};
+use engate_model::{
+    DeliveryId, EndpointId, EventId, Invalid, Secret, TenantId, Timestamp,
+    delivery::Response,
+    endpoint::Endpoint,
+    integrator::Integrator,
+    plugin::{Fault, FaultCode, Grants, Manifest, Pin, PluginRef, check_plugin_name},
+    token::Principal,
+    verdict::{Failure, Verdict, judge_status},
+};
+use engate_store::StoreError;
+use serde_json::Value;
+
+use super::{blame, fit::below_config};
+use crate::{
+    engine::Engine,
+    verbs::{VerbError, integrators::check_config},
+    views::merged,
+};
+
+/// Where the request of a try without an endpoint would go (RFC 2606 keeps the name free).
+const URL_STAND_IN: &str = "https://partner.example/";
+/// Integrator of a try without an endpoint.
+const INTEGRATOR_STAND_IN: &str = "try";
+
+/// What to try.
+#[derive(Debug, Clone)]
+pub(crate) struct TrialNew {
+    /// Version or channel; none: `stable`, else the newest.
+    pub(crate) version: Option<String>,
+    /// The endpoint whose URL, configuration and state are used; none: a stand-in.
+    pub(crate) endpoint: Option<EndpointId>,
+    /// Configuration in the place of the endpoint's.
+    pub(crate) config: Option<Value>,
+    /// The event.
+    pub(crate) event: TrialEvent,
+    /// What the partner is to have answered.
+    pub(crate) response: Option<Response>,
+}
+
+/// An event that need not exist.
+#[derive(Debug, Clone)]
+pub(crate) struct TrialEvent {
+    /// Key of its type.
+    pub(crate) event_type: String,
+    /// What it is about.
+    pub(crate) subject: Option<String>,
+    /// Payload bytes.
+    pub(crate) payload: Vec<u8>,
+    /// Media type of the payload.
+    pub(crate) content_type: String,
+    /// When it happened; none: now.
+    pub(crate) occurred_at: Option<Timestamp>,
+    /// Names and values.
+    pub(crate) labels: Vec<(String, String)>,
+    /// Ties it to its cause.
+    pub(crate) correlation_id: Option<String>,
+}
+
+/// What came of it.
+#[derive(Debug, Clone)]
+pub(crate) struct Trial {
+    /// `name@version` that ran.
+    pub(crate) plugin: String,
+    /// sha256 of its component.
+    pub(crate) digest: String,
+    /// The merged configuration it saw.
+    pub(crate) config: Value,
+    /// What became of the event.
+    pub(crate) shaped: Shaped,
+    /// What became of the response, where one was given and a request came of the event.
+    pub(crate) judged: Option<Judged>,
+    /// What the call of `transform` cost and wrote.
+    pub(crate) transform: CallRecord,
+    /// What the call of `interpret` cost and wrote, where it was made.
+    pub(crate) interpret: Option<CallRecord>,
+}
+
+/// What became of the event.
+#[derive(Debug, Clone)]
+pub(crate) enum Shaped {
+    /// This request would be sent.
+    Send {
+        /// The plugin's part of it.
+        request: OutgoingRequest,
+        /// What `interpret` gets.
+        memo: Option<String>,
+    },
+    /// Nothing would be sent.
+    Skip(String),
+    /// The plugin refused.
+    Refused(Failure),
+    /// The plugin broke a limit or a rule.
+    Fault(Fault),
+}
+
+/// What became of the response.
+#[derive(Debug, Clone)]
+pub(crate) enum Judged {
+    /// The plugin's word.
+    ByPlugin(Verdict),
+    /// The engine's word: the plugin does not want to be asked about this status.
+    ByStatus(Verdict),
+    /// The plugin broke a limit or a rule.
+    Fault(Fault),
+}
+
+/// Everything that the calls of a try share.
+struct Bench<'a> {
+    engine: &'a Engine,
+    plugin: Arc<LoadedPlugin>,
+    manifest: &'a Manifest,
+    grants: &'a Grants,
+    context: CallContext<'a>,
+    event: EventView<'a>,
+}
+
+impl Engine {
+    /// Runs an event, and a response where one is given, through an installed version.
+    pub(crate) async fn plugin_try(&self, principal: &Principal, name: &str, new: TrialNew) -> Result<Trial, VerbError> {
+        check_plugin_name(name).map_err(|_| VerbError::NotFound("plugin"))?;
+        let plugin = self.plugin_get(principal, name).await?;
+        let reference = match &new.version {
+            Some(version) => format!("{name}@{version}").parse().map_err(|message: String| Invalid::field("version", message))?,
+            None => PluginRef { name: name.to_owned(), pin: Pin::Version(plugin.current.version.clone()) },
+        };
+        let usable = self.plugin_usable(principal.tenant, &reference).await;
+        let (version, manifest) = usable.map_err(|error| blame(error, "version"))?;
+        let (endpoint, integrator) = self.trial_endpoint(principal, new.endpoint).await?;
+        check_config(new.config.as_ref())?;
+        let own = new.config.as_ref().or(endpoint.as_ref().and_then(|endpoint| endpoint.config.as_ref()));
+        let between = integrator.as_ref().and_then(|integrator| integrator.config.as_ref());
+        let config = Arc::new(merged([plugin.settings.config.as_ref(), between, own]));
+        engate_host::validate_config(&manifest.config_schema, &config).map_err(below_config)?;
+
+        let digest: Digest = version.digest.parse().map_err(|_| VerbError::Internal("a digest is unreadable".to_owned()))?;
+        let label = format!("{}@{}", version.name, version.version);
+        let loaded = match self.trial_load(&digest).await {
+            Ok(loaded) => loaded,
+            Err(fault) => return Ok(Trial::of_fault(label, version.digest, &config, fault)),
+        };
+        let state = match &endpoint {
+            Some(endpoint) => self.store.plugin_state_get(principal.tenant, name, endpoint.id).await?,
+            None => Vec::new(),
+        };
+        let now = self.now();
+        let installation = format!("{}/{name}/try", principal.tenant);
+        let url = endpoint.as_ref().map_or(URL_STAND_IN, |endpoint| endpoint.url.as_str());
+        let slug = integrator.as_ref().map_or(INTEGRATOR_STAND_IN, |integrator| integrator.slug.as_str());
+        let context = CallContext {
+            installation: &installation,
+            limits: self.config.limits.plugin,
+            reuse: Reuse::Fresh,
+            config: Arc::clone(&config),
+            secrets: self.trial_secrets(principal.tenant, &plugin.settings.grants).await?,
+            state: Arc::new(state.into_iter().collect()),
+            delivery: DeliveryView {
+                id: DeliveryId::new(now, self.chance.bits()),
+                code: 0,
+                created_at: now,
+                tenant: principal.tenant,
+                correlation_id: new.event.correlation_id.as_deref(),
+            },
+            endpoint: EndpointView {
+                id: endpoint.as_ref().map_or_else(|| EndpointId::new(now, self.chance.bits()), |endpoint| endpoint.id),
+                url,
+                integrator: Cow::Borrowed(slug),
+                labels: &[],
+            },
+            attempt: AttemptView { number: 1, first_at: now, now },
+        };
+        let view = self.views.get(&self.store, principal.tenant).await?;
+        let labels = with_catalog(&new.event.labels, view.catalog_labels(&new.event.event_type));
+        let event = EventView {
+            id: EventId::new(now, self.chance.bits()),
+            event_type: &new.event.event_type,
+            subject: new.event.subject.as_deref(),
+            occurred_at: new.event.occurred_at.unwrap_or(now),
+            content_type: &new.event.content_type,
+            data: &new.event.payload,
+            labels: &labels,
+        };
+        let grants = &plugin.settings.grants;
+        let bench = Bench { engine: self, plugin: loaded, manifest: &manifest, grants, context, event };
+        Ok(bench.run(label, version.digest, new.response.as_ref()).await)
+    }
+
+    async fn trial_endpoint(
+        &self,
+        principal: &Principal,
+        id: Option<EndpointId>,
+    ) -> Result<(Option<Endpoint>, Option<Integrator>), VerbError> {
+        let Some(id) = id else { return Ok((None, None)) };
+        match self.endpoint_find(principal, id).await {
+            Ok((endpoint, integrator)) => Ok((Some(endpoint), Some(integrator))),
+            Err(VerbError::NotFound(_)) => Err(VerbError::field("endpoint", "there is no such endpoint")),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn trial_load(&self, digest: &Digest) -> Result<Arc<LoadedPlugin>, Fault> {
+        let text = digest.to_string();
+        let fetch = || async {
+            let component = self.store.plugin_component(&text).await.map_err(|error| error.to_string())?;
+            component.ok_or_else(|| "its component is not in the store".to_owned())
+        };
+        self.host.load(digest, fetch).await
+    }
+
+    /// The granted secrets. Those the plugin may read whole are stood in for by a harmless text: the answer of a
+    /// try goes to a person, who may try plugins but not see secrets.
+    async fn trial_secrets(&self, tenant: TenantId, grants: &Grants) -> Result<Secrets, StoreError> {
+        let mut secrets = BTreeMap::new();
+        for name in grants.secrets.iter().filter(|name| !grants.reveal.contains(name)) {
+            if let Some(value) = self.store.secret_get_for_engine(tenant, name).await? {
+                secrets.insert(name.clone(), GrantedSecret { value: Ok(value), reveal: false });
+            }
+        }
+        for name in &grants.reveal {
+            let value = Ok(Secret::new(format!("the-secret-{name}")));
+            secrets.insert(name.clone(), GrantedSecret { value, reveal: true });
+        }
+        Ok(Secrets::granted(Arc::new(secrets)))
+    }
+}
+
+impl Bench<'_> {
+    async fn run(self, label: String, digest: String, response: Option<&Response>) -> Trial {
+        let (shaped, transform) = self.shape().await;
+        let (judged, interpret) = match (&shaped, response) {
+            (Shaped::Send { memo, .. }, Some(response)) => self.judge(memo.as_deref(), response).await,
+            _ => (None, None),
+        };
+        let config = self.context.config.as_ref().clone();
+        Trial { plugin: label, digest, config, shaped, judged, transform, interpret }
+    }
+
+    async fn shape(&self) -> (Shaped, CallRecord) {
+        let call = TransformCall { context: self.context.clone(), event: self.event };
+        match self.engine.host.transform(&self.plugin, call).await {
+            Err(CallFailed { fault, record }) => (Shaped::Fault(fault), *record),
+            Ok(done) => {
+                let shaped = match done.plan {
+                    Plan::Skip(reason) => Shaped::Skip(reason),
+                    Plan::Refused(failure) => Shaped::Refused(failure),
+                    Plan::Send { request, memo } => match self.check_host(&request) {
+                        Ok(()) => Shaped::Send { request, memo },
+                        Err(fault) => Shaped::Fault(fault),
+                    },
+                };
+                (shaped, done.record)
+            }
+        }
+    }
+
+    /// The same rule as at a delivery: the endpoint's own URL and origin, or a granted host.
+    fn check_host(&self, request: &OutgoingRequest) -> Result<(), Fault> {
+        if request.url == self.context.endpoint.url {
+            return Ok(());
+        }
+        let target = self.engine.egress.check_url(self.context.endpoint.url);
+        let origin = target.map_err(|denied| Fault::new(FaultCode::HostDenied, denied.to_string()))?.origin();
+        host_granted(&request.url, &origin, &self.grants.hosts)
+    }
+
+    async fn judge(&self, memo: Option<&str>, response: &Response) -> (Option<Judged>, Option<CallRecord>) {
+        if !self.manifest.interpret.asks(response.status) {
+            return (Some(Judged::ByStatus(judge_status(response.status))), None);
+        }
+        let call = InterpretCall {
+            context: self.context.clone(),
+            event_id: self.event.id,
+            event_type: self.event.event_type,
+            subject: self.event.subject,
+            memo,
+            response,
+            elapsed_ms: 0,
+        };
+        match self.engine.host.interpret(&self.plugin, call).await {
+            Ok(done) => (Some(Judged::ByPlugin(done.verdict)), Some(done.record)),
+            Err(CallFailed { fault, record }) => (Some(Judged::Fault(fault)), Some(*record)),
+        }
+    }
+}
+
+impl Trial {
+    fn of_fault(plugin: String, digest: String, config: &Value, fault: Fault) -> Self {
+        let shaped = Shaped::Fault(fault);
+        let transform = CallRecord::default();
+        Self { plugin, digest, config: config.clone(), shaped, judged: None, transform, interpret: None }
+    }
+}
+
+/// The producer's labels and those of the catalogue; the producer's own of a name wins.
+fn with_catalog(own: &[(String, String)], catalog: &[(String, String)]) -> Vec<(String, String)> {
+    let missing = catalog.iter().filter(|(name, _)| !own.iter().any(|(n, _)| n == name));
+    own.iter().chain(missing).cloned().collect()
+}

@@ -1,0 +1,81 @@
+//! Tenants: whose data it is. Only an admin of the first tenant sees that there are several.
+
+use engate_model::{
+    TenantId, TokenId,
+    event::check_name,
+    integrator::Tenant,
+    invalid::Complaints,
+    token::{Principal, Role, Token},
+};
+
+use super::{VerbError, integrators::check_slug, on_conflict, tokens::TokenMade};
+use crate::{
+    engine::Engine,
+    first_start::{FIRST_TENANT, generate_token, install_bundled},
+};
+
+/// Who holds a new tenant's first token.
+const FIRST_ADMIN: &str = "admin";
+
+impl Engine {
+    /// Every tenant, the oldest first.
+    pub(crate) async fn tenant_list(&self, principal: &Principal) -> Result<Vec<Tenant>, VerbError> {
+        self.require_first_tenant(principal).await?;
+        Ok(self.store.tenant_list().await?)
+    }
+
+    /// One tenant by id or slug.
+    pub(crate) async fn tenant_get(&self, principal: &Principal, name: &str) -> Result<Tenant, VerbError> {
+        self.require_first_tenant(principal).await?;
+        let found = match name.parse::<TenantId>() {
+            Ok(id) => self.store.tenant_get(id).await?,
+            Err(_) => self.store.tenant_by_slug(name).await?,
+        };
+        found.ok_or(VerbError::NotFound("tenant"))
+    }
+
+    /// Enters a tenant with the bundled plugins and its first admin token.
+    pub(crate) async fn tenant_create(
+        &self,
+        principal: &Principal,
+        slug: String,
+        name: Option<String>,
+    ) -> Result<(Tenant, TokenMade), VerbError> {
+        self.require_first_tenant(principal).await?;
+        let now = self.now();
+        let name = name.filter(|name| !name.is_empty()).unwrap_or_else(|| slug.clone());
+        let mut complaints = Complaints::default();
+        complaints.take(check_slug("slug", &slug));
+        complaints.take(check_name("name", &name));
+        complaints.finish(())?;
+        let tenant = Tenant { id: TenantId::new(now, self.chance.bits()), slug, name, created_at: now };
+        let stored = self.store.tenant_create(&self.actor(principal), &tenant).await;
+        let taken = format!("there is a tenant {} already; choose another slug", tenant.slug);
+        stored.map_err(on_conflict("already_exists", taken))?;
+        let token = Token {
+            id: TokenId::new(now, self.chance.bits()),
+            tenant: tenant.id,
+            client: FIRST_ADMIN.to_owned(),
+            role: Role::Admin,
+            integrator: None,
+            expires_at: None,
+            revoked_at: None,
+            created_at: now,
+        };
+        let made = self.token_store(principal, token, generate_token(self)).await?;
+        // Every start makes sure of them too: a failure here only delays them.
+        if let Err(error) = install_bundled(self, tenant.id).await {
+            tracing::warn!(tenant = %tenant.id, %error, "the bundled plugins are not installed yet");
+        }
+        self.views.refresh(&self.store, tenant.id).await?;
+        Ok((tenant, made))
+    }
+
+    async fn require_first_tenant(&self, principal: &Principal) -> Result<(), VerbError> {
+        let own = self.store.tenant_get(principal.tenant).await?;
+        if principal.role == Role::Admin && own.is_some_and(|tenant| tenant.slug == FIRST_TENANT) {
+            return Ok(());
+        }
+        Err(VerbError::Forbidden(format!("only an admin of the tenant {FIRST_TENANT} may see and enter tenants")))
+    }
+}

@@ -1,0 +1,190 @@
+//! A tenant's configuration as one revision has it, held in memory: the catalogue for matching, and each
+//! endpoint's plugin with its settings, resolved once. A change bumps the revision in the store; the view is
+//! read again then. An accept under an old revision is refused by the store, so an old view loses nothing.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use engate_host::{Digest, GrantedSecret, Secrets};
+use engate_model::{
+    EndpointId, TenantId,
+    endpoint::Endpoint,
+    event::EventType,
+    integrator::Integrator,
+    json,
+    plugin::{Grants, Manifest, PluginRef},
+    routing::Catalog,
+    verdict::Failure,
+};
+use engate_store::{PluginState, Store, StoreError};
+use serde_json::{Map, Value};
+
+/// One tenant at one revision.
+pub(crate) struct View {
+    /// Integrators, endpoints and who gets what.
+    pub(crate) catalog: Catalog,
+    /// What plugins see of the catalogue's entries, by key of the event type.
+    catalog_labels: HashMap<String, Vec<(String, String)>>,
+    bindings: RwLock<HashMap<EndpointId, Arc<Binding>>>,
+}
+
+/// What shapes an endpoint's requests.
+pub(crate) enum Binding {
+    /// The engine's own behaviour.
+    BuiltIn,
+    /// A plugin.
+    Plugin(Box<PluginBinding>),
+    /// A plugin that cannot run now; its deliveries wait.
+    Broken(Failure),
+}
+
+/// A plugin with everything a call needs, for one endpoint.
+pub(crate) struct PluginBinding {
+    /// `name@version`.
+    pub(crate) label: String,
+    /// The installed name.
+    pub(crate) name: String,
+    /// `tenant/name`: instances never cross it.
+    pub(crate) installation: String,
+    /// Which component.
+    pub(crate) digest: Digest,
+    /// What it said of itself.
+    pub(crate) manifest: Manifest,
+    /// What it may do.
+    pub(crate) grants: Grants,
+    /// Installation, integrator and endpoint, merged.
+    pub(crate) config: Arc<Value>,
+    /// Granted secrets by name.
+    pub(crate) secrets: Secrets,
+}
+
+/// All tenants' views.
+#[derive(Default)]
+pub(crate) struct Views {
+    by_tenant: RwLock<HashMap<TenantId, Arc<View>>>,
+}
+
+impl Views {
+    /// The tenant's view as held; read from the store where there is none yet.
+    pub(crate) async fn get(&self, store: &Store, tenant: TenantId) -> Result<Arc<View>, StoreError> {
+        let held = self.by_tenant.read().unwrap_or_else(PoisonError::into_inner).get(&tenant).cloned();
+        match held {
+            Some(view) => Ok(view),
+            None => self.refresh(store, tenant).await,
+        }
+    }
+
+    /// Reads the tenant's view again. Two refreshes at once keep the newer revision.
+    pub(crate) async fn refresh(&self, store: &Store, tenant: TenantId) -> Result<Arc<View>, StoreError> {
+        let catalog = store.catalog_load(tenant).await?;
+        let types = store.event_type_list(tenant).await?;
+        let catalog_labels = types.into_iter().map(|entry| (entry.key.clone(), labels_of(&entry))).collect();
+        let fresh = Arc::new(View { catalog, catalog_labels, bindings: RwLock::default() });
+        let mut by_tenant = self.by_tenant.write().unwrap_or_else(PoisonError::into_inner);
+        let held = by_tenant.entry(tenant).or_insert_with(|| Arc::clone(&fresh));
+        if held.catalog.revision <= fresh.catalog.revision {
+            *held = fresh;
+        }
+        Ok(Arc::clone(held))
+    }
+
+    /// The revisions held, to compare with the store's.
+    pub(crate) fn revisions(&self) -> HashMap<TenantId, i64> {
+        let by_tenant = self.by_tenant.read().unwrap_or_else(PoisonError::into_inner);
+        by_tenant.iter().map(|(tenant, view)| (*tenant, view.catalog.revision)).collect()
+    }
+}
+
+/// How a catalogue entry reaches a plugin; what it does not have is left out.
+fn labels_of(entry: &EventType) -> Vec<(String, String)> {
+    let labels = [
+        ("event-type.title", &entry.title),
+        ("event-type.process", &entry.process),
+        ("event-type.macro-process", &entry.macro_process),
+    ];
+    labels
+        .into_iter()
+        .filter(|(_, text)| !text.is_empty())
+        .map(|(name, text)| (name.to_owned(), text.clone()))
+        .collect()
+}
+
+impl View {
+    /// The labels of the event type's catalogue entry.
+    pub(crate) fn catalog_labels(&self, event_type: &str) -> &[(String, String)] {
+        self.catalog_labels.get(event_type).map_or(&[], Vec::as_slice)
+    }
+
+    /// What shapes `endpoint`'s requests; resolved at the first call and kept.
+    pub(crate) async fn binding(&self, store: &Store, endpoint: &Endpoint) -> Result<Arc<Binding>, StoreError> {
+        let held = self.bindings.read().unwrap_or_else(PoisonError::into_inner).get(&endpoint.id).cloned();
+        if let Some(binding) = held {
+            return Ok(binding);
+        }
+        let integrator = self.catalog.integrator(endpoint.integrator).cloned();
+        let binding = Arc::new(resolve(store, endpoint, integrator.as_deref()).await?);
+        let mut bindings = self.bindings.write().unwrap_or_else(PoisonError::into_inner);
+        Ok(Arc::clone(bindings.entry(endpoint.id).or_insert(binding)))
+    }
+}
+
+async fn resolve(store: &Store, endpoint: &Endpoint, integrator: Option<&Integrator>) -> Result<Binding, StoreError> {
+    let reference = endpoint.plugin.as_ref().or_else(|| integrator.and_then(|i| i.plugin.as_ref()));
+    match reference {
+        None => Ok(Binding::BuiltIn),
+        Some(reference) => resolve_plugin(store, endpoint, integrator, reference).await,
+    }
+}
+
+async fn resolve_plugin(
+    store: &Store,
+    endpoint: &Endpoint,
+    integrator: Option<&Integrator>,
+    reference: &PluginRef,
+) -> Result<Binding, StoreError> {
+    let broken =
+        |message: String| Ok(Binding::Broken(Failure { code: "load_failed".into(), message, retryable: true }));
+    let Some(version) = store.plugin_resolve(endpoint.tenant, reference).await? else {
+        return broken(format!("plugin {reference} is not installed"));
+    };
+    let (Some(manifest), Ok(digest)) = (version.manifest, version.digest.parse::<Digest>()) else {
+        return broken(format!("plugin {reference} is not usable: {}", version.message.unwrap_or_default()));
+    };
+    if !matches!(version.state, PluginState::Ready) {
+        return broken(format!("plugin {reference} is not usable: {}", version.message.unwrap_or_default()));
+    }
+    let settings = store.plugin_settings_get(endpoint.tenant, &reference.name).await?;
+    let layers = [settings.config.as_ref(), integrator.and_then(|i| i.config.as_ref()), endpoint.config.as_ref()];
+    let config = merged(layers);
+    let secrets = granted(store, endpoint.tenant, &settings.grants).await?;
+    Ok(Binding::Plugin(Box::new(PluginBinding {
+        label: format!("{}@{}", version.name, version.version),
+        installation: format!("{}/{}", endpoint.tenant, version.name),
+        name: version.name,
+        digest,
+        manifest,
+        grants: settings.grants,
+        config: Arc::new(config),
+        secrets,
+    })))
+}
+
+/// Lays the layers of configuration upon each other, the last one on top.
+pub(crate) fn merged<'a>(layers: impl IntoIterator<Item = Option<&'a Value>>) -> Value {
+    let mut config = Value::Object(Map::new());
+    layers.into_iter().flatten().for_each(|layer| json::merge(&mut config, layer));
+    config
+}
+
+async fn granted(store: &Store, tenant: TenantId, grants: &Grants) -> Result<Secrets, StoreError> {
+    let mut secrets = BTreeMap::new();
+    for name in grants.secrets.iter().chain(&grants.reveal) {
+        if let Some(value) = store.secret_get_for_engine(tenant, name).await? {
+            let reveal = grants.reveal.contains(name);
+            secrets.insert(name.clone(), GrantedSecret { value: Ok(value), reveal });
+        }
+    }
+    Ok(if secrets.is_empty() { Secrets::none() } else { Secrets::granted(secrets) })
+}

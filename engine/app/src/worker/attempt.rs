@@ -1,0 +1,375 @@
+//! One try: the plugin shapes the request, the request goes out, the answer is judged, the model decides.
+//! Without a plugin the engine answers `transform` and `interpret` itself; the path is the same.
+
+use std::sync::Arc;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use bytes::Bytes;
+use engate_egress::{Failed, Outbound, Received, SignInput};
+use engate_host::{
+    AttemptView, CallContext, CallFailed, CallRecord, DeliveryView, EndpointView, EventView, InterpretCall,
+    LoadedPlugin, OutgoingRequest, Plan, Reuse, TransformCall, host_granted,
+};
+use engate_model::{
+    Timestamp,
+    delivery::{Attempt, HostAnswers, Replay, Request, Response},
+    endpoint::Endpoint,
+    lanes::Pace,
+    plugin::{Fault, FaultCode},
+    retry,
+    transition::{Circumstances, Transition, after},
+    verdict::{Failure, Outcome, Verdict, asks_to_slow_down, judge_status},
+};
+use engate_store::StoreError;
+
+use super::Job;
+use crate::{
+    engine::Engine,
+    metrics::FaultLabels,
+    views::{Binding, PluginBinding, View},
+};
+
+/// State writes of a plugin: key, and the value or none to delete it.
+type StateWrites = Vec<(String, Option<Vec<u8>>)>;
+
+/// A finished try.
+pub(super) struct Done {
+    /// What is recorded.
+    pub(super) attempt: Attempt,
+    /// What follows.
+    pub(super) transition: Transition,
+    /// How the partner keeps up.
+    pub(super) pace: Pace,
+    /// The plugin's name and what it wants kept.
+    pub(super) plugin_state: Option<(String, StateWrites)>,
+}
+
+/// Makes one try of `job`. Whatever happens in it is data in the answer; an error means that the store could
+/// not be read and nothing was sent.
+pub(super) async fn run(engine: &Engine, view: &View, endpoint: &Endpoint, job: &Job) -> Result<Done, StoreError> {
+    let now = engine.now();
+    let binding = view.binding(&engine.store, endpoint).await?;
+    let slug = view.catalog.integrator(endpoint.integrator).map(|integrator| integrator.slug.clone());
+    let attempt = Try {
+        engine,
+        endpoint,
+        job,
+        binding: &binding,
+        integrator: slug.unwrap_or_default(),
+        labels: labels(view, job),
+        catalog_labels: view.catalog_labels(&job.delivery.event_type),
+        now,
+        seen: Seen::default(),
+    };
+    attempt.make().await
+}
+
+fn labels(view: &View, job: &Job) -> Vec<(String, String)> {
+    let own = &job.event.labels;
+    let catalog = view.catalog_labels(&job.delivery.event_type).iter();
+    // The producer's own label of that name wins.
+    own.iter().chain(catalog.filter(|(name, _)| !own.iter().any(|(n, _)| n == name))).cloned().collect()
+}
+
+/// What a try knows when it starts.
+struct Try<'a> {
+    engine: &'a Engine,
+    endpoint: &'a Endpoint,
+    job: &'a Job,
+    binding: &'a Binding,
+    integrator: String,
+    labels: Vec<(String, String)>,
+    catalog_labels: &'a [(String, String)],
+    now: Timestamp,
+    seen: Seen,
+}
+
+/// What a try has seen so far; all of it goes into the attempt's record.
+#[derive(Default)]
+struct Seen {
+    request: Option<Request>,
+    response: Option<Response>,
+    replay: Replay,
+    state_writes: StateWrites,
+}
+
+/// A plugin at work in one try.
+struct Guest<'a> {
+    binding: &'a PluginBinding,
+    plugin: Arc<LoadedPlugin>,
+    context: CallContext<'a>,
+}
+
+impl<'a> Try<'a> {
+    async fn make(mut self) -> Result<Done, StoreError> {
+        let outcome = match self.binding {
+            Binding::BuiltIn => self.without_plugin().await,
+            Binding::Broken(failure) => Outcome::Plugin(failure.clone()),
+            Binding::Plugin(binding) => self.with_plugin(binding).await?,
+        };
+        Ok(self.conclude(outcome))
+    }
+
+    async fn without_plugin(&mut self) -> Outcome {
+        let request = OutgoingRequest {
+            method: "POST".to_owned(),
+            url: self.endpoint.url.clone(),
+            headers: vec![("content-type".to_owned(), self.job.event.content_type.clone())],
+            body: self.job.event.payload.clone(),
+            compress: false,
+            credential: None,
+        };
+        match self.send(request).await {
+            Ok(received) => Outcome::Judged(judge_status(received.response.status)),
+            Err(failure) => Outcome::Transport(failure),
+        }
+    }
+
+    async fn with_plugin(&mut self, binding: &'a PluginBinding) -> Result<Outcome, StoreError> {
+        let guest = match self.load(binding).await {
+            Ok(loaded) => loaded?,
+            Err(fault) => return Ok(self.fault(fault)),
+        };
+        let (request, memo) = match self.transform(&guest).await {
+            Ok(Plan::Send { request, memo }) => (request, memo),
+            Ok(Plan::Skip(reason)) => return Ok(Outcome::Skipped(reason)),
+            Ok(Plan::Refused(failure)) => return Ok(Outcome::Plugin(failure)),
+            Err(fault) => return Ok(self.fault(fault)),
+        };
+        if let Err(fault) = self.check(&request, binding) {
+            return Ok(self.fault(fault));
+        }
+        self.seen.replay.memo.clone_from(&memo);
+        let received = match self.send(request).await {
+            Ok(received) => received,
+            Err(failure) => return Ok(Outcome::Transport(failure)),
+        };
+        if !binding.manifest.interpret.asks(received.response.status) {
+            return Ok(Outcome::Judged(judge_status(received.response.status)));
+        }
+        match self.interpret(&guest, memo.as_deref(), &received).await {
+            Ok(verdict) => Ok(Outcome::Judged(verdict)),
+            Err(fault) => Ok(self.fault(fault)),
+        }
+    }
+
+    /// The component in memory, and the context of its calls.
+    async fn load(&self, binding: &'a PluginBinding) -> Result<Result<Guest<'a>, StoreError>, Fault> {
+        let store = &self.engine.store;
+        let digest = binding.digest.to_string();
+        let fetch = || async {
+            let component = store.plugin_component(&digest).await.map_err(|error| error.to_string())?;
+            component.ok_or_else(|| "its component is not in the store".to_owned())
+        };
+        let plugin = self.engine.host.load(&binding.digest, fetch).await?;
+        let (tenant, endpoint) = (self.job.delivery.tenant, self.endpoint.id);
+        let state = if plugin.uses_state() {
+            match store.plugin_state_get(tenant, &binding.name, endpoint).await {
+                Ok(state) => state.into_iter().collect(),
+                Err(error) => return Ok(Err(error)),
+            }
+        } else {
+            std::collections::BTreeMap::new()
+        };
+        let context = CallContext {
+            installation: &binding.installation,
+            limits: self.engine.config.limits.plugin,
+            reuse: Reuse::Fresh,
+            config: Arc::clone(&binding.config),
+            secrets: binding.secrets.clone(),
+            state: Arc::new(state),
+            delivery: self.delivery_view(),
+            endpoint: self.endpoint_view(),
+            attempt: self.attempt_view(),
+        };
+        Ok(Ok(Guest { binding, plugin, context }))
+    }
+
+    fn delivery_view(&self) -> DeliveryView<'a> {
+        let delivery = &self.job.delivery;
+        DeliveryView {
+            id: delivery.id,
+            code: u64::try_from(delivery.code).unwrap_or_default(),
+            created_at: delivery.created_at,
+            tenant: delivery.tenant,
+            correlation_id: delivery.correlation_id.as_deref(),
+        }
+    }
+
+    fn endpoint_view(&self) -> EndpointView<'a> {
+        let (id, url) = (self.endpoint.id, self.endpoint.url.as_str());
+        EndpointView { id, url, integrator: self.integrator.clone().into(), labels: &[] }
+    }
+
+    fn attempt_view(&self) -> AttemptView {
+        let delivery = &self.job.delivery;
+        let first_at = delivery.first_attempt_at.unwrap_or(self.now);
+        AttemptView { number: delivery.attempts.saturating_add(1), first_at, now: self.now }
+    }
+
+    async fn transform(&mut self, guest: &Guest<'a>) -> Result<Plan, Fault> {
+        let event = &self.job.event;
+        let view = EventView {
+            id: event.id,
+            event_type: &event.event_type,
+            subject: event.subject.as_deref(),
+            occurred_at: event.occurred_at,
+            content_type: &event.content_type,
+            data: &event.payload,
+            labels: &self.labels,
+        };
+        let called =
+            self.engine.host.transform(&guest.plugin, TransformCall { context: guest.context.clone(), event: view });
+        match called.await {
+            Ok(done) => {
+                self.seen.replay.transform = self.seen.note(done.record);
+                Ok(done.plan)
+            }
+            Err(CallFailed { fault, record }) => {
+                self.seen.replay.transform = self.seen.note(*record);
+                Err(fault)
+            }
+        }
+    }
+
+    async fn interpret(
+        &mut self,
+        guest: &Guest<'a>,
+        memo: Option<&str>,
+        received: &Received,
+    ) -> Result<Verdict, Fault> {
+        let event = &self.job.event;
+        let elapsed_ms = u32::try_from(received.elapsed.as_millis()).unwrap_or(u32::MAX);
+        self.seen.replay.elapsed_ms = Some(elapsed_ms);
+        let call = InterpretCall {
+            context: guest.context.clone(),
+            event_id: event.id,
+            event_type: &event.event_type,
+            subject: event.subject.as_deref(),
+            memo,
+            response: &received.response,
+            elapsed_ms,
+        };
+        match self.engine.host.interpret(&guest.plugin, call).await {
+            Ok(done) => {
+                self.seen.replay.interpret = self.seen.note(done.record);
+                Ok(done.verdict)
+            }
+            Err(CallFailed { fault, record }) => {
+                self.seen.replay.interpret = self.seen.note(*record);
+                Err(fault)
+            }
+        }
+    }
+
+    /// A plugin's request may go to the endpoint's origin or to a granted host.
+    fn check(&self, request: &OutgoingRequest, binding: &PluginBinding) -> Result<(), Fault> {
+        if let Some(credential) = &request.credential {
+            return Err(Fault::new(FaultCode::HostDenied, format!("credential profile `{credential}` is not granted")));
+        }
+        if request.url == self.endpoint.url {
+            return Ok(());
+        }
+        let target = self.engine.egress.check_url(&self.endpoint.url);
+        let origin = target.map_err(|denied| Fault::new(FaultCode::HostDenied, denied.to_string()))?.origin();
+        host_granted(&request.url, &origin, &binding.grants.hosts)
+    }
+
+    async fn send(&mut self, request: OutgoingRequest) -> Result<Received, Failure> {
+        let id = self.job.delivery.id.to_string();
+        let signing = &self.endpoint.signing;
+        let keys = signing.keys_at(self.now).filter(|_| signing.enabled).collect();
+        let outbound = Outbound {
+            method: &request.method,
+            url: &request.url,
+            headers: self.headers(request.headers),
+            body: Bytes::from(request.body),
+            compress: request.compress,
+            auth: &self.endpoint.auth,
+            sign: Some(SignInput { webhook_id: &id, timestamp: self.now, keys }),
+            deadline: self.endpoint.timeout,
+            response_bytes_max: self.engine.config.limits.response_bytes_max,
+            http1_title_case: false,
+        };
+        match self.engine.egress.send(outbound).await {
+            Ok(received) => {
+                self.seen.request = Some(received.sent.clone());
+                self.seen.response = Some(received.response.clone());
+                Ok(received)
+            }
+            Err(failed) => {
+                let Failed { failure, sent, response, .. } = *failed;
+                self.seen.request = sent;
+                self.seen.response = response;
+                Err(failure)
+            }
+        }
+    }
+
+    /// The plugin's headers, then the endpoint's, which win.
+    fn headers(&self, plugins: Vec<(String, String)>) -> Vec<(String, String)> {
+        let own = &self.endpoint.headers;
+        let overridden = |name: &str| own.iter().any(|(n, _)| n.eq_ignore_ascii_case(name));
+        plugins.into_iter().filter(|(name, _)| !overridden(name)).chain(own.iter().cloned()).collect()
+    }
+
+    fn fault(&self, fault: Fault) -> Outcome {
+        self.engine.metrics.plugin_faults.get_or_create(&FaultLabels { code: fault.code.code() }).inc();
+        Outcome::Plugin(fault.into())
+    }
+
+    /// Lets the model decide, and puts the record together.
+    fn conclude(self, outcome: Outcome) -> Done {
+        let finished = self.engine.now();
+        let number = self.job.delivery.attempts.saturating_add(1);
+        let Seen { request, response, mut replay, state_writes } = self.seen;
+        let wish = response.as_ref().and_then(|response| response.header("retry-after"));
+        let slow = response.as_ref().is_some_and(|response| asks_to_slow_down(response.status));
+        let case = Circumstances {
+            policy: &self.endpoint.retry,
+            tries: number,
+            retry_after: wish.and_then(|value| retry::retry_after(value, finished)),
+            now: finished,
+            chance: self.engine.chance.fraction(),
+        };
+        let transition = after(outcome, case);
+        let (plugin, digest, config) = match self.binding {
+            Binding::Plugin(binding) => (Some(binding), Some(binding.digest.to_string()), Some(&binding.config)),
+            Binding::BuiltIn | Binding::Broken(_) => (None, None, None),
+        };
+        replay.endpoint_revision = self.endpoint.revision;
+        replay.endpoint_url.clone_from(&self.endpoint.url);
+        replay.integrator = self.integrator;
+        replay.catalog_labels = self.catalog_labels.to_vec();
+        if let Some(config) = config {
+            replay.config = config.as_ref().clone();
+        }
+        let attempt = Attempt {
+            number,
+            at: self.now,
+            trigger: self.job.trigger,
+            plugin: plugin.map(|binding| binding.label.clone()),
+            plugin_digest: digest,
+            request,
+            response,
+            outcome: transition.outcome.to_owned(),
+            code: transition.code.clone(),
+            message: transition.message.clone(),
+            duration: finished.since(self.now),
+            replay: plugin.map(|_| replay),
+        };
+        let plugin_state = plugin.filter(|_| !state_writes.is_empty()).map(|b| (b.name.clone(), state_writes));
+        Done { attempt, transition, pace: if slow { Pace::SlowDown } else { Pace::Steady }, plugin_state }
+    }
+}
+
+impl Seen {
+    /// Keeps what a call was answered, wrote and logged.
+    fn note(&mut self, record: CallRecord) -> HostAnswers {
+        self.replay.log.push_str(&record.log);
+        self.state_writes.extend(record.state_writes);
+        let hmacs = record.hmacs.into_iter().map(|(name, mac)| (name, STANDARD.encode(mac)));
+        let state = record.state_reads.into_iter().map(|(key, value)| (key, value.map(|v| STANDARD.encode(v))));
+        HostAnswers { hmacs: hmacs.collect(), state: state.collect() }
+    }
+}

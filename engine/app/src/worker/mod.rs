@@ -1,0 +1,190 @@
+//! Carries deliveries out.
+//!
+//! Who acts here: `dispatch` takes turns over the lanes and starts one task per attempt; `attempt` makes one
+//! try (transform, send, interpret, decide); `poller` fetches what is due from the store; `lease` keeps this
+//! node's claim on what it holds. What none of them does: decide (that is the model's) or know SQL.
+
+mod attempt;
+mod dispatch;
+mod lease;
+mod poller;
+
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use engate_model::{
+    EndpointId, Timestamp,
+    delivery::{Delivery, Trigger},
+    event::Event,
+    lanes::{LANE_ITEMS_MAX, Lanes, Pace},
+};
+use engate_store::{ClaimedDelivery, NodeSerial};
+use tokio::sync::Notify;
+use tokio_util::task::TaskTracker;
+
+/// A delivery in hand.
+pub(crate) struct Job {
+    delivery: Delivery,
+    event: Arc<Event>,
+    trigger: Trigger,
+    /// Under which of this node's serials it was taken; a result under another is refused by the store.
+    serial: NodeSerial,
+}
+
+impl Job {
+    /// A delivery that was just written down.
+    pub(crate) fn of_event(delivery: Delivery, event: Arc<Event>, serial: NodeSerial) -> Self {
+        Self { delivery, event, trigger: Trigger::Event, serial }
+    }
+
+    fn of_claim(claimed: ClaimedDelivery, serial: NodeSerial) -> Self {
+        Self { delivery: claimed.delivery, event: claimed.event, trigger: claimed.trigger, serial }
+    }
+}
+
+/// The lanes and this node's hold on what is in them.
+pub(crate) struct Worker {
+    lanes: Mutex<Lanes<Job>>,
+    /// Endpoints with more due in the store than their lane had room for.
+    backlogged: Mutex<HashSet<EndpointId>>,
+    in_flight: AtomicUsize,
+    in_flight_max: usize,
+    tasks: TaskTracker,
+    /// Wakes the poller before its time.
+    wake: Notify,
+    /// Wakes the lease keeper before its time.
+    doubt: Notify,
+    serial: Mutex<Option<NodeSerial>>,
+    lease_until: AtomicI64,
+    suspect: AtomicBool,
+    stopping: AtomicBool,
+}
+
+impl Worker {
+    /// No lanes yet, and no lease.
+    pub(crate) fn new(queued_max: usize, in_flight_max: usize) -> Self {
+        Self {
+            lanes: Mutex::new(Lanes::new(queued_max)),
+            backlogged: Mutex::default(),
+            in_flight: AtomicUsize::new(0),
+            in_flight_max,
+            tasks: TaskTracker::new(),
+            wake: Notify::new(),
+            doubt: Notify::new(),
+            serial: Mutex::new(None),
+            lease_until: AtomicI64::new(i64::MIN),
+            suspect: AtomicBool::new(false),
+            stopping: AtomicBool::new(false),
+        }
+    }
+
+    /// Keeps up to `wanted` places in the endpoint's lane, and says under which serial; none where there is no
+    /// room or this node holds no lease.
+    pub(crate) fn reserve(
+        &self,
+        endpoint: EndpointId,
+        max_in_flight: u32,
+        wanted: usize,
+    ) -> Option<(NodeSerial, usize)> {
+        if self.stopping.load(Ordering::Acquire) {
+            return None;
+        }
+        let serial = (*self.serial())?;
+        let places = self.lanes().reserve(endpoint, max_in_flight, wanted);
+        (places > 0).then_some((serial, places))
+    }
+
+    /// Gives reserved places back.
+    pub(crate) fn leave(&self, endpoint: EndpointId, places: usize) {
+        self.lanes().leave(endpoint, places);
+    }
+
+    /// Something went wrong between store and memory: what this node holds in the store may not be what it has
+    /// in its lanes. It will take a new serial, by which everything it held is given back and fetched again.
+    pub(crate) fn suspect(&self) {
+        self.suspect.store(true, Ordering::Release);
+        self.doubt.notify_one();
+    }
+
+    /// An endpoint was edited.
+    pub(crate) fn set_in_flight_max(&self, endpoint: EndpointId, max_in_flight: u32) {
+        self.lanes().set_in_flight_max(endpoint, max_in_flight);
+    }
+
+    /// There may be due work in the store: look now.
+    pub(crate) fn wake(&self) {
+        self.wake.notify_one();
+    }
+
+    /// Lets the background parts notice that the engine stops.
+    pub(crate) fn wake_for_stop(&self) {
+        self.wake.notify_one();
+        self.doubt.notify_one();
+    }
+
+    /// Per lane with anything in it: endpoint, queued, under way.
+    pub(crate) fn depths(&self) -> Vec<(EndpointId, usize, u32)> {
+        self.lanes().depths().collect()
+    }
+
+    /// Queued in all lanes, and under way.
+    pub(crate) fn load(&self) -> (usize, usize) {
+        (self.lanes().queued(), self.in_flight.load(Ordering::Relaxed))
+    }
+
+    fn holds(&self, serial: NodeSerial, now: Timestamp) -> bool {
+        *self.serial() == Some(serial) && now.as_micros() < self.lease_until.load(Ordering::Acquire)
+    }
+
+    fn next(&self) -> Option<(EndpointId, Job)> {
+        if self.in_flight.load(Ordering::Relaxed) >= self.in_flight_max {
+            return None;
+        }
+        let next = self.lanes().next();
+        if next.is_some() {
+            self.in_flight.fetch_add(1, Ordering::Relaxed);
+        }
+        next
+    }
+
+    fn finished(&self, endpoint: EndpointId, pace: Pace) {
+        self.in_flight.fetch_sub(1, Ordering::Relaxed);
+        let room = {
+            let mut lanes = self.lanes();
+            lanes.finished(endpoint, pace);
+            lanes.room(endpoint)
+        };
+        if room > LANE_ITEMS_MAX / 2 && self.backlogged().remove(&endpoint) {
+            self.wake();
+        }
+    }
+
+    /// The store may hold more for that endpoint: wake the poller once its lane has run short.
+    fn wake_when_short(&self, endpoint: EndpointId) {
+        self.backlogged().insert(endpoint);
+    }
+
+    fn backlogged(&self) -> std::sync::MutexGuard<'_, HashSet<EndpointId>> {
+        self.backlogged.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lanes(&self) -> std::sync::MutexGuard<'_, Lanes<Job>> {
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn serial(&self) -> std::sync::MutexGuard<'_, Option<NodeSerial>> {
+        self.serial.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for what is under way, `patience` at most; true when all of it ended.
+    async fn settle(&self, patience: Duration) -> bool {
+        self.tasks.close();
+        tokio::time::timeout(patience, self.tasks.wait()).await.is_ok()
+    }
+}

@@ -1,0 +1,115 @@
+//! Fetches due work from the store: retries, what a full lane left there, what a dead node held.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use engate_model::{EndpointId, lanes::LANE_ITEMS_MAX};
+use engate_store::{Backlog, NodeSerial, StoreError};
+
+use super::Job;
+use crate::{engine::Engine, health::Part};
+
+/// How often the store is asked when nothing wakes the poller.
+pub(super) const INTERVAL: Duration = Duration::from_millis(500);
+/// Pause between two rounds while there is more to fetch.
+const BUSY_PAUSE: Duration = Duration::from_millis(5);
+/// Every how many rounds dead nodes' work is looked for.
+const RECLAIM_ROUNDS: u32 = 8;
+
+impl Engine {
+    /// Fetches due work until the engine stops.
+    pub(crate) async fn poll(self: Arc<Self>) {
+        let mut round = 0_u32;
+        while !self.health.is_stopping() {
+            let fetched = self.poll_round(round).await.unwrap_or_else(|error| {
+                tracing::error!(%error, "due work could not be fetched; trying again");
+                0
+            });
+            round = round.wrapping_add(1);
+            if fetched > 0 {
+                tokio::time::sleep(BUSY_PAUSE).await;
+                continue;
+            }
+            let pause = self.until_next_due().await;
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = self.worker.wake.notified() => {}
+            }
+        }
+    }
+
+    async fn poll_round(self: &Arc<Self>, round: u32) -> Result<usize, StoreError> {
+        let now = self.now();
+        self.refresh_views().await?;
+        if round.is_multiple_of(RECLAIM_ROUNDS) {
+            let reclaimed = self.store.delivery_reclaim(now).await?;
+            if reclaimed > 0 {
+                tracing::warn!(reclaimed, "took over the deliveries of a node that died");
+            }
+            self.host.unload_idle(now);
+        }
+        let backlog = self.store.delivery_backlog(now).await?;
+        let fetched = self.claim(&backlog).await?;
+        self.health.alive(Part::Poller, now);
+        Ok(fetched)
+    }
+
+    async fn claim(self: &Arc<Self>, backlog: &[Backlog]) -> Result<usize, StoreError> {
+        let mut wanted = Vec::new();
+        let mut under = None;
+        for due in backlog {
+            let view = self.views.get(&self.store, due.tenant).await?;
+            let max_in_flight = view.catalog.endpoint(due.endpoint).map_or(1, |endpoint| endpoint.max_in_flight);
+            let reserved = self.worker.reserve(due.endpoint, max_in_flight, LANE_ITEMS_MAX);
+            self.worker.wake_when_short(due.endpoint);
+            if let Some((serial, places)) = reserved {
+                // A change of serial in between would put places under two; the rest waits for the next round.
+                if *under.get_or_insert(serial) != serial {
+                    self.worker.leave(due.endpoint, places);
+                    break;
+                }
+                wanted.push((due.endpoint, u32::try_from(places).unwrap_or(u32::MAX)));
+            }
+        }
+        let Some(serial) = under else { return Ok(0) };
+        self.claim_into(serial, &wanted).await
+    }
+
+    async fn claim_into(
+        self: &Arc<Self>,
+        serial: NodeSerial,
+        wanted: &[(EndpointId, u32)],
+    ) -> Result<usize, StoreError> {
+        let mut places: HashMap<_, _> = wanted.iter().map(|(endpoint, n)| (*endpoint, *n)).collect();
+        let claimed =
+            self.store.delivery_claim(serial, wanted, self.now()).await.inspect_err(|_| self.worker.suspect());
+        let fetched = claimed.as_ref().map_or(0, Vec::len);
+        let mut jobs = Vec::with_capacity(fetched);
+        for claim in claimed.iter().flatten() {
+            places.entry(claim.delivery.endpoint).and_modify(|n| *n = n.saturating_sub(1));
+        }
+        for (endpoint, unused) in places {
+            self.worker.leave(endpoint, usize::try_from(unused).unwrap_or_default());
+        }
+        jobs.extend(claimed?.into_iter().map(|claim| Job::of_claim(claim, serial)));
+        self.hand_over(jobs);
+        Ok(fetched)
+    }
+
+    /// Reads the views again whose revision another node (or an operator's command) has moved.
+    async fn refresh_views(&self) -> Result<(), StoreError> {
+        let held = self.views.revisions();
+        for (tenant, revision) in self.store.revision_list().await? {
+            if held.get(&tenant).is_some_and(|held| *held != revision) {
+                self.views.refresh(&self.store, tenant).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn until_next_due(&self) -> Duration {
+        let due = self.store.next_due().await.ok().flatten();
+        let wait = due.map_or(INTERVAL, |due| due.since(self.now()).min(INTERVAL));
+        // What is overdue has no room in its lane, which wakes the poller once it has some again.
+        if wait.is_zero() { INTERVAL } else { wait }
+    }
+}

@@ -1,0 +1,20 @@
+//! Egress against partners that run on the loopback interface: good ones, slow ones and hostile ones.
+
+#[cfg(test)]
+mod failures;
+#[cfg(test)]
+mod guard;
+#[cfg(test)]
+mod limits;
+#[cfg(test)]
+mod loopback;
+#[cfg(test)]
+mod proxy;
+#[cfg(test)]
+mod signing;
+#[cfg(test)]
+mod throughput;
+#[cfg(test)]
+mod tls;
+#[cfg(test)]
+mod wire;

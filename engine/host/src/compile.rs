@@ -1,0 +1,162 @@
+//! Compilation in a process of its own: the child's side, and the parent's.
+
+use std::{fs, path::Path, process::Stdio, time::Duration};
+
+use rustix::process::{Resource, Rlimit, setrlimit};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _},
+    process::{Child, Command},
+    time::timeout,
+};
+
+use crate::{
+    cache::{Cache, WorkFile},
+    config::HostConfig,
+    engine,
+    error::{InstallCode, InstallError},
+    inspect,
+    log::printable,
+};
+
+/// What the child's report begins with, on a line of its own on standard output.
+const REPORT_PREFIX: &str = "engate-compile-report: ";
+/// Bytes of each of the child's streams that the parent keeps.
+const STREAM_BYTES_MAX: usize = 16 << 10;
+/// Largest file the child may write, in bytes: machine code is some ten times the component.
+const OUTPUT_BYTES_MAX: u64 = 2 << 30;
+/// Environment variables that hand the child its limits.
+const MEMORY_VARIABLE: &str = "ENGATE_COMPILE_MEMORY_BYTES";
+const CPU_VARIABLE: &str = "ENGATE_COMPILE_CPU_SECONDS";
+
+/// The compiling child: checks the component at `input` and writes its machine code to `output`. It limits itself
+/// first, and prints its report on standard output; the caller only turns the result into an exit status.
+///
+/// # Errors
+/// What is wrong with the component.
+pub fn compile_child_main(input: &Path, output: &Path) -> Result<(), InstallError> {
+    let result = limit_myself().and_then(|()| compile_here(input, output));
+    let report: Result<(), &InstallError> = result.as_ref().map(|&()| ());
+    match serde_json::to_string(&report) {
+        Ok(report) => println!("{REPORT_PREFIX}{report}"),
+        Err(error) => eprintln!("no report: {error}"),
+    }
+    result
+}
+
+fn limit_myself() -> Result<(), InstallError> {
+    let variable = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let limits = [
+        (Resource::As, variable(MEMORY_VARIABLE)),
+        (Resource::Cpu, variable(CPU_VARIABLE)),
+        (Resource::Fsize, Some(OUTPUT_BYTES_MAX)),
+        (Resource::Core, Some(0)),
+    ];
+    for (resource, limit) in limits {
+        if limit.is_some() {
+            setrlimit(resource, Rlimit { current: limit, maximum: limit })
+                .map_err(|error| unavailable(format!("the compiler could not limit itself: {error}")))?;
+        }
+    }
+    Ok(())
+}
+
+fn compile_here(input: &Path, output: &Path) -> Result<(), InstallError> {
+    let component = fs::read(input).map_err(|error| unavailable(format!("the component cannot be read: {error}")))?;
+    let engine = engine::compiler().map_err(|error| unavailable(format!("the compiler does not start: {error:#}")))?;
+    inspect::inspect(&component, engine.config().get_wasm_features())?;
+    let code = engine.precompile_component(&component).map_err(|error| {
+        let message = format!("the component does not compile: {error:#}");
+        InstallError::new(InstallCode::CompileFailed, printable(&message, 2_000))
+    })?;
+    fs::write(output, code).map_err(|error| unavailable(format!("the compiled code cannot be written: {error}")))
+}
+
+/// Runs the child over `component`; its machine code is in the file that comes back.
+///
+/// # Errors
+/// What is wrong with the component, or `compile_timeout`, or `unavailable`.
+pub(crate) async fn in_child(config: &HostConfig, cache: &Cache, component: &[u8]) -> Result<WorkFile, InstallError> {
+    inspect::at_first_glance(component)?;
+    let (input, output) = (cache.work_file("wasm"), cache.work_file("cwasm"));
+    tokio::fs::write(input.path(), component)
+        .await
+        .map_err(|error| unavailable(format!("the component cannot be handed to the compiler: {error}")))?;
+    let mut child = Command::new(&config.compiler.program)
+        .args(&config.compiler.args)
+        .arg(input.path())
+        .arg(output.path())
+        // The engine's environment may hold passwords; the child needs none of it.
+        .env_clear()
+        .env(MEMORY_VARIABLE, config.compile_memory_bytes.to_string())
+        .env(CPU_VARIABLE, config.compile_cpu.as_secs().max(1).to_string())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(|error| {
+            unavailable(format!("the compiler {} does not start: {error}", config.compiler.program.display()))
+        })?;
+    match timeout(config.compile_timeout, watch(&mut child)).await {
+        Ok(end) => judge(&end.map_err(|error| unavailable(format!("the compiler cannot be watched: {error}")))?)?,
+        Err(_) => {
+            // By its handle: no other process can be meant.
+            let _ = child.kill().await;
+            return Err(timed_out(config.compile_timeout));
+        }
+    }
+    Ok(output)
+}
+
+/// How a child ended.
+struct End {
+    succeeded: bool,
+    status: String,
+    stdout: String,
+    stderr: String,
+}
+
+async fn watch(child: &mut Child) -> std::io::Result<End> {
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    let (stdout, stderr, status) = tokio::join!(drain(stdout), drain(stderr), child.wait());
+    let status = status?;
+    Ok(End { succeeded: status.success(), status: status.to_string(), stdout, stderr })
+}
+
+/// Reads a stream to its end and keeps its first bytes.
+async fn drain(stream: Option<impl AsyncRead + Unpin>) -> String {
+    let Some(mut stream) = stream else { return String::new() };
+    let (mut kept, mut buffer) = (Vec::new(), vec![0; 4 << 10]);
+    while let Ok(count) = stream.read(&mut buffer).await {
+        let Some(read) = buffer.get(..count).filter(|read| !read.is_empty()) else { break };
+        let room = STREAM_BYTES_MAX - kept.len();
+        kept.extend_from_slice(read.get(..room).unwrap_or(read));
+    }
+    String::from_utf8_lossy(&kept).into_owned()
+}
+
+fn judge(end: &End) -> Result<(), InstallError> {
+    let report = end.stdout.lines().find_map(|line| line.strip_prefix(REPORT_PREFIX));
+    match report.and_then(|report| serde_json::from_str::<Result<(), InstallError>>(report).ok()) {
+        Some(Err(error)) => Err(error),
+        Some(Ok(())) if end.succeeded => Ok(()),
+        _ => Err(InstallError::new(
+            InstallCode::CompileFailed,
+            format!(
+                "the compiler ended without a result ({}), most likely out of memory or processor time; the component \
+                 is too large or too intricate. It said last: {}",
+                end.status,
+                printable(end.stderr.trim(), 500)
+            ),
+        )),
+    }
+}
+
+fn timed_out(limit: Duration) -> InstallError {
+    let message = format!("it did not compile within {} s; the component is too large or too intricate", limit.as_secs());
+    InstallError::new(InstallCode::CompileTimeout, message)
+}
+
+pub(crate) fn unavailable(message: String) -> InstallError {
+    InstallError::new(InstallCode::Unavailable, message)
+}

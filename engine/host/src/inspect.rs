@@ -1,0 +1,251 @@
+//! What a component is, before any of it is compiled: read in the compiling child.
+
+use semver::Version;
+use wasmparser::{Encoding, Parser, Payload, Validator, WasmFeatures};
+
+use crate::{
+    config::{COMPONENT_BYTES_MAX, MEMORY_BYTES_CEILING},
+    engine::{MEMORIES_MAX, TABLE_ELEMENTS_MAX, TABLES_MAX},
+    error::{InstallCode, InstallError},
+    log::printable,
+    v0_1, wasi,
+};
+
+/// Bytes of a page of linear memory.
+const PAGE_BYTES: u64 = 64 << 10;
+/// The package of the contract.
+const CONTRACT: &str = "engate:plugin";
+/// What a component begins with: `\0asm`, then version 13 of layer 1.
+const COMPONENT_HEADER: [u8; 8] = [0x00, 0x61, 0x73, 0x6d, 0x0d, 0x00, 0x01, 0x00];
+
+/// The checks that cost nothing: size and first bytes. The engine itself makes them, before it starts a child.
+///
+/// # Errors
+/// `too_large` or `not_a_component`.
+pub(crate) fn at_first_glance(bytes: &[u8]) -> Result<(), InstallError> {
+    if bytes.len() > COMPONENT_BYTES_MAX {
+        return Err(InstallError::new(
+            InstallCode::TooLarge,
+            format!("{} bytes; a component has at most {COMPONENT_BYTES_MAX}. Strip debug information and optimise for size", bytes.len()),
+        ));
+    }
+    if bytes.starts_with(&COMPONENT_HEADER) {
+        return Ok(());
+    }
+    let what = if bytes.starts_with(b"\0asm") {
+        "a core module; make a component of it (engate plugin build, or the target wasm32-wasip2)"
+    } else if bytes.trim_ascii_start().starts_with(b"(") {
+        "WebAssembly text; assemble it first"
+    } else {
+        "no WebAssembly at all; push the .wasm file that the plugin's build made"
+    };
+    Err(InstallError::new(InstallCode::NotAComponent, format!("this is {what}")))
+}
+
+/// Validates a component and checks what it needs and offers.
+///
+/// # Errors
+/// What is wrong, with its name.
+pub(crate) fn inspect(bytes: &[u8], features: WasmFeatures) -> Result<(), InstallError> {
+    at_first_glance(bytes)?;
+    Validator::new_with_features(features)
+        .validate_all(bytes)
+        .map_err(|error| invalid(format!("not a valid component: {error}")))?;
+    let mut survey = Survey::default();
+    for payload in Parser::new(0).parse_all(bytes) {
+        survey.take(payload.map_err(|error| invalid(error.to_string()))?)?;
+    }
+    survey.imports.iter().try_for_each(|name| check_import(name))?;
+    check_exports(&survey.exports)
+}
+
+/// Names at the top, and sizes anywhere inside.
+#[derive(Default)]
+struct Survey {
+    depth: u32,
+    imports: Vec<String>,
+    exports: Vec<String>,
+}
+
+impl Survey {
+    fn take(&mut self, payload: Payload<'_>) -> Result<(), InstallError> {
+        let parse = |error: wasmparser::BinaryReaderError| invalid(error.to_string());
+        match payload {
+            Payload::Version { encoding, .. } => {
+                self.depth += 1;
+                if self.depth == 1 && encoding != Encoding::Component {
+                    return Err(InstallError::new(InstallCode::NotAComponent, "this is a core module"));
+                }
+            }
+            Payload::End(_) => self.depth = self.depth.saturating_sub(1),
+            Payload::ComponentImportSection(section) if self.depth == 1 => {
+                for import in section {
+                    self.imports.push(import.map_err(parse)?.name.name.to_owned());
+                }
+            }
+            Payload::ComponentExportSection(section) if self.depth == 1 => {
+                for export in section {
+                    self.exports.push(export.map_err(parse)?.name.name.to_owned());
+                }
+            }
+            Payload::MemorySection(section) => {
+                check_count("memories", section.count(), MEMORIES_MAX)?;
+                for memory in section {
+                    let bytes = memory.map_err(parse)?.initial.saturating_mul(PAGE_BYTES);
+                    if bytes > MEMORY_BYTES_CEILING as u64 {
+                        return Err(too_many(format!("a memory of {bytes} bytes to begin with; at most {MEMORY_BYTES_CEILING} are given")));
+                    }
+                }
+            }
+            Payload::TableSection(section) => {
+                check_count("tables", section.count(), TABLES_MAX)?;
+                for table in section {
+                    let entries = table.map_err(parse)?.ty.initial;
+                    if entries > TABLE_ELEMENTS_MAX as u64 {
+                        return Err(too_many(format!("a table of {entries} entries; at most {TABLE_ELEMENTS_MAX} are given")));
+                    }
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+fn check_count(what: &str, count: u32, max: u32) -> Result<(), InstallError> {
+    if count <= max { Ok(()) } else { Err(too_many(format!("{count} {what} in one module; at most {max} are given"))) }
+}
+
+fn too_many(message: String) -> InstallError {
+    InstallError::new(InstallCode::TooManyResources, message)
+}
+
+fn invalid(message: String) -> InstallError {
+    InstallError::new(InstallCode::InvalidComponent, printable(&message, 1_000))
+}
+
+/// `package/interface@version`, as far as it goes.
+struct Name<'a> {
+    package: &'a str,
+    interface: &'a str,
+    version: Option<Version>,
+}
+
+impl<'a> Name<'a> {
+    fn parse(name: &'a str) -> Option<Self> {
+        let (path, version) = name.split_once('@').map_or((name, None), |(path, version)| (path, Some(version)));
+        let (package, interface) = path.split_once('/')?;
+        let version = match version {
+            Some(text) => Some(Version::parse(text).ok()?),
+            None => None,
+        };
+        Some(Self { package, interface, version })
+    }
+
+    fn is_release_of(&self, major: u64, minor: u64) -> bool {
+        self.version.as_ref().is_some_and(|v| v.major == major && v.minor == minor && v.pre.is_empty())
+    }
+}
+
+fn check_import(name: &str) -> Result<(), InstallError> {
+    let unknown = |more: &str| {
+        let message = format!("it imports {}, which this engine does not offer{more}", printable(name, 200));
+        Err(InstallError::new(InstallCode::UnknownImport, message))
+    };
+    let Some(parsed) = Name::parse(name) else { return unknown("") };
+    if parsed.package == CONTRACT {
+        if !parsed.is_release_of(0, 1) {
+            return Err(other_version(name));
+        }
+        return match parsed.interface {
+            interface if v0_1::IMPORTS.contains(&interface) => Ok(()),
+            "http" => unknown(" to plugins that deliver events: return the request from transform instead"),
+            _ => unknown("; the contract has log, config, secrets and state"),
+        };
+    }
+    let linked = wasi::is_linked(parsed.package, parsed.interface);
+    match (parsed.package.starts_with("wasi:"), linked, parsed.is_release_of(0, 2)) {
+        (true, true, true) => Ok(()),
+        (true, true, false) => unknown("; of WASI it knows version 0.2"),
+        (true, false, _) => unknown(": plugins have no files, sockets or HTTP of their own"),
+        (false, ..) => unknown("; a plugin imports the contract and the plain part of WASI 0.2 only"),
+    }
+}
+
+fn check_exports(exports: &[String]) -> Result<(), InstallError> {
+    let contract: Vec<(&str, Name<'_>)> = exports
+        .iter()
+        .filter_map(|name| Name::parse(name).map(|parsed| (name.as_str(), parsed)))
+        .filter(|(_, parsed)| parsed.package == CONTRACT)
+        .collect();
+    if let Some((name, _)) = contract.iter().find(|(_, parsed)| !parsed.is_release_of(0, 1)) {
+        return Err(other_version(name));
+    }
+    let has = |interface: &str| contract.iter().any(|(_, parsed)| parsed.interface == interface);
+    let Some(missing) = v0_1::EXPORTS.into_iter().find(|interface| !has(interface)) else { return Ok(()) };
+    let other = v0_1::EXPORTS_OF_OTHER_WORLDS.into_iter().find(|(interface, _)| has(interface));
+    let hint = match other {
+        Some((_, world)) => format!("; it looks like a {world}, which this engine cannot install yet"),
+        None => format!(". Build it for world integrator of {CONTRACT}@{}", v0_1::VERSION),
+    };
+    Err(InstallError::new(
+        InstallCode::WrongWorld,
+        format!("it does not export {CONTRACT}/{missing}@{}.x{hint}", v0_1::VERSION),
+    ))
+}
+
+fn other_version(name: &str) -> InstallError {
+    InstallError::new(
+        InstallCode::UnsupportedVersion,
+        format!("it speaks {}; this engine knows {CONTRACT} {}.x. Rebuild it for that version, or update the engine", printable(name, 200), v0_1::VERSION),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn code(result: Result<(), InstallError>) -> Result<(), InstallCode> {
+        result.map_err(|error| error.code)
+    }
+
+    #[test]
+    fn isolation_17_what_is_no_component_is_named_at_first_glance() {
+        for (bytes, word) in [
+            (&b""[..], "no WebAssembly"),
+            (b"\0asm", "core module"),
+            (b"\0asm\x01\0\0\0", "core module"),
+            (b"  (component)", "text"),
+            (b"PK\x03\x04", "no WebAssembly"),
+        ] {
+            let error = at_first_glance(bytes).unwrap_err();
+            assert_eq!(error.code, InstallCode::NotAComponent);
+            assert!(error.message.contains(word), "{}", error.message);
+        }
+        assert_eq!(code(at_first_glance(&vec![0; COMPONENT_BYTES_MAX + 1])), Err(InstallCode::TooLarge));
+    }
+
+    #[test]
+    fn isolation_18_imports_are_known_by_name_and_version() {
+        for name in ["engate:plugin/log@0.1.0", "engate:plugin/types@0.1.7", "wasi:io/streams@0.2.6", "wasi:random/insecure-seed@0.2.0"] {
+            assert_eq!(code(check_import(name)), Ok(()), "{name}");
+        }
+        for name in ["wasi:sockets/tcp@0.2.0", "wasi:http/outgoing-handler@0.2.0", "wasi:io/streams@0.3.0", "wasi:io/streams", "env", "acme:x/y@1.0.0", "engate:plugin/http@0.1.0", "engate:plugin/clock@0.1.0", "engate:plugin/log@x"] {
+            assert_eq!(code(check_import(name)), Err(InstallCode::UnknownImport), "{name}");
+        }
+        for name in ["engate:plugin/log@0.2.0", "engate:plugin/log@1.0.0", "engate:plugin/log"] {
+            assert_eq!(code(check_import(name)), Err(InstallCode::UnsupportedVersion), "{name}");
+        }
+    }
+
+    #[test]
+    fn isolation_18_exports_must_make_an_integrator() {
+        let exports = |names: &[&str]| check_exports(&names.iter().map(ToString::to_string).collect::<Vec<_>>());
+        assert_eq!(code(exports(&["engate:plugin/plugin@0.1.0", "engate:plugin/delivery@0.1.0", "wasi:cli/run@0.2.0"])), Ok(()));
+        assert_eq!(code(exports(&["wasi:cli/run@0.2.0"])), Err(InstallCode::WrongWorld));
+        let sync = exports(&["engate:plugin/plugin@0.1.0", "engate:plugin/sink@0.1.0"]).unwrap_err();
+        assert!(sync.code == InstallCode::WrongWorld && sync.message.contains("sync-target"), "{sync}");
+        let next = exports(&["engate:plugin/plugin@0.2.0", "engate:plugin/delivery@0.2.0"]).unwrap_err();
+        assert!(next.code == InstallCode::UnsupportedVersion && next.message.contains("0.1.x"), "{next}");
+    }
+}

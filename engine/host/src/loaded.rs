@@ -1,0 +1,92 @@
+//! A plugin in memory: machine code mapped, functions looked up, nothing instantiated.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+};
+
+use engate_model::Timestamp;
+use tokio::sync::Semaphore;
+use wasmtime::component::{Component, Linker};
+
+use crate::{
+    digest::Digest,
+    engine::{MEMORIES_MAX, TABLES_MAX},
+    error::{InstallCode, InstallError},
+    instance::CallState,
+    log::printable,
+    v0_1::{Misfit, Prepared},
+};
+
+/// A plugin in memory. Whoever holds one can call it, also after the host let go of it: calls that are under way on
+/// an old version finish on the old version.
+pub struct LoadedPlugin {
+    digest: Digest,
+    pub(crate) prepared: Prepared,
+    /// Permits of the pool that one instance takes.
+    pub(crate) weight: u32,
+    /// This plugin's share of the pool.
+    pub(crate) share: Arc<Semaphore>,
+    last_used: AtomicI64,
+}
+
+impl LoadedPlugin {
+    /// Looks up the functions of `component`.
+    ///
+    /// # Errors
+    /// It does not fit the contract, or needs more than an instance may have.
+    pub(crate) fn new(
+        digest: Digest,
+        component: &Component,
+        linker: &Linker<CallState>,
+        share: u32,
+        now: Timestamp,
+    ) -> Result<Self, InstallError> {
+        let weight = weight(component)?;
+        let prepared = Prepared::new(linker, component).map_err(|misfit| {
+            let (code, error) = match misfit {
+                Misfit::Imports(error) => (InstallCode::UnknownImport, error),
+                Misfit::Exports(error) => (InstallCode::WrongWorld, error),
+            };
+            InstallError::new(code, printable(&format!("it does not fit the contract: {error:#}"), 2_000))
+        })?;
+        let last_used = AtomicI64::new(now.as_micros());
+        Ok(Self { digest, prepared, weight, share: Arc::new(Semaphore::new(share as usize)), last_used })
+    }
+
+    /// sha256 of the component.
+    pub const fn digest(&self) -> &Digest {
+        &self.digest
+    }
+
+    pub(crate) fn used_at(&self, now: Timestamp) {
+        self.last_used.store(now.as_micros(), Ordering::Relaxed);
+    }
+
+    pub(crate) fn last_used(&self) -> Timestamp {
+        Timestamp::from_micros(self.last_used.load(Ordering::Relaxed))
+    }
+}
+
+impl fmt::Debug for LoadedPlugin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LoadedPlugin").field("digest", &self.digest).finish_non_exhaustive()
+    }
+}
+
+fn weight(component: &Component) -> Result<u32, InstallError> {
+    let too_many = |message: String| Err(InstallError::new(InstallCode::TooManyResources, message));
+    let Some(needs) = component.resources_required() else {
+        return too_many("it imports core modules, so that what it needs cannot be told".to_owned());
+    };
+    if needs.num_memories > MEMORIES_MAX {
+        return too_many(format!("{} memories in one instance; at most {MEMORIES_MAX} are given", needs.num_memories));
+    }
+    if needs.num_tables > TABLES_MAX {
+        return too_many(format!("{} tables in one instance; at most {TABLES_MAX} are given", needs.num_tables));
+    }
+    Ok(needs.num_memories.max(1))
+}

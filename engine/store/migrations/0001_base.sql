@@ -1,0 +1,257 @@
+-- The first schema. One text for both databases: {text} and {blob} are their column types, and a line that
+-- begins with a database's name in brackets counts for that database alone.
+-- Times are microseconds since 1970, flags 0 or 1, JSON is kept as the text it was given.
+
+CREATE TABLE meta (key {text} NOT NULL PRIMARY KEY, value {blob} NOT NULL);
+
+CREATE TABLE tenants (
+    id {text} NOT NULL PRIMARY KEY,
+    slug {text} NOT NULL UNIQUE,
+    name {text} NOT NULL,
+    created_at BIGINT NOT NULL
+);
+
+-- Counts each change of a tenant's configuration that matters for routing or delivery. Read again in the
+-- transaction that accepts an event, so that no event is routed by a configuration that is no more.
+CREATE TABLE revisions (
+    tenant_id {text} NOT NULL PRIMARY KEY REFERENCES tenants (id),
+    revision BIGINT NOT NULL
+);
+
+CREATE TABLE tokens (
+    id {text} NOT NULL PRIMARY KEY,
+    tenant_id {text} NOT NULL REFERENCES tenants (id),
+    client {text} NOT NULL,
+    role {text} NOT NULL,
+    integrator_id {text},
+    hash {blob} NOT NULL UNIQUE,
+    expires_at BIGINT,
+    revoked_at BIGINT,
+    created_at BIGINT NOT NULL
+);
+CREATE UNIQUE INDEX tokens_live ON tokens (tenant_id, client) WHERE revoked_at IS NULL;
+
+CREATE TABLE event_types (
+    tenant_id {text} NOT NULL REFERENCES tenants (id),
+    key {text} NOT NULL,
+    title {text} NOT NULL,
+    macro_process {text} NOT NULL,
+    process {text} NOT NULL,
+    system BIGINT NOT NULL,
+    created_at BIGINT NOT NULL,
+    PRIMARY KEY (tenant_id, key)
+);
+
+CREATE TABLE integrators (
+    id {text} NOT NULL PRIMARY KEY,
+    tenant_id {text} NOT NULL REFERENCES tenants (id),
+    slug {text} NOT NULL,
+    name {text} NOT NULL,
+    active BIGINT NOT NULL,
+    services {text} NOT NULL,
+    plugin {text},
+    config {text},
+    created_at BIGINT NOT NULL,
+    updated_at BIGINT NOT NULL,
+    UNIQUE (tenant_id, slug)
+);
+
+-- A deleted endpoint keeps its row without its secrets: its deliveries still say where they went.
+CREATE TABLE endpoints (
+    id {text} NOT NULL PRIMARY KEY,
+    tenant_id {text} NOT NULL REFERENCES tenants (id),
+    integrator_id {text} NOT NULL REFERENCES integrators (id),
+    description {text} NOT NULL,
+    url {text} NOT NULL,
+    plugin {text},
+    config {text},
+    event_types {text} NOT NULL,
+    enabled BIGINT NOT NULL,
+    disabled_reason {text},
+    max_in_flight BIGINT NOT NULL,
+    timeout_ms BIGINT NOT NULL,
+    retry_ms {text} NOT NULL,
+    signing_enabled BIGINT NOT NULL,
+    sealed {blob},
+    revision BIGINT NOT NULL,
+    created_at BIGINT NOT NULL,
+    updated_at BIGINT NOT NULL,
+    deleted_at BIGINT
+);
+CREATE INDEX endpoints_tenant ON endpoints (tenant_id, id);
+CREATE INDEX endpoints_integrator ON endpoints (integrator_id, id);
+
+-- Events, deliveries and attempts refer to each other without foreign keys: checking them would cost a look-up
+-- per row on the hot path, and would keep old partitions from being dropped.
+CREATE TABLE events (
+    id {text} NOT NULL PRIMARY KEY,
+    tenant_id {text} NOT NULL,
+    event_type {text} NOT NULL,
+    subject {text},
+    payload {blob} NOT NULL,
+    content_type {text} NOT NULL,
+    occurred_at BIGINT NOT NULL,
+    accepted_at BIGINT NOT NULL,
+    labels {text},
+    correlation_id {text},
+    idempotency_key {text},
+    reason {text}
+[sqlite]   );
+[postgres] ) PARTITION BY RANGE (id);
+[postgres] CREATE TABLE events_default PARTITION OF events DEFAULT;
+CREATE INDEX events_tenant ON events (tenant_id, id);
+CREATE INDEX events_type ON events (tenant_id, event_type, id);
+
+-- The queue is this table. `due_at` is set while a delivery waits, `owner` while a node has it in hand.
+-- `success` is -1 before the first attempt, then 0 or 1.
+[sqlite]   CREATE TABLE counters (name TEXT NOT NULL PRIMARY KEY, value BIGINT NOT NULL);
+[sqlite]   INSERT INTO counters (name, value) VALUES ('delivery_code', 0);
+[postgres] CREATE SEQUENCE delivery_code;
+CREATE TABLE deliveries (
+[sqlite]   code INTEGER PRIMARY KEY,
+[sqlite]   id TEXT NOT NULL UNIQUE,
+[postgres] code BIGINT NOT NULL,
+[postgres] id {text} NOT NULL PRIMARY KEY,
+    tenant_id {text} NOT NULL,
+    event_id {text} NOT NULL,
+    event_type {text} NOT NULL,
+    subject {text},
+    endpoint_id {text} NOT NULL,
+    integrator_id {text} NOT NULL,
+    state {text} NOT NULL,
+    success BIGINT NOT NULL DEFAULT -1,
+    reason {text},
+    attempts BIGINT NOT NULL DEFAULT 0,
+    created_at BIGINT NOT NULL,
+    first_attempt_at BIGINT,
+    last_attempt_at BIGINT,
+    integrated_at BIGINT,
+    due_at BIGINT,
+    next_trigger {text} NOT NULL DEFAULT 'event',
+    owner BIGINT,
+    correlation_id {text}
+[sqlite]   );
+[postgres] ) PARTITION BY RANGE (id);
+[postgres] CREATE TABLE deliveries_default PARTITION OF deliveries DEFAULT;
+CREATE INDEX deliveries_event ON deliveries (event_id);
+CREATE INDEX deliveries_tenant ON deliveries (tenant_id, state, success, code);
+CREATE INDEX deliveries_endpoint ON deliveries (endpoint_id, state, success, code);
+CREATE INDEX deliveries_type ON deliveries (tenant_id, event_type, code);
+CREATE INDEX deliveries_due ON deliveries (endpoint_id, due_at) WHERE due_at IS NOT NULL;
+CREATE INDEX deliveries_owner ON deliveries (owner) WHERE owner IS NOT NULL;
+
+-- `request` and `response` are JSON without the bodies. A request body equal to the event's payload is kept
+-- there only: `body_is_payload` says so.
+CREATE TABLE attempts (
+    delivery_id {text} NOT NULL,
+    number BIGINT NOT NULL,
+    at BIGINT NOT NULL,
+    trigger_code {text} NOT NULL,
+    plugin {text},
+    plugin_digest {text},
+    request {text},
+    request_body {blob},
+    body_is_payload BIGINT NOT NULL,
+    response {text},
+    response_body {blob},
+    outcome {text} NOT NULL,
+    code {text},
+    message {text},
+    duration_us BIGINT NOT NULL,
+    replay {text},
+    PRIMARY KEY (delivery_id, number)
+[sqlite]   );
+[postgres] ) PARTITION BY RANGE (delivery_id);
+[postgres] CREATE TABLE attempts_default PARTITION OF attempts DEFAULT;
+
+CREATE TABLE idempotency_keys (
+    tenant_id {text} NOT NULL,
+    key {text} NOT NULL,
+    event_id {text} NOT NULL,
+    body_hash {blob} NOT NULL,
+    delivery_count BIGINT NOT NULL,
+    created_at BIGINT NOT NULL,
+    PRIMARY KEY (tenant_id, key)
+);
+CREATE INDEX idempotency_keys_age ON idempotency_keys (created_at);
+
+-- A node's serial is its fencing term: it is never used twice.
+CREATE TABLE nodes (
+[sqlite]   serial INTEGER PRIMARY KEY AUTOINCREMENT,
+[postgres] serial BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    name {text} NOT NULL,
+    lease_until BIGINT NOT NULL
+);
+
+CREATE TABLE plugins (
+    tenant_id {text} NOT NULL REFERENCES tenants (id),
+    name {text} NOT NULL,
+    version {text} NOT NULL,
+    digest {text} NOT NULL,
+    manifest {text},
+    state {text} NOT NULL,
+    message {text},
+    size_bytes BIGINT NOT NULL,
+    created_at BIGINT NOT NULL,
+    PRIMARY KEY (tenant_id, name, version)
+);
+CREATE INDEX plugins_digest ON plugins (digest);
+
+CREATE TABLE plugin_components (digest {text} NOT NULL PRIMARY KEY, component {blob} NOT NULL);
+
+-- Every setting of a channel is kept; the one of the highest number counts.
+CREATE TABLE plugin_channels (
+    tenant_id {text} NOT NULL,
+    name {text} NOT NULL,
+    channel {text} NOT NULL,
+    number BIGINT NOT NULL,
+    version {text} NOT NULL,
+    set_at BIGINT NOT NULL,
+    PRIMARY KEY (tenant_id, name, channel, number),
+    FOREIGN KEY (tenant_id, name, version) REFERENCES plugins (tenant_id, name, version)
+);
+
+CREATE TABLE plugin_settings (
+    tenant_id {text} NOT NULL REFERENCES tenants (id),
+    name {text} NOT NULL,
+    grants {text} NOT NULL,
+    config {text},
+    PRIMARY KEY (tenant_id, name)
+);
+
+CREATE TABLE plugin_state (
+    tenant_id {text} NOT NULL,
+    plugin {text} NOT NULL,
+    endpoint_id {text} NOT NULL,
+    key {text} NOT NULL,
+    value {blob} NOT NULL,
+    PRIMARY KEY (tenant_id, plugin, endpoint_id, key)
+);
+
+CREATE TABLE secrets (
+    tenant_id {text} NOT NULL REFERENCES tenants (id),
+    name {text} NOT NULL,
+    sealed {blob} NOT NULL,
+    created_at BIGINT NOT NULL,
+    updated_at BIGINT NOT NULL,
+    PRIMARY KEY (tenant_id, name)
+);
+
+CREATE TABLE settings (
+    tenant_id {text} NOT NULL REFERENCES tenants (id),
+    key {text} NOT NULL,
+    value {text} NOT NULL,
+    PRIMARY KEY (tenant_id, key)
+);
+
+CREATE TABLE audit (
+    id {text} NOT NULL PRIMARY KEY,
+    tenant_id {text} NOT NULL,
+    at BIGINT NOT NULL,
+    token_id {text},
+    client {text} NOT NULL,
+    action {text} NOT NULL,
+    object {text} NOT NULL,
+    detail {text} NOT NULL
+);
+CREATE INDEX audit_tenant ON audit (tenant_id, id);

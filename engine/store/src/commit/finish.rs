@@ -1,0 +1,321 @@
+//! Finishing a try: its attempt and what follows from it for the delivery, if the delivery is still in hand.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
+
+use engate_model::{
+    delivery::{Attempt, Delivery},
+    event::Event,
+    transition::Transition,
+};
+use serde::{Deserialize, Serialize};
+
+use super::{Reply, Setback};
+use crate::{
+    Store,
+    compose::Bulk,
+    db::Session,
+    error::StoreError,
+    nodes::NodeSerial,
+    value::{Kind, Value, args, json, json_opt},
+};
+
+/// A finished try, made ready in its worker's task.
+#[must_use = "a try counts only once it is handed to `Store::delivery_finish`"]
+pub struct FinishItem {
+    encoded: Result<Encoded, StoreError>,
+}
+
+/// What became of a finished try.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Finished {
+    /// Committed.
+    Finished,
+    /// The delivery was no longer in this node's hands; nothing was written.
+    LeaseLost,
+}
+
+struct Encoded {
+    delivery: Arc<str>,
+    owner: NodeSerial,
+    change: Vec<Value>,
+    attempt: Vec<Value>,
+    state: Vec<StateWrite>,
+}
+
+/// Tenant, plugin, endpoint, key; none deletes.
+type StateWrite = ([Arc<str>; 4], Option<Arc<[u8]>>);
+
+/// A request without its body, as it is kept.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct StoredRequest {
+    pub method: String,
+    pub url: String,
+    pub headers: Vec<(String, String)>,
+}
+
+/// A response without its body, as it is kept.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct StoredResponse {
+    pub status: u16,
+    pub headers: Vec<(String, String)>,
+    pub truncated: bool,
+}
+
+impl FinishItem {
+    /// The try `attempt` of `delivery`, held as `owner`, and what follows from it.
+    pub fn new(
+        delivery: &Delivery,
+        event: &Event,
+        owner: NodeSerial,
+        attempt: &Attempt,
+        transition: &Transition,
+    ) -> Self {
+        Self { encoded: encode(delivery, event, owner, attempt, transition) }
+    }
+
+    /// Adds what the plugin wrote to its state of `delivery`'s endpoint: key and value, none deletes. It is
+    /// written with the try or not at all.
+    pub fn with_state_writes(
+        mut self,
+        delivery: &Delivery,
+        plugin: &str,
+        writes: Vec<(String, Option<Vec<u8>>)>,
+    ) -> Self {
+        if let Ok(encoded) = &mut self.encoded {
+            let place = [delivery.tenant.to_string(), plugin.to_owned(), delivery.endpoint.to_string()];
+            let [tenant, plugin, endpoint] = place.map(Arc::<str>::from);
+            encoded.state.extend(writes.into_iter().map(|(key, value)| {
+                let place = [Arc::clone(&tenant), Arc::clone(&plugin), Arc::clone(&endpoint), key.into()];
+                (place, value.map(Arc::from))
+            }));
+        }
+        self
+    }
+}
+
+impl Store {
+    /// Records a try and moves its delivery on, if it is still in this node's hands; the answer comes after the
+    /// commit.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] when the database is; [`StoreError::Data`] when it refuses the values.
+    pub async fn delivery_finish(&self, item: FinishItem) -> Result<Finished, StoreError> {
+        let item = item.encoded?;
+        let bytes = item.attempt.iter().map(Value::size).sum();
+        self.committers().finish(|reply| FinishJob { item, bytes, settled: None, reply }).await
+    }
+}
+
+/// A finished try as the committer has it.
+pub(crate) struct FinishJob {
+    item: Encoded,
+    pub(super) bytes: usize,
+    /// The answer where it does not depend on this commit.
+    pub(super) settled: Option<Finished>,
+    pub(super) reply: Reply<Finished>,
+}
+
+impl FinishJob {
+    /// Answers after the commit.
+    pub(super) fn answer(&mut self) {
+        self.reply.send(Ok(self.settled.unwrap_or(Finished::Finished)));
+    }
+
+    /// Answers what needs no commit.
+    pub(super) fn answer_settled(&mut self) {
+        if let Some(answer) = self.settled {
+            self.reply.send(Ok(answer));
+        }
+    }
+}
+
+static CHANGES: Bulk = Bulk::new(
+    "UPDATE deliveries SET state = v.state, success = v.success, reason = v.reason, attempts = v.attempts, \
+     first_attempt_at = COALESCE(deliveries.first_attempt_at, v.at), last_attempt_at = v.at, \
+     integrated_at = COALESCE(deliveries.integrated_at, v.integrated_at), due_at = v.due_at, next_trigger = 'retry', owner = NULL \
+     FROM (",
+    &[
+        ("delivery_id", Kind::Text),
+        ("held_by", Kind::Int),
+        ("state", Kind::Text),
+        ("success", Kind::Int),
+        ("reason", Kind::Text),
+        ("attempts", Kind::Int),
+        ("at", Kind::Int),
+        ("integrated_at", Kind::Int),
+        ("due_at", Kind::Int),
+    ],
+    ") AS v WHERE deliveries.id = v.delivery_id AND deliveries.owner = v.held_by",
+);
+
+static HELD: Bulk = Bulk::with_twin_tails(
+    "SELECT d.id FROM (",
+    &[("delivery_id", Kind::Text), ("held_by", Kind::Int)],
+    ") AS v JOIN deliveries d ON d.id = v.delivery_id AND d.owner = v.held_by",
+    ") AS v JOIN deliveries d ON d.id = v.delivery_id AND d.owner = v.held_by FOR UPDATE OF d",
+);
+
+static ATTEMPTS: Bulk = Bulk::new(
+    "INSERT INTO attempts (delivery_id, number, at, trigger_code, plugin, plugin_digest, request, request_body, \
+     body_is_payload, response, response_body, outcome, code, message, duration_us, replay) ",
+    &[
+        ("delivery_id", Kind::Text),
+        ("number", Kind::Int),
+        ("at", Kind::Int),
+        ("trigger_code", Kind::Text),
+        ("plugin", Kind::Text),
+        ("plugin_digest", Kind::Text),
+        ("request", Kind::Text),
+        ("request_body", Kind::Blob),
+        ("body_is_payload", Kind::Int),
+        ("response", Kind::Text),
+        ("response_body", Kind::Blob),
+        ("outcome", Kind::Text),
+        ("code", Kind::Text),
+        ("message", Kind::Text),
+        ("duration_us", Kind::Int),
+        ("replay", Kind::Text),
+    ],
+    "",
+);
+
+const STATE_COLUMNS: &[(&str, Kind)] = &[
+    ("tenant_id", Kind::Text),
+    ("plugin", Kind::Text),
+    ("endpoint_id", Kind::Text),
+    ("key", Kind::Text),
+    ("value", Kind::Blob),
+];
+
+static STATE_PUT: Bulk = Bulk::new(
+    "INSERT INTO plugin_state (tenant_id, plugin, endpoint_id, key, value) ",
+    STATE_COLUMNS,
+    " ON CONFLICT (tenant_id, plugin, endpoint_id, key) DO UPDATE SET value = excluded.value",
+);
+
+static STATE_DELETE: Bulk = Bulk::new(
+    "DELETE FROM plugin_state WHERE (tenant_id, plugin, endpoint_id, key) IN (",
+    STATE_COLUMNS.split_at(4).0,
+    ")",
+);
+
+/// How a success is kept: -1 before the first attempt.
+pub(crate) const fn success_number(success: Option<bool>) -> i64 {
+    match success {
+        None => -1,
+        Some(false) => 0,
+        Some(true) => 1,
+    }
+}
+
+fn encode(
+    delivery: &Delivery,
+    event: &Event,
+    owner: NodeSerial,
+    attempt: &Attempt,
+    transition: &Transition,
+) -> Result<Encoded, StoreError> {
+    let id: Arc<str> = delivery.id.to_string().into();
+    let succeeded = transition.success == Some(true);
+    let change = args![
+        Arc::clone(&id),
+        owner,
+        transition.state,
+        success_number(transition.success),
+        if succeeded { None } else { transition.code.as_deref() },
+        attempt.number,
+        attempt.at,
+        succeeded.then(|| attempt.at.after(attempt.duration)),
+        transition.next_attempt_at,
+    ];
+    let request = attempt.request.as_ref();
+    let body_is_payload = request.is_some_and(|request| request.body == event.payload);
+    let request_body = request.filter(|_| !body_is_payload).map(|request| request.body.as_slice());
+    let stored_request = request.map(|request| StoredRequest {
+        method: request.method.clone(),
+        url: request.url.clone(),
+        headers: request.headers.clone(),
+    });
+    let stored_response = attempt.response.as_ref().map(|response| StoredResponse {
+        status: response.status,
+        headers: response.headers.clone(),
+        truncated: response.truncated,
+    });
+    let row = args![
+        Arc::clone(&id),
+        attempt.number,
+        attempt.at,
+        attempt.trigger,
+        attempt.plugin.as_deref(),
+        attempt.plugin_digest.as_deref(),
+        json_opt(stored_request.as_ref())?,
+        request_body,
+        body_is_payload,
+        json_opt(stored_response.as_ref())?,
+        attempt.response.as_ref().map(|response| response.body.as_slice()),
+        attempt.outcome.as_str(),
+        attempt.code.as_deref(),
+        attempt.message.as_deref(),
+        u64::try_from(attempt.duration.as_micros()).unwrap_or(u64::MAX),
+        attempt.replay.as_ref().map_or(Ok(Value::Text(None)), json)?,
+    ];
+    Ok(Encoded { delivery: id, owner, change, attempt: row, state: Vec::new() })
+}
+
+/// Writes a batch's tries. With `careful`, those whose delivery is in other hands are looked for first and
+/// settled; without, finding that there are some is a setback.
+pub(super) async fn write(session: &mut Session, jobs: &mut [&mut FinishJob], careful: bool) -> Result<(), Setback> {
+    if jobs.is_empty() {
+        return Ok(());
+    }
+    if careful {
+        settle_lost(session, jobs).await?;
+    }
+    let held = || jobs.iter().filter(|job| job.settled.is_none());
+    let wanted = u64::try_from(held().count()).unwrap_or(u64::MAX);
+    let changes = held().flat_map(|job| job.item.change.iter().cloned()).collect();
+    if CHANGES.execute(session, changes).await? != wanted {
+        return Err(Setback::LeaseLost);
+    }
+    let attempts = held().flat_map(|job| job.item.attempt.iter().cloned()).collect();
+    ATTEMPTS.execute(session, attempts).await?;
+    write_state(session, held().flat_map(|job| &job.item.state)).await?;
+    Ok(())
+}
+
+/// Settles the tries whose delivery is not in their hands, and repeats of one in the same batch.
+async fn settle_lost(session: &mut Session, jobs: &mut [&mut FinishJob]) -> Result<(), StoreError> {
+    let names = jobs.iter().flat_map(|job| args![Arc::clone(&job.item.delivery), job.item.owner]).collect();
+    let mut held = HashSet::new();
+    for row in HELD.rows(session, names).await? {
+        held.insert(row.cells().text()?);
+    }
+    for job in jobs.iter_mut() {
+        if !held.remove(&*job.item.delivery) {
+            job.settled = Some(Finished::LeaseLost);
+        }
+    }
+    Ok(())
+}
+
+/// Writes what plugins keep; of several writes to one key the last counts.
+async fn write_state<'a>(
+    session: &mut Session,
+    writes: impl Iterator<Item = &'a StateWrite>,
+) -> Result<(), StoreError> {
+    let last: BTreeMap<_, _> = writes.map(|(place, value)| (place, value)).collect();
+    let (mut put, mut delete) = (Vec::new(), Vec::new());
+    for (place, value) in last {
+        let cells = place.iter().map(|part| Value::from(Arc::clone(part)));
+        match value {
+            Some(value) => put.extend(cells.chain([Value::Blob(Some(Arc::clone(value)))])),
+            None => delete.extend(cells),
+        }
+    }
+    STATE_PUT.execute(session, put).await?;
+    STATE_DELETE.execute(session, delete).await?;
+    Ok(())
+}

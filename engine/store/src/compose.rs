@@ -1,0 +1,254 @@
+//! The only module that composes SQL. What it joins are static texts, numbers of placeholders and, for
+//! PostgreSQL's partitions, ids; a value from outside never becomes part of a statement.
+
+use std::{
+    fmt::Write as _,
+    sync::{Arc, OnceLock},
+};
+
+use crate::{
+    db::Session,
+    error::StoreError,
+    sql::{Dialect, Sql},
+    value::{Kind, Row, Value},
+};
+
+/// Rows that one bulk statement takes at most; more are split.
+pub(crate) const BULK_ROWS_MAX: usize = 256;
+/// Bulk statements exist for 1, 2, 4 .. [`BULK_ROWS_MAX`] rows, so that each is prepared once.
+const SIZES: usize = BULK_ROWS_MAX.ilog2() as usize + 1;
+
+/// A statement over many rows of values: `head`, a source of rows, `tail`.
+///
+/// SQLite gets `VALUES` with a placeholder per cell, filled up to the next size with rows of NULL that the
+/// source leaves out (the first column is never NULL). PostgreSQL gets one array per column, which it plans
+/// once for any number of rows.
+pub(crate) struct Bulk {
+    head: &'static str,
+    columns: &'static [(&'static str, Kind)],
+    sqlite_tail: &'static str,
+    postgres_tail: &'static str,
+    sqlite: [OnceLock<Arc<str>>; SIZES],
+    postgres: OnceLock<Arc<str>>,
+}
+
+impl Bulk {
+    pub(crate) const fn new(
+        head: &'static str,
+        columns: &'static [(&'static str, Kind)],
+        tail: &'static str,
+    ) -> Self {
+        Self::with_twin_tails(head, columns, tail, tail)
+    }
+
+    pub(crate) const fn with_twin_tails(
+        head: &'static str,
+        columns: &'static [(&'static str, Kind)],
+        sqlite_tail: &'static str,
+        postgres_tail: &'static str,
+    ) -> Self {
+        Self {
+            head,
+            columns,
+            sqlite_tail,
+            postgres_tail,
+            sqlite: [const { OnceLock::new() }; SIZES],
+            postgres: OnceLock::new(),
+        }
+    }
+
+    /// Runs it over `cells`, row after row; gives the number of rows touched.
+    pub(crate) async fn execute(&self, session: &mut Session, cells: Vec<Value>) -> Result<u64, StoreError> {
+        let mut touched = 0;
+        for (sql, args) in self.statements(session.dialect(), cells) {
+            touched += session.execute(sql, args).await?;
+        }
+        Ok(touched)
+    }
+
+    /// Runs it over `cells` and reads what it gives.
+    pub(crate) async fn rows(&self, session: &mut Session, cells: Vec<Value>) -> Result<Vec<Row>, StoreError> {
+        let mut rows = Vec::new();
+        for (sql, args) in self.statements(session.dialect(), cells) {
+            rows.append(&mut session.rows(sql, args).await?);
+        }
+        Ok(rows)
+    }
+
+    fn statements(&self, dialect: Dialect, mut cells: Vec<Value>) -> Vec<(Sql, Vec<Value>)> {
+        let width = self.columns.len();
+        let mut out = Vec::with_capacity(cells.len() / (width * BULK_ROWS_MAX) + 1);
+        while !cells.is_empty() {
+            let rest = cells.split_off(cells.len().min(width * BULK_ROWS_MAX));
+            out.push(match dialect {
+                Dialect::Sqlite => self.sqlite_statement(cells),
+                Dialect::Postgres => self.postgres_statement(cells),
+            });
+            cells = rest;
+        }
+        out
+    }
+
+    fn sqlite_statement(&self, mut cells: Vec<Value>) -> (Sql, Vec<Value>) {
+        let rows = (cells.len() / self.columns.len()).next_power_of_two();
+        let size = usize::try_from(rows.ilog2()).unwrap_or_default();
+        let text = match self.sqlite.get(size) {
+            Some(cell) => Arc::clone(cell.get_or_init(|| self.text(&self.sqlite_source(rows), self.sqlite_tail))),
+            None => self.text(&self.sqlite_source(rows), self.sqlite_tail),
+        };
+        let filling = self.columns.iter().cycle().take(rows * self.columns.len() - cells.len());
+        cells.extend(filling.map(|(_, kind)| Value::null(*kind)));
+        (Sql::Composed(text), cells)
+    }
+
+    fn sqlite_source(&self, rows: usize) -> String {
+        let mut source = String::from("SELECT ");
+        for (n, (name, _)) in self.columns.iter().enumerate() {
+            let comma = if n == 0 { "" } else { ", " };
+            let _ = write!(source, "{comma}column{} AS {name}", n + 1);
+        }
+        let row = format!("({})", vec!["?"; self.columns.len()].join(","));
+        let _ = write!(source, " FROM (VALUES {}) WHERE column1 IS NOT NULL", vec![row.as_str(); rows].join(","));
+        source
+    }
+
+    fn postgres_statement(&self, cells: Vec<Value>) -> (Sql, Vec<Value>) {
+        let text = self.postgres.get_or_init(|| self.text(&self.postgres_source(), self.postgres_tail));
+        let mut arrays: Vec<Value> = self.columns.iter().map(|(_, kind)| Value::array(*kind)).collect();
+        let mut cells = cells.into_iter();
+        while !cells.as_slice().is_empty() {
+            arrays.iter_mut().zip(cells.by_ref()).for_each(|(array, cell)| array.push(cell));
+        }
+        (Sql::Composed(Arc::clone(text)), arrays)
+    }
+
+    fn postgres_source(&self) -> String {
+        let names = self.columns.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
+        let mut source = format!("SELECT {names} FROM unnest(");
+        for (n, (_, kind)) in self.columns.iter().enumerate() {
+            let comma = if n == 0 { "" } else { ", " };
+            let array = match kind {
+                Kind::Int => "bigint[]",
+                Kind::Text => "text[]",
+                Kind::Blob => "bytea[]",
+            };
+            let _ = write!(source, "{comma}${}::{array}", n + 1);
+        }
+        let _ = write!(source, ") AS source ({names}) WHERE true");
+        source
+    }
+
+    fn text(&self, source: &str, tail: &str) -> Arc<str> {
+        format!("{}{source}{tail}", self.head).into()
+    }
+}
+
+/// Ranges of one table, each read in the order of one index and cut at the page's length, then merged: the way
+/// to page through a choice of states without reading what is not chosen.
+pub(crate) struct Merged {
+    /// What every range gives.
+    pub columns: &'static str,
+    /// Table to read.
+    pub table: &'static str,
+    /// Column that orders and pages.
+    pub order_by: &'static str,
+    /// `true` for the newest first.
+    pub descending: bool,
+    /// Condition of each range.
+    pub ranges: Vec<String>,
+    /// Conditions on every range.
+    pub everywhere: String,
+}
+
+impl Merged {
+    /// One page: `after` and `limit` are the numbers of their placeholders.
+    pub(crate) fn page(&self, after: usize, limit: usize) -> Sql {
+        let Self { columns, table, order_by, everywhere, .. } = self;
+        let (beyond, direction) = if self.descending { ("<", " DESC") } else { (">", "") };
+        let mut text = String::new();
+        for (n, range) in self.ranges.iter().enumerate() {
+            let union = if n == 0 { "" } else { " UNION ALL " };
+            let _ = write!(
+                text,
+                "{union}SELECT * FROM (SELECT {columns} FROM {table} WHERE {range}{everywhere} AND {order_by} \
+                 {beyond} ${after} ORDER BY {order_by}{direction} LIMIT ${limit}) AS range{n}"
+            );
+        }
+        let _ = write!(text, " ORDER BY {order_by}{direction} LIMIT ${limit}");
+        Sql::Composed(text.into())
+    }
+
+    /// The number of rows in each range, counted up to the placeholder `bound`.
+    pub(crate) fn count(&self, bound: usize) -> Sql {
+        let Self { table, everywhere, .. } = self;
+        let mut text = String::new();
+        for (n, range) in self.ranges.iter().enumerate() {
+            let union = if n == 0 { "" } else { " UNION ALL " };
+            let _ = write!(
+                text,
+                "{union}SELECT count(*) FROM (SELECT 1 AS one FROM {table} WHERE {range}{everywhere} LIMIT ${bound}) \
+                 AS range{n}"
+            );
+        }
+        Sql::Composed(text.into())
+    }
+}
+
+/// The statements that give a partitioned table the partition `[from, to)`, named `name`, and move what the
+/// default partition holds of it.
+pub(crate) fn partition_create(table: &str, column: &str, name: &str, from: &str, to: &str) -> Vec<Sql> {
+    let texts = [
+        format!("CREATE TABLE {name} (LIKE {table} INCLUDING DEFAULTS INCLUDING CONSTRAINTS)"),
+        format!(
+            "WITH moved AS (DELETE FROM {table}_default WHERE {column} >= '{from}' AND {column} < '{to}' RETURNING *) \
+             INSERT INTO {name} SELECT * FROM moved"
+        ),
+        format!("ALTER TABLE {table} ATTACH PARTITION {name} FOR VALUES FROM ('{from}') TO ('{to}')"),
+    ];
+    texts.into_iter().map(|text| Sql::Composed(text.into())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    static BULK: Bulk = Bulk::new("INSERT INTO t (a, b) ", &[("a", Kind::Text), ("b", Kind::Int)], " ON CONFLICT");
+
+    fn cells(rows: usize) -> Vec<Value> {
+        (0..rows).flat_map(|n| [Value::from("a"), Value::from(i64::try_from(n).unwrap())]).collect()
+    }
+
+    fn text(sql: &Sql) -> &str {
+        match sql {
+            Sql::Composed(text) => text,
+            _ => panic!("not composed"),
+        }
+    }
+
+    #[test]
+    fn sqlite_rows_are_filled_up_to_a_size_whose_statement_is_prepared_once() {
+        let statements = BULK.statements(Dialect::Sqlite, cells(3));
+        let [(sql, args)] = statements.as_slice() else { panic!("one statement") };
+        assert_eq!(
+            text(sql),
+            "INSERT INTO t (a, b) SELECT column1 AS a, column2 AS b FROM (VALUES (?,?),(?,?),(?,?),(?,?)) \
+             WHERE column1 IS NOT NULL ON CONFLICT"
+        );
+        assert_eq!(args.len(), 8);
+        assert!(matches!(args.get(6), Some(Value::Text(None))));
+        assert_eq!(BULK.statements(Dialect::Sqlite, cells(BULK_ROWS_MAX + 1)).len(), 2);
+        assert!(BULK.statements(Dialect::Sqlite, Vec::new()).is_empty());
+    }
+
+    #[test]
+    fn postgres_rows_are_arrays() {
+        let statements = BULK.statements(Dialect::Postgres, cells(3));
+        let [(sql, args)] = statements.as_slice() else { panic!("one statement") };
+        assert_eq!(
+            text(sql),
+            "INSERT INTO t (a, b) SELECT a, b FROM unnest($1::text[], $2::bigint[]) AS source (a, b) WHERE true \
+             ON CONFLICT"
+        );
+        assert!(matches!(args.as_slice(), [Value::Texts(texts), Value::Ints(ints)] if texts.len() == 3 && ints.len() == 3));
+    }
+}

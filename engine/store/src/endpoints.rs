@@ -1,0 +1,284 @@
+//! Endpoints. What shows who the engine is (authentication, signing keys, headers of its own) is sealed
+//! together; a deleted endpoint keeps its row without it.
+
+use std::time::Duration;
+
+use engate_model::{
+    EndpointId, IntegratorId, Secret, TenantId, Timestamp,
+    endpoint::{Auth, Endpoint, Signing},
+    retry::RetryPolicy,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::{
+    Store,
+    audit::Actor,
+    error::{StoreError, conflict},
+    seal::Sealer,
+    tenants::found,
+    value::{Row, Value, args, json, json_opt},
+};
+
+/// Which endpoints are listed.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct EndpointFilter {
+    /// Of this integrator only.
+    pub integrator: Option<IntegratorId>,
+}
+
+/// Columns in the order of [`endpoint`].
+macro_rules! endpoint_columns {
+    () => {
+        "id, tenant_id, integrator_id, description, url, plugin, config, event_types, enabled, disabled_reason, \
+         max_in_flight, timeout_ms, retry_ms, signing_enabled, sealed, revision, created_at, updated_at"
+    };
+}
+pub(crate) use endpoint_columns;
+
+/// What is sealed of an endpoint.
+#[derive(Serialize, Deserialize)]
+struct Sealed {
+    auth: SealedAuth,
+    signing: String,
+    previous_signing: Option<(String, i64)>,
+    headers: Vec<(String, String)>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum SealedAuth {
+    None,
+    Basic { username: String, password: String },
+    Authorization { value: String },
+    Header { name: String, value: String },
+}
+
+fn seal(sealer: &Sealer, endpoint: &Endpoint) -> Result<Vec<u8>, StoreError> {
+    let open = |secret: &Secret| secret.expose().to_owned();
+    let auth = match &endpoint.auth {
+        Auth::None => SealedAuth::None,
+        Auth::Basic { username, password } => {
+            SealedAuth::Basic { username: username.clone(), password: open(password) }
+        }
+        Auth::Authorization { value } => SealedAuth::Authorization { value: open(value) },
+        Auth::Header { name, value } => SealedAuth::Header { name: name.clone(), value: open(value) },
+    };
+    let previous = endpoint.signing.previous.as_ref();
+    let sealed = Sealed {
+        auth,
+        signing: open(&endpoint.signing.secret),
+        previous_signing: previous.map(|(secret, until)| (open(secret), until.as_micros())),
+        headers: endpoint.headers.clone(),
+    };
+    let plain = serde_json::to_vec(&sealed).map_err(|error| StoreError::Data(error.to_string()))?;
+    sealer.seal(&place(endpoint.id), &plain)
+}
+
+fn unseal(sealer: &Sealer, id: EndpointId, sealed: &[u8]) -> Result<Sealed, StoreError> {
+    let plain = sealer.open(&place(id), sealed)?;
+    // The error's text is not passed on: it may quote what it could not read.
+    serde_json::from_slice(&plain).map_err(|_| StoreError::Corrupt(format!("the sealed value of {id}")))
+}
+
+fn place(id: EndpointId) -> String {
+    format!("endpoints/{id}")
+}
+
+fn values(sealer: &Sealer, endpoint: &Endpoint) -> Result<Vec<Value>, StoreError> {
+    let timeout_ms = u64::try_from(endpoint.timeout.as_millis()).unwrap_or(u64::MAX);
+    Ok(args![
+        endpoint.id,
+        endpoint.tenant,
+        endpoint.integrator,
+        &endpoint.description,
+        &endpoint.url,
+        endpoint.plugin.as_ref().map(ToString::to_string),
+        json_opt(endpoint.config.as_ref())?,
+        json(&endpoint.event_types)?,
+        endpoint.enabled,
+        endpoint.disabled_reason.as_deref(),
+        endpoint.max_in_flight,
+        timeout_ms,
+        json(&endpoint.retry.schedule_ms())?,
+        endpoint.signing.enabled,
+        seal(sealer, endpoint)?,
+        endpoint.revision,
+        endpoint.created_at,
+        endpoint.updated_at,
+    ])
+}
+
+fn detail(endpoint: &Endpoint) -> serde_json::Value {
+    json!({
+        "integrator": endpoint.integrator,
+        "url": endpoint.url,
+        "auth": endpoint.auth.kind(),
+        "enabled": endpoint.enabled,
+    })
+}
+
+impl Store {
+    /// Registers an endpoint.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] where its integrator does not exist, or when the database gives no answer.
+    pub async fn endpoint_create(&self, actor: &Actor, endpoint: &Endpoint) -> Result<(), StoreError> {
+        let mut session = self.change(endpoint.tenant).await?;
+        let sql = concat!(
+            "INSERT INTO endpoints (",
+            endpoint_columns!(),
+            ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)"
+        );
+        let values = values(self.sealer(), endpoint)?;
+        session.execute(sql, values).await.map_err(conflict("an endpoint of this id or without its integrator"))?;
+        let id = endpoint.id.to_string();
+        self.audit(&mut session, actor, endpoint.tenant, "endpoint.create", &id, &detail(endpoint)).await?;
+        session.commit().await
+    }
+
+    /// Writes everything of an endpoint but its id and tenant; gives its revision, which counts on from the one
+    /// stored.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], or when the database gives no answer.
+    pub async fn endpoint_update(&self, actor: &Actor, endpoint: &Endpoint) -> Result<u64, StoreError> {
+        let mut session = self.change(endpoint.tenant).await?;
+        // $16, the revision handed in, counts as a floor only.
+        let sql = "UPDATE endpoints SET integrator_id = $3, description = $4, url = $5, plugin = $6, config = $7, \
+                   event_types = $8, enabled = $9, disabled_reason = $10, max_in_flight = $11, timeout_ms = $12, \
+                   retry_ms = $13, signing_enabled = $14, sealed = $15, \
+                   revision = CASE WHEN revision < $16 THEN $16 ELSE revision + 1 END, created_at = $17, \
+                   updated_at = $18 WHERE id = $1 AND tenant_id = $2 AND deleted_at IS NULL RETURNING revision";
+        let values = values(self.sealer(), endpoint)?;
+        let row = session.row(sql, values).await.map_err(conflict("an endpoint without its integrator"))?;
+        let revision = row.ok_or(StoreError::NotFound { what: "endpoint" })?.cells().count()?;
+        let id = endpoint.id.to_string();
+        self.audit(&mut session, actor, endpoint.tenant, "endpoint.update", &id, &detail(endpoint)).await?;
+        session.commit().await?;
+        Ok(revision)
+    }
+
+    /// Deletes an endpoint and its secrets. What waits for it is cancelled (`endpoint_deleted`), its history
+    /// stays; gives how many were cancelled.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], or when the database gives no answer.
+    pub async fn endpoint_delete(
+        &self,
+        actor: &Actor,
+        tenant: TenantId,
+        id: EndpointId,
+    ) -> Result<u64, StoreError> {
+        let mut session = self.change(tenant).await?;
+        let sql = "UPDATE endpoints SET deleted_at = $3, updated_at = $3, enabled = 0, sealed = NULL \
+                   WHERE id = $1 AND tenant_id = $2 AND deleted_at IS NULL";
+        found(session.execute(sql, args![id, tenant, actor.now]).await?, "endpoint")?;
+        let sql = "UPDATE deliveries SET state = 'cancelled', reason = 'endpoint_deleted', due_at = NULL \
+                   WHERE endpoint_id = $1 AND state IN ('pending', 'parked')";
+        let cancelled = session.execute(sql, args![id]).await?;
+        session.execute("DELETE FROM plugin_state WHERE tenant_id = $1 AND endpoint_id = $2", args![tenant, id]).await?;
+        let detail = json!({ "cancelled": cancelled });
+        self.audit(&mut session, actor, tenant, "endpoint.delete", &id.to_string(), &detail).await?;
+        session.commit().await?;
+        Ok(cancelled)
+    }
+
+    /// Disables an endpoint because its partner said stop; false where it was disabled or gone already.
+    ///
+    /// # Errors
+    /// When the database gives no answer.
+    pub async fn endpoint_disable(
+        &self,
+        actor: &Actor,
+        tenant: TenantId,
+        id: EndpointId,
+        reason: &str,
+    ) -> Result<bool, StoreError> {
+        let mut session = self.change(tenant).await?;
+        let sql = "UPDATE endpoints SET enabled = 0, disabled_reason = $3, revision = revision + 1, updated_at = $4 \
+                   WHERE id = $1 AND tenant_id = $2 AND enabled = 1 AND deleted_at IS NULL";
+        if session.execute(sql, args![id, tenant, reason, actor.now]).await? == 0 {
+            session.rollback().await?;
+            return Ok(false);
+        }
+        let detail = json!({ "reason": reason });
+        self.audit(&mut session, actor, tenant, "endpoint.disable", &id.to_string(), &detail).await?;
+        session.commit().await?;
+        Ok(true)
+    }
+
+    /// An endpoint.
+    ///
+    /// # Errors
+    /// When the database gives no answer.
+    pub async fn endpoint_get(&self, tenant: TenantId, id: EndpointId) -> Result<Option<Endpoint>, StoreError> {
+        let sql = concat!(
+            "SELECT ",
+            endpoint_columns!(),
+            " FROM endpoints WHERE id = $1 AND tenant_id = $2 AND deleted_at IS NULL"
+        );
+        let row = self.db().row(sql, args![id, tenant]).await?;
+        row.map(|row| endpoint(self.sealer(), &row)).transpose()
+    }
+
+    /// A tenant's endpoints, the oldest first.
+    ///
+    /// # Errors
+    /// When the database gives no answer.
+    pub async fn endpoint_list(
+        &self,
+        tenant: TenantId,
+        filter: &EndpointFilter,
+    ) -> Result<Vec<Endpoint>, StoreError> {
+        let sql = concat!(
+            "SELECT ",
+            endpoint_columns!(),
+            " FROM endpoints WHERE tenant_id = $1 AND deleted_at IS NULL AND integrator_id = COALESCE($2, \
+             integrator_id) ORDER BY id"
+        );
+        let rows = self.db().rows(sql, args![tenant, filter.integrator]).await?;
+        rows.iter().map(|row| endpoint(self.sealer(), row)).collect()
+    }
+}
+
+/// Reads [`endpoint_columns`].
+pub(crate) fn endpoint(sealer: &Sealer, row: &Row) -> Result<Endpoint, StoreError> {
+    let mut cells = row.cells();
+    let id = cells.parse()?;
+    let (tenant, integrator) = (cells.parse()?, cells.parse()?);
+    let (description, url, plugin) = (cells.text()?, cells.text()?, cells.parse_opt()?);
+    let (config, event_types) = (cells.json_opt()?, cells.json()?);
+    let (enabled, disabled_reason) = (cells.flag()?, cells.text_opt()?);
+    let (max_in_flight, timeout) = (cells.small()?, Duration::from_millis(cells.count()?));
+    let retry = RetryPolicy::new(&cells.json::<Vec<u64>>()?).map_err(StoreError::Corrupt)?;
+    let signing_enabled = cells.flag()?;
+    let sealed = unseal(sealer, id, &cells.blob()?)?;
+    let previous = sealed.previous_signing.map(|(key, until)| (Secret::from(key), Timestamp::from_micros(until)));
+    Ok(Endpoint {
+        id,
+        tenant,
+        integrator,
+        description,
+        url,
+        auth: match sealed.auth {
+            SealedAuth::None => Auth::None,
+            SealedAuth::Basic { username, password } => Auth::Basic { username, password: password.into() },
+            SealedAuth::Authorization { value } => Auth::Authorization { value: value.into() },
+            SealedAuth::Header { name, value } => Auth::Header { name, value: value.into() },
+        },
+        plugin,
+        config,
+        event_types,
+        enabled,
+        disabled_reason,
+        max_in_flight,
+        timeout,
+        retry,
+        headers: sealed.headers,
+        signing: Signing { enabled: signing_enabled, secret: sealed.signing.into(), previous },
+        revision: cells.count()?,
+        created_at: cells.time()?,
+        updated_at: cells.time()?,
+    })
+}

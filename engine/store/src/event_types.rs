@@ -1,0 +1,101 @@
+//! The catalogue of event types.
+
+use engate_model::{TenantId, event::EventType};
+use serde_json::json;
+
+use crate::{
+    Store,
+    audit::Actor,
+    error::{StoreError, conflict},
+    tenants::found,
+    value::{Row, args},
+};
+
+macro_rules! columns {
+    () => {
+        "tenant_id, key, title, macro_process, process, system, created_at"
+    };
+}
+
+impl Store {
+    /// Enters an event type.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] where the key is taken, or when the database gives no answer.
+    pub async fn event_type_create(&self, actor: &Actor, entry: &EventType) -> Result<(), StoreError> {
+        let mut session = self.change(entry.tenant).await?;
+        let sql = concat!("INSERT INTO event_types (", columns!(), ") VALUES ($1, $2, $3, $4, $5, $6, $7)");
+        let EventType { tenant, key, title, macro_process, process, system, created_at } = entry;
+        let values = args![*tenant, key, title, macro_process, process, *system, *created_at];
+        session.execute(sql, values).await.map_err(conflict("an event type of this key"))?;
+        self.audit(&mut session, actor, *tenant, "event_type.create", key, &json!({ "title": title })).await?;
+        session.commit().await
+    }
+
+    /// Changes an event type's title and place in the tree.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], or when the database gives no answer.
+    pub async fn event_type_update(&self, actor: &Actor, entry: &EventType) -> Result<(), StoreError> {
+        let mut session = self.change(entry.tenant).await?;
+        let sql = "UPDATE event_types SET title = $3, macro_process = $4, process = $5 WHERE tenant_id = $1 AND key = $2";
+        let EventType { tenant, key, title, macro_process, process, .. } = entry;
+        let values = args![*tenant, key, title, macro_process, process];
+        found(session.execute(sql, values).await?, "event type")?;
+        self.audit(&mut session, actor, *tenant, "event_type.update", key, &json!({ "title": title })).await?;
+        session.commit().await
+    }
+
+    /// Deletes an event type that the engine does not define itself.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], [`StoreError::Conflict`] for one of the engine's own, or when the database gives
+    /// no answer.
+    pub async fn event_type_delete(&self, actor: &Actor, tenant: TenantId, key: &str) -> Result<(), StoreError> {
+        let mut session = self.change(tenant).await?;
+        let sql = "SELECT system FROM event_types WHERE tenant_id = $1 AND key = $2";
+        let row = session.row(sql, args![tenant, key]).await?.ok_or(StoreError::NotFound { what: "event type" })?;
+        if row.cells().flag()? {
+            return Err(StoreError::Conflict { what: "an event type of the engine itself" });
+        }
+        let sql = "DELETE FROM event_types WHERE tenant_id = $1 AND key = $2";
+        session.execute(sql, args![tenant, key]).await?;
+        self.audit(&mut session, actor, tenant, "event_type.delete", key, &json!({})).await?;
+        session.commit().await
+    }
+
+    /// An event type.
+    ///
+    /// # Errors
+    /// When the database gives no answer.
+    pub async fn event_type_get(&self, tenant: TenantId, key: &str) -> Result<Option<EventType>, StoreError> {
+        let sql = concat!("SELECT ", columns!(), " FROM event_types WHERE tenant_id = $1 AND key = $2");
+        self.db().row(sql, args![tenant, key]).await?.as_ref().map(event_type).transpose()
+    }
+
+    /// A tenant's event types by their place in the tree.
+    ///
+    /// # Errors
+    /// When the database gives no answer.
+    pub async fn event_type_list(&self, tenant: TenantId) -> Result<Vec<EventType>, StoreError> {
+        let sql = concat!(
+            "SELECT ",
+            columns!(),
+            " FROM event_types WHERE tenant_id = $1 ORDER BY macro_process, process, key"
+        );
+        self.db().rows(sql, args![tenant]).await?.iter().map(event_type).collect()
+    }
+}
+
+fn event_type(row: &Row) -> Result<EventType, StoreError> {
+    let mut cells = row.cells();
+    Ok(EventType {
+        tenant: cells.parse()?,
+        key: cells.text()?,
+        title: cells.text()?,
+        macro_process: cells.text()?,
+        process: cells.text()?,
+        system: cells.flag()?,
+        created_at: cells.time()?,
+    })
+}

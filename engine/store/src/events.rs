@@ -1,0 +1,160 @@
+//! Reading events.
+
+use engate_model::{
+    EventId, TenantId, Timestamp,
+    event::{Event, NoDelivery},
+};
+
+use crate::{
+    Store,
+    error::StoreError,
+    value::{Cells, Row, args},
+};
+
+/// Rows of one page at most.
+pub const PAGE_MAX: u32 = 1_000;
+
+/// Which end of a listing comes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Order {
+    /// The oldest.
+    #[default]
+    Ascending,
+    /// The newest.
+    Descending,
+}
+
+impl Order {
+    /// A text before or after every id, where a listing begins.
+    pub(crate) const fn open_end(self) -> &'static str {
+        match self {
+            Self::Ascending => "",
+            Self::Descending => "~",
+        }
+    }
+}
+
+/// Which events are listed.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct EventFilter {
+    /// Of this type only.
+    pub event_type: Option<String>,
+    /// Taken at this instant or later.
+    pub accepted_from: Option<Timestamp>,
+    /// Taken before this instant.
+    pub accepted_before: Option<Timestamp>,
+}
+
+/// One page of events.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventPage {
+    /// The events.
+    pub items: Vec<Event>,
+    /// Where the next page begins, where there is one.
+    pub next: Option<EventId>,
+}
+
+/// Columns in the order of [`event`].
+macro_rules! event_columns {
+    () => {
+        "id, tenant_id, event_type, subject, payload, content_type, occurred_at, accepted_at, labels, correlation_id, \
+         idempotency_key, reason"
+    };
+}
+
+impl Store {
+    /// An event.
+    ///
+    /// # Errors
+    /// When the database gives no answer.
+    pub async fn event_get(&self, tenant: TenantId, id: EventId) -> Result<Option<Event>, StoreError> {
+        let sql = concat!("SELECT ", event_columns!(), " FROM events WHERE id = $1 AND tenant_id = $2");
+        self.db().row(sql, args![id, tenant]).await?.as_ref().map(event).transpose()
+    }
+
+    /// A page of events beyond `after`.
+    ///
+    /// # Errors
+    /// When the database gives no answer.
+    pub async fn event_list(
+        &self,
+        tenant: TenantId,
+        filter: &EventFilter,
+        after: Option<EventId>,
+        order: Order,
+        limit: u32,
+    ) -> Result<EventPage, StoreError> {
+        macro_rules! listing {
+            ($filter:literal, $order:literal) => {
+                concat!(
+                    "SELECT ",
+                    event_columns!(),
+                    " FROM events WHERE tenant_id = $1 AND id > $2 AND id < $3",
+                    $filter,
+                    " ORDER BY id",
+                    $order,
+                    " LIMIT $4"
+                )
+            };
+        }
+        let limit = limit.clamp(1, PAGE_MAX);
+        // Ids are ordered by time: a range of time is a range of ids. The floor of an instant is no real id.
+        let mut from = filter.accepted_from.map_or_else(String::new, |at| EventId::floor(at).to_string());
+        let mut before = filter.accepted_before.map_or_else(|| "~".to_owned(), |at| EventId::floor(at).to_string());
+        match (after.map(|id| id.to_string()), order) {
+            (Some(after), Order::Ascending) => from = from.max(after),
+            (Some(after), Order::Descending) => before = before.min(after),
+            (None, _) => {}
+        }
+        let mut values = args![tenant, from, before, limit + 1];
+        let sql = match (&filter.event_type, order) {
+            (None, Order::Ascending) => listing!("", ""),
+            (None, Order::Descending) => listing!("", " DESC"),
+            (Some(_), Order::Ascending) => listing!(" AND event_type = $5", ""),
+            (Some(_), Order::Descending) => listing!(" AND event_type = $5", " DESC"),
+        };
+        values.extend(filter.event_type.as_ref().map(crate::value::Value::from));
+        let rows = self.db().rows(sql, values).await?;
+        let mut items = rows.iter().map(event).collect::<Result<Vec<_>, _>>()?;
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let more = items.len() > limit;
+        items.truncate(limit);
+        let next = items.last().filter(|_| more).map(|event| event.id);
+        Ok(EventPage { items, next })
+    }
+
+    /// Forgets at most `limit` idempotency keys from before `before`; gives how many.
+    ///
+    /// # Errors
+    /// When the database gives no answer.
+    pub async fn idempotency_purge(&self, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
+        let mut session = self.db().begin().await?;
+        let sql = "DELETE FROM idempotency_keys WHERE (tenant_id, key) IN \
+                   (SELECT tenant_id, key FROM idempotency_keys WHERE created_at < $1 ORDER BY created_at LIMIT $2)";
+        let purged = session.execute(sql, args![before, limit]).await?;
+        session.commit().await?;
+        Ok(purged)
+    }
+}
+
+/// Reads [`event_columns`].
+pub(crate) fn event(row: &Row) -> Result<Event, StoreError> {
+    let mut cells: Cells<'_> = row.cells();
+    Ok(Event {
+        id: cells.parse()?,
+        tenant: cells.parse()?,
+        event_type: cells.text()?,
+        subject: cells.text_opt()?,
+        payload: cells.blob()?,
+        content_type: cells.text()?,
+        occurred_at: cells.time()?,
+        accepted_at: cells.time()?,
+        labels: cells.json_opt()?.unwrap_or_default(),
+        correlation_id: cells.text_opt()?,
+        idempotency_key: cells.text_opt()?,
+        reason: cells
+            .text_opt()?
+            .map(|code| NoDelivery::from_code(&code).ok_or_else(|| StoreError::Corrupt(format!("the reason {code}"))))
+            .transpose()?,
+    })
+}

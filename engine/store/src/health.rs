@@ -1,0 +1,89 @@
+//! Questions about the whole: does it answer, is anything lost, what waits.
+
+use engate_model::{DeliveryId, EndpointId, EventId, TenantId, Timestamp};
+
+use crate::{Store, error::StoreError, value::args};
+
+/// Orphans that the doctor lists at most.
+const ORPHANS_MAX: u32 = 100;
+
+/// An event or delivery that nothing will ever move on. There must be none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Orphan {
+    /// The event.
+    pub event: EventId,
+    /// The delivery; none where the event has no delivery and no reason for that.
+    pub delivery: Option<DeliveryId>,
+    /// For people.
+    pub what: &'static str,
+}
+
+/// What waits for one endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QueueDepth {
+    /// Whose endpoint.
+    pub tenant: TenantId,
+    /// The endpoint.
+    pub endpoint: EndpointId,
+    /// Deliveries that wait, due or not.
+    pub waiting: u64,
+    /// When the first of them is due.
+    pub due_at: Timestamp,
+}
+
+impl Store {
+    /// Whether the database answers.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        self.db().row("SELECT 1", args![]).await.map(|_| ())
+    }
+
+    /// What is accepted, but neither finished nor scheduled nor in a living node's hands. It reads every event:
+    /// for `engate doctor`, not for a hot path.
+    ///
+    /// # Errors
+    /// When the database gives no answer.
+    pub async fn doctor_orphans(&self) -> Result<Vec<Orphan>, StoreError> {
+        let mut session = self.db().snapshot().await?;
+        let sql = "SELECT event_id, id FROM deliveries WHERE state IN ('pending', 'delivering') AND due_at IS NULL AND \
+                   (owner IS NULL OR owner NOT IN (SELECT serial FROM nodes)) ORDER BY code LIMIT $1";
+        let mut orphans = Vec::new();
+        for row in session.rows(sql, args![ORPHANS_MAX]).await? {
+            let mut cells = row.cells();
+            let (event, delivery) = (cells.parse()?, Some(cells.parse()?));
+            orphans.push(Orphan { event, delivery, what: "the delivery is neither finished nor scheduled nor in hand" });
+        }
+        let sql = "SELECT e.id FROM events e WHERE e.reason IS NULL AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE \
+                   d.event_id = e.id) ORDER BY e.id LIMIT $1";
+        for row in session.rows(sql, args![ORPHANS_MAX]).await? {
+            let event = row.cells().parse()?;
+            orphans.push(Orphan { event, delivery: None, what: "the event has neither a delivery nor a reason" });
+        }
+        session.rollback().await?;
+        Ok(orphans)
+    }
+
+    /// How much waits for each endpoint that has something waiting.
+    ///
+    /// # Errors
+    /// When the database gives no answer.
+    pub async fn queue_depths(&self) -> Result<Vec<QueueDepth>, StoreError> {
+        let sql = "SELECT e.tenant_id, w.endpoint_id, w.waiting, w.due_at FROM (SELECT endpoint_id, count(*) AS \
+                   waiting, min(due_at) AS due_at FROM deliveries WHERE due_at IS NOT NULL GROUP BY endpoint_id) AS w \
+                   JOIN endpoints e ON e.id = w.endpoint_id ORDER BY w.endpoint_id";
+        let rows = self.db().rows(sql, args![]).await?;
+        let cells = rows.iter().map(|row| row.cells());
+        cells
+            .map(|mut cells| {
+                Ok(QueueDepth {
+                    tenant: cells.parse()?,
+                    endpoint: cells.parse()?,
+                    waiting: cells.count()?,
+                    due_at: cells.time()?,
+                })
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,62 @@
+//! PostgreSQL keeps events, deliveries and attempts in weekly partitions by id, since ids are ordered by time.
+//! They are made ahead; what lands before its partition exists waits in the default one and is moved.
+
+use std::time::Duration;
+
+use engate_model::{DeliveryId, EventId, Timestamp};
+
+use crate::{
+    compose::partition_create,
+    db::Db,
+    error::StoreError,
+    sql::Dialect,
+    value::args,
+};
+
+const WEEK: Duration = Duration::from_secs(7 * 24 * 3_600);
+/// Partitions that exist beyond the present one.
+const WEEKS_AHEAD: i64 = 4;
+/// One number for one purpose: who makes partitions at this moment.
+const LOCK: i64 = 0x656e_6761_7465_0001;
+
+/// Makes the partitions of the present week and of those ahead; nothing on SQLite.
+pub(crate) async fn maintain(db: &Db, now: Timestamp) -> Result<(), StoreError> {
+    if db.dialect() == Dialect::Sqlite {
+        return Ok(());
+    }
+    let week_us = i64::try_from(WEEK.as_micros()).unwrap_or(i64::MAX);
+    let present = now.as_micros().div_euclid(week_us);
+    for week in present..=present + WEEKS_AHEAD {
+        let (from, to) = (Timestamp::from_micros(week * week_us), Timestamp::from_micros((week + 1) * week_us));
+        let events = [EventId::floor(from).to_string(), EventId::floor(to).to_string()];
+        let deliveries = [DeliveryId::floor(from).to_string(), DeliveryId::floor(to).to_string()];
+        partition(db, "events", "id", week, &events).await?;
+        partition(db, "deliveries", "id", week, &deliveries).await?;
+        partition(db, "attempts", "delivery_id", week, &deliveries).await?;
+    }
+    Ok(())
+}
+
+async fn partition(
+    db: &Db,
+    table: &'static str,
+    column: &'static str,
+    week: i64,
+    [from, to]: &[String; 2],
+) -> Result<(), StoreError> {
+    let name = format!("{table}_w{week}");
+    let exists = "SELECT CASE WHEN to_regclass($1) IS NULL THEN 0::bigint ELSE 1::bigint END";
+    if db.row(exists, args![&name]).await?.is_some_and(|row| row.cells().flag().unwrap_or(false)) {
+        return Ok(());
+    }
+    let mut session = db.begin().await?;
+    session.execute("SELECT pg_advisory_xact_lock($1)", args![LOCK]).await?;
+    // Another node may have made it while this one waited for the lock.
+    let made = session.row(exists, args![&name]).await?.is_some_and(|row| row.cells().flag().unwrap_or(false));
+    if !made {
+        for sql in partition_create(table, column, &name, from, to) {
+            session.execute(sql, args![]).await?;
+        }
+    }
+    session.commit().await
+}

@@ -1,0 +1,115 @@
+//! Tenants, and the revision of their configuration.
+
+use engate_model::{TenantId, integrator::Tenant};
+use serde_json::json;
+
+use crate::{
+    Store,
+    audit::Actor,
+    db::Session,
+    error::{StoreError, conflict},
+    value::{Row, args},
+};
+
+macro_rules! columns {
+    () => {
+        "id, slug, name, created_at"
+    };
+}
+
+impl Store {
+    /// Enters a tenant.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] where the slug is taken, or when the database gives no answer.
+    pub async fn tenant_create(&self, actor: &Actor, tenant: &Tenant) -> Result<(), StoreError> {
+        let mut session = self.db().begin().await?;
+        let sql = concat!("INSERT INTO tenants (", columns!(), ") VALUES ($1, $2, $3, $4)");
+        let values = args![tenant.id, &tenant.slug, &tenant.name, tenant.created_at];
+        session.execute(sql, values).await.map_err(conflict("a tenant of this slug"))?;
+        session.execute("INSERT INTO revisions (tenant_id, revision) VALUES ($1, 1)", args![tenant.id]).await?;
+        let detail = json!({ "slug": tenant.slug });
+        self.audit(&mut session, actor, tenant.id, "tenant.create", &tenant.id.to_string(), &detail).await?;
+        session.commit().await
+    }
+
+    /// Changes a tenant's slug and name.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], [`StoreError::Conflict`], or when the database gives no answer.
+    pub async fn tenant_update(&self, actor: &Actor, tenant: &Tenant) -> Result<(), StoreError> {
+        let mut session = self.db().begin().await?;
+        let sql = "UPDATE tenants SET slug = $2, name = $3 WHERE id = $1";
+        let values = args![tenant.id, &tenant.slug, &tenant.name];
+        let touched = session.execute(sql, values).await.map_err(conflict("a tenant of this slug"))?;
+        found(touched, "tenant")?;
+        let detail = json!({ "slug": tenant.slug });
+        self.audit(&mut session, actor, tenant.id, "tenant.update", &tenant.id.to_string(), &detail).await?;
+        session.commit().await
+    }
+
+    /// Every tenant, the oldest first.
+    ///
+    /// # Errors
+    /// When the database gives no answer.
+    pub async fn tenant_list(&self) -> Result<Vec<Tenant>, StoreError> {
+        let rows = self.db().rows(concat!("SELECT ", columns!(), " FROM tenants ORDER BY id"), args![]).await?;
+        rows.iter().map(tenant).collect()
+    }
+
+    /// A tenant.
+    ///
+    /// # Errors
+    /// When the database gives no answer.
+    pub async fn tenant_get(&self, id: TenantId) -> Result<Option<Tenant>, StoreError> {
+        let row = self.db().row(concat!("SELECT ", columns!(), " FROM tenants WHERE id = $1"), args![id]).await?;
+        row.as_ref().map(tenant).transpose()
+    }
+
+    /// A tenant by what it is named by.
+    ///
+    /// # Errors
+    /// When the database gives no answer.
+    pub async fn tenant_by_slug(&self, slug: &str) -> Result<Option<Tenant>, StoreError> {
+        let row = self.db().row(concat!("SELECT ", columns!(), " FROM tenants WHERE slug = $1"), args![slug]).await?;
+        row.as_ref().map(tenant).transpose()
+    }
+
+    /// The revision of a tenant's configuration.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], or when the database gives no answer.
+    pub async fn revision_get(&self, tenant: TenantId) -> Result<i64, StoreError> {
+        let row = self.db().row("SELECT revision FROM revisions WHERE tenant_id = $1", args![tenant]).await?;
+        row.ok_or(StoreError::NotFound { what: "tenant" })?.cells().int()
+    }
+
+    /// Every tenant's revision.
+    ///
+    /// # Errors
+    /// When the database gives no answer.
+    pub async fn revision_list(&self) -> Result<Vec<(TenantId, i64)>, StoreError> {
+        let rows = self.db().rows("SELECT tenant_id, revision FROM revisions ORDER BY tenant_id", args![]).await?;
+        rows.iter().map(|row| row.cells()).map(|mut cells| Ok((cells.parse()?, cells.int()?))).collect()
+    }
+
+    /// Begins a change that matters for routing or delivery. The revision comes first: on PostgreSQL that makes
+    /// changes of one tenant, and the accepts that lean on its revision, wait for each other here and nowhere
+    /// else.
+    pub(crate) async fn change(&self, tenant: TenantId) -> Result<Session, StoreError> {
+        let mut session = self.db().begin().await?;
+        let sql = "UPDATE revisions SET revision = revision + 1 WHERE tenant_id = $1";
+        found(session.execute(sql, args![tenant]).await?, "tenant")?;
+        Ok(session)
+    }
+}
+
+/// Whether the one row named was there.
+pub(crate) fn found(touched: u64, what: &'static str) -> Result<(), StoreError> {
+    if touched == 0 { Err(StoreError::NotFound { what }) } else { Ok(()) }
+}
+
+fn tenant(row: &Row) -> Result<Tenant, StoreError> {
+    let mut cells = row.cells();
+    Ok(Tenant { id: cells.parse()?, slug: cells.text()?, name: cells.text()?, created_at: cells.time()? })
+}

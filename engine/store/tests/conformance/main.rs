@@ -1,0 +1,91 @@
+//! What every verb of the store promises, run on SQLite and, where it answers, on PostgreSQL.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod accepting;
+mod claiming;
+mod configuration;
+mod finishing;
+mod harness;
+mod listing;
+mod opening;
+mod plugins;
+
+macro_rules! conformance {
+    ($($room:ident: $($case:ident),+;)+) => {
+        mod sqlite {
+            $($(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $case() {
+                    let subject = super::harness::Subject::sqlite().await;
+                    super::$room::$case(&subject).await;
+                    subject.clean().await;
+                }
+            )+)+
+        }
+        mod postgres {
+            $($(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $case() {
+                    let Some(subject) = super::harness::Subject::postgres().await else { return };
+                    super::$room::$case(&subject).await;
+                    subject.clean().await;
+                }
+            )+)+
+        }
+    };
+}
+
+conformance! {
+    accepting:
+        an_accepted_event_is_there_when_the_answer_comes,
+        a_stale_catalog_writes_nothing,
+        a_repeat_gets_the_first_answer_and_another_body_a_conflict,
+        an_array_is_all_or_nothing_and_leaves_no_key,
+        of_many_at_once_under_one_key_one_is_new,
+        one_bad_item_never_fails_its_neighbours,
+        codes_are_unique_and_those_of_the_rows,
+        old_idempotency_keys_are_forgotten;
+    finishing:
+        a_success_is_recorded_with_its_attempt,
+        a_retry_waits_and_then_succeeds,
+        a_lost_lease_writes_nothing,
+        a_try_finished_twice_at_once_counts_once,
+        what_plugins_keep_is_written_with_the_try,
+        finishes_and_accepts_of_many_tasks_all_arrive;
+    claiming:
+        the_longest_due_come_first_and_each_endpoint_gets_its_share,
+        two_claimers_never_get_the_same,
+        the_backlog_names_endpoints_with_due_work,
+        a_dead_nodes_work_is_reclaimed_and_its_late_finish_refused,
+        a_restart_under_the_same_name_resumes_at_once,
+        released_work_is_due_at_once,
+        a_delivery_whose_event_is_gone_is_given_up;
+    listing:
+        deliveries_are_filtered_paged_and_counted,
+        events_are_paged_both_ways,
+        a_retry_by_hand_is_due_now_and_says_so,
+        only_what_waits_is_cancelled,
+        depths_count_what_waits;
+    configuration:
+        tenants_and_settings,
+        a_client_holds_one_live_token,
+        event_types_of_the_engine_stay,
+        integrators_with_endpoints_stay,
+        endpoints_come_back_as_they_were_put,
+        a_deleted_endpoint_cancels_what_waits_and_keeps_its_history,
+        a_partner_that_says_stop_disables_its_endpoint,
+        secrets_are_write_only_and_sealed,
+        the_catalog_is_one_revision_of_everything,
+        every_change_is_audited_once_with_its_actor;
+    plugins:
+        a_version_never_changes,
+        channels_point_and_remember,
+        settings_default_and_round_trip;
+    opening:
+        data_survives_opening_again,
+        the_wrong_key_is_told_at_once,
+        a_newer_schema_is_refused_with_the_cure,
+        many_may_open_at_once,
+        values_the_database_refuses_are_a_data_error,
+        a_closed_store_answers_that_it_is_closed;
+}

@@ -1,0 +1,72 @@
+//! Bytes as text, for signatures in headers and links.
+
+const STANDARD: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+const URL_SAFE: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+const HEX: &[u8; 16] = b"0123456789abcdef";
+
+/// Base64 with padding (RFC 4648, section 4).
+#[must_use]
+pub fn base64(bytes: &[u8]) -> String {
+    let mut text = six_bits_each(bytes, STANDARD);
+    while !text.len().is_multiple_of(4) {
+        text.push('=');
+    }
+    text
+}
+
+/// Base64 for URLs, without padding (RFC 4648, section 5; RFC 7515 for JWT).
+#[must_use]
+pub fn base64url(bytes: &[u8]) -> String {
+    six_bits_each(bytes, URL_SAFE)
+}
+
+/// Hexadecimal in lower case.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    let digit = |nibble: u8| HEX.get(usize::from(nibble)).copied().map_or('0', char::from);
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+}
+
+fn six_bits_each(bytes: &[u8], alphabet: &[u8; 64]) -> String {
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for chunk in bytes.chunks(3) {
+        let mut block = [0; 4];
+        for (slot, byte) in block.iter_mut().skip(1).zip(chunk) {
+            *slot = *byte;
+        }
+        let bits = u32::from_be_bytes(block);
+        for position in 0..=chunk.len() {
+            let six = (bits >> (18 - 6 * position)) & 63;
+            text.extend(alphabet.get(six as usize).copied().map(char::from));
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rfc_4648_vectors() {
+        for (bytes, text) in [
+            ("", ""),
+            ("f", "Zg=="),
+            ("fo", "Zm8="),
+            ("foo", "Zm9v"),
+            ("foob", "Zm9vYg=="),
+            ("fooba", "Zm9vYmE="),
+            ("foobar", "Zm9vYmFy"),
+        ] {
+            assert_eq!(base64(bytes.as_bytes()), text);
+            assert_eq!(base64url(bytes.as_bytes()), text.trim_end_matches('='));
+        }
+        assert_eq!(base64(&[0xfb, 0xff]), "+/8=");
+        assert_eq!(base64url(&[0xfb, 0xff]), "-_8");
+    }
+
+    #[test]
+    fn hex_is_in_lower_case() {
+        assert_eq!(hex(&[0x00, 0xaf, 0x10]), "00af10");
+    }
+}

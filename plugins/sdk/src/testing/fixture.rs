@@ -1,0 +1,294 @@
+//! Golden files: event in, request out; response in, verdict out. The format is described in the crate's README.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::{env, fs};
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::record;
+use super::samples;
+use super::spec::{PlanSpec, Text, VerdictSpec};
+use crate::{Context, Event, Exchange, Integrator, Payload, Response, time};
+
+/// Set to `1`, has [`run_fixtures`] write what the plugin does into the files.
+const UPDATE: &str = "ENGATE_FIXTURES_UPDATE";
+
+/// One golden file. What it leaves out is as in the samples of [`testing`](crate::testing).
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fixture {
+    #[serde(default, rename = "title")]
+    _title: Option<String>,
+    #[serde(default)]
+    config: Option<Value>,
+    #[serde(default)]
+    secrets: BTreeMap<String, String>,
+    #[serde(default)]
+    state: BTreeMap<String, String>,
+    #[serde(default)]
+    event: EventSpec,
+    #[serde(default)]
+    delivery: DeliverySpec,
+    #[serde(default)]
+    endpoint: EndpointSpec,
+    #[serde(default)]
+    attempt: AttemptSpec,
+    #[serde(default)]
+    plan: Option<PlanSpec>,
+    #[serde(default)]
+    exchanges: Vec<ExchangeSpec>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct EventSpec {
+    id: Option<String>,
+    r#type: Option<String>,
+    subject: Option<String>,
+    occurred_at: Option<String>,
+    content_type: Option<String>,
+    payload: Option<Text>,
+    labels: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct DeliverySpec {
+    id: Option<String>,
+    code: Option<u64>,
+    created_at: Option<String>,
+    tenant: Option<String>,
+    correlation_id: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct EndpointSpec {
+    id: Option<String>,
+    url: Option<String>,
+    integrator: Option<String>,
+    labels: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct AttemptSpec {
+    number: Option<u32>,
+    first_at: Option<String>,
+    now: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ExchangeSpec {
+    response: ResponseSpec,
+    #[serde(default)]
+    memo: Option<String>,
+    #[serde(default)]
+    verdict: Option<VerdictSpec>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ResponseSpec {
+    status: u16,
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
+    #[serde(default)]
+    body: Option<Text>,
+    #[serde(default)]
+    truncated: bool,
+}
+
+/// Checks every `*.json` of a folder against the plugin. With `ENGATE_FIXTURES_UPDATE=1` in the environment the files
+/// are written anew instead.
+///
+/// # Panics
+/// If a file is not as the plugin does, or is unreadable, or there is none.
+#[track_caller]
+#[expect(clippy::panic, reason = "an assertion for tests")]
+pub fn run_fixtures<P: Integrator>(folder: impl AsRef<Path>) {
+    let folder = folder.as_ref();
+    let files = files_of(folder).unwrap_or_else(|why| panic!("{}: {why}", folder.display()));
+    assert!(!files.is_empty(), "no fixture in {}", folder.display());
+    let update = env::var_os(UPDATE).is_some_and(|value| value == "1");
+    let faults: Vec<String> = files.iter().flat_map(|file| check_file::<P>(file, update)).collect();
+    assert!(faults.is_empty(), "{}\n{UPDATE}=1 writes what the plugin does", faults.join("\n"));
+}
+
+fn files_of(folder: &Path) -> Result<Vec<PathBuf>, String> {
+    let entries = fs::read_dir(folder).map_err(|error| error.to_string())?;
+    let mut files = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(|error| error.to_string())?.path();
+        if path.extension().is_some_and(|extension| extension == "json") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn check_file<P: Integrator>(file: &Path, update: bool) -> Vec<String> {
+    let checked = fs::read_to_string(file).map_err(|error| error.to_string()).and_then(|text| {
+        let fixture = Fixture::parse(&text)?;
+        if update {
+            let recorded = fixture.record::<P>(&text)?;
+            fs::write(file, recorded).map_err(|error| error.to_string())?;
+            return Ok(Vec::new());
+        }
+        fixture.check::<P>()
+    });
+    let faults = checked.unwrap_or_else(|why| vec![why]);
+    faults.into_iter().map(|fault| format!("{}: {fault}", file.display())).collect()
+}
+
+impl Fixture {
+    /// Reads a golden file.
+    ///
+    /// # Errors
+    /// What is wrong with it, in words.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        serde_json::from_str(text).map_err(|error| error.to_string())
+    }
+
+    /// Runs the plugin; what differs from the file, in words.
+    ///
+    /// # Errors
+    /// What is wrong with the file, in words.
+    pub fn check<P: Integrator>(&self) -> Result<Vec<String>, String> {
+        let mut faults = Vec::new();
+        if let Some(plan) = self.actual_plan::<P>()? {
+            faults.extend(difference("plan", self.plan.as_ref(), &plan)?);
+        }
+        for (index, (spec, verdict)) in self.exchanges.iter().zip(self.actual_verdicts::<P>()?).enumerate() {
+            let place = format!("exchanges[{index}].verdict");
+            faults.extend(difference(&place, spec.verdict.as_ref(), &verdict)?);
+        }
+        if self.plan.is_none() && self.exchanges.is_empty() {
+            faults.push("it checks nothing".to_owned());
+        }
+        Ok(faults)
+    }
+
+    /// The file's text with what the plugin does in place of what was expected.
+    fn record<P: Integrator>(&self, text: &str) -> Result<String, String> {
+        record::with_actual(text, self.actual_plan::<P>()?.as_ref(), &self.actual_verdicts::<P>()?)
+    }
+
+    /// None where the file is about responses only.
+    fn actual_plan<P: Integrator>(&self) -> Result<Option<PlanSpec>, String> {
+        if self.plan.is_none() && self.event.payload.is_none() {
+            return Ok(None);
+        }
+        let plan = self.host().transform::<P>(&self.event()?, &self.context()?);
+        PlanSpec::of(plan).map(Some)
+    }
+
+    fn actual_verdicts<P: Integrator>(&self) -> Result<Vec<VerdictSpec>, String> {
+        let verdict = |spec| Ok(VerdictSpec::of(self.host().interpret::<P>(&self.exchange(spec)?)));
+        self.exchanges.iter().map(verdict).collect()
+    }
+
+    fn host(&self) -> super::Host {
+        let mut host = super::Host::new();
+        if let Some(config) = &self.config {
+            host = host.config(config.clone());
+        }
+        for (name, key) in &self.secrets {
+            host = host.secret(name, key);
+        }
+        for (key, value) in &self.state {
+            host = host.state(key, value);
+        }
+        host
+    }
+
+    fn event(&self) -> Result<Event, String> {
+        let spec = &self.event;
+        let mut event = samples::event(spec.r#type.as_deref().unwrap_or("sample"));
+        set(&mut event.id, spec.id.as_ref());
+        event.subject.clone_from(&spec.subject);
+        set_instant(&mut event.occurred_at, spec.occurred_at.as_deref())?;
+        set(&mut event.content_type, spec.content_type.as_ref());
+        event.data = payload(spec.payload.as_ref());
+        event.labels = pairs(&spec.labels);
+        Ok(event)
+    }
+
+    fn context(&self) -> Result<Context, String> {
+        let mut context = samples::context();
+        let delivery = &mut context.delivery;
+        set(&mut delivery.id, self.delivery.id.as_ref());
+        set(&mut delivery.code, self.delivery.code.as_ref());
+        set_instant(&mut delivery.created_at, self.delivery.created_at.as_deref())?;
+        set(&mut delivery.tenant, self.delivery.tenant.as_ref());
+        delivery.correlation_id.clone_from(&self.delivery.correlation_id);
+        let endpoint = &mut context.endpoint;
+        set(&mut endpoint.id, self.endpoint.id.as_ref());
+        set(&mut endpoint.url, self.endpoint.url.as_ref());
+        set(&mut endpoint.integrator, self.endpoint.integrator.as_ref());
+        endpoint.labels = pairs(&self.endpoint.labels);
+        let attempt = &mut context.attempt;
+        set(&mut attempt.number, self.attempt.number.as_ref());
+        set_instant(&mut attempt.first_at, self.attempt.first_at.as_deref())?;
+        set_instant(&mut attempt.now, self.attempt.now.as_deref())?;
+        Ok(context)
+    }
+
+    fn exchange(&self, spec: &ExchangeSpec) -> Result<Exchange, String> {
+        let (event, context) = (self.event()?, self.context()?);
+        let response = Response {
+            headers: pairs(&spec.response.headers),
+            body: payload(spec.response.body.as_ref()),
+            truncated: spec.response.truncated,
+            ..samples::response(spec.response.status)
+        };
+        Ok(Exchange {
+            event_id: event.id,
+            event_type: event.event_type,
+            subject: event.subject,
+            delivery: context.delivery,
+            endpoint: context.endpoint,
+            attempt: context.attempt,
+            memo: spec.memo.clone(),
+            response,
+        })
+    }
+}
+
+fn set<T: Clone>(field: &mut T, value: Option<&T>) {
+    if let Some(value) = value {
+        field.clone_from(value);
+    }
+}
+
+fn set_instant(field: &mut u64, text: Option<&str>) -> Result<(), String> {
+    if let Some(text) = text {
+        *field = time::parse_rfc3339(text).ok_or_else(|| format!("`{text}` is no RFC 3339 instant"))?;
+    }
+    Ok(())
+}
+
+fn pairs(map: &BTreeMap<String, String>) -> Vec<(String, String)> {
+    map.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
+fn payload(text: Option<&Text>) -> Payload {
+    text.map_or(Payload::Empty, |text| text.0.as_str().into())
+}
+
+fn difference<T: PartialEq + serde::Serialize>(
+    place: &str,
+    expected: Option<&T>,
+    actual: &T,
+) -> Result<Option<String>, String> {
+    if expected == Some(actual) {
+        return Ok(None);
+    }
+    let json = |value: &T| serde_json::to_string_pretty(value).map_err(|error: serde_json::Error| error.to_string());
+    let expected = expected.map_or_else(|| Ok("nothing yet".to_owned()), json)?;
+    Ok(Some(format!("{place}\n  expected: {expected}\n  actual:   {}", json(actual)?)))
+}

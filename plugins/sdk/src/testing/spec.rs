@@ -1,0 +1,173 @@
+//! How plans, verdicts and bodies are written in golden files.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::value::RawValue;
+
+use crate::{Outgoing, Payload, Plan, Problem, Verdict};
+
+/// A body. A JSON string is the text itself; any other JSON is its own compact text, spelled and ordered as in the file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Text(pub(super) String);
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = Box::<RawValue>::deserialize(deserializer)?;
+        if raw.get().starts_with('"') {
+            serde_json::from_str(raw.get()).map(Self).map_err(serde::de::Error::custom)
+        } else {
+            Ok(Self(compact(raw.get())))
+        }
+    }
+}
+
+impl Serialize for Text {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match serde_json::from_str::<Box<RawValue>>(&self.0) {
+            // Only what reads back as the same bytes may stand as JSON.
+            Ok(raw) if self.0.starts_with(['{', '[']) && compact(&self.0) == self.0 => raw.serialize(serializer),
+            _ => serializer.serialize_str(&self.0),
+        }
+    }
+}
+
+/// JSON without the white space between its parts.
+pub(super) fn compact(json: &str) -> String {
+    let (mut in_string, mut escaped) = (false, false);
+    let keep = |character: &char| {
+        let kept = in_string || !character.is_ascii_whitespace();
+        if *character == '"' && !escaped {
+            in_string = !in_string;
+        }
+        escaped = in_string && *character == '\\' && !escaped;
+        kept
+    };
+    json.chars().filter(keep).collect()
+}
+
+/// What `transform` answered.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum PlanSpec {
+    Send(SendSpec),
+    Skip(String),
+    Problem(ProblemSpec),
+}
+
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SendSpec {
+    method: String,
+    url: String,
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    body: Option<Text>,
+    #[serde(default, skip_serializing_if = "is_false")]
+    compress: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    credential: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    memo: Option<String>,
+}
+
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ProblemSpec {
+    code: String,
+    message: String,
+    retryable: bool,
+}
+
+impl PlanSpec {
+    /// None of it may be binary: a golden file is text.
+    pub(super) fn of(plan: Result<Plan, Problem>) -> Result<Self, String> {
+        Ok(match plan {
+            Ok(Plan::Send(outgoing)) => Self::Send(SendSpec::of(outgoing)?),
+            Ok(Plan::Skip(reason)) => Self::Skip(reason),
+            Err(problem) => Self::Problem(ProblemSpec {
+                code: problem.code,
+                message: problem.message,
+                retryable: problem.retryable,
+            }),
+        })
+    }
+}
+
+impl SendSpec {
+    fn of(Outgoing { request, memo }: Outgoing) -> Result<Self, String> {
+        let body = match request.body {
+            Payload::Empty => None,
+            Payload::Text(text) => Some(Text(text)),
+            Payload::Bytes(_) => return Err("the request's body is binary; a fixture takes text".to_owned()),
+        };
+        Ok(Self {
+            method: request.method,
+            url: request.url,
+            headers: request.headers.into_iter().collect(),
+            body,
+            compress: request.compress,
+            credential: request.credential,
+            memo,
+        })
+    }
+}
+
+/// What `interpret` answered.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "snake_case", deny_unknown_fields)]
+pub(super) enum VerdictSpec {
+    Success {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        partner_id: Option<String>,
+    },
+    Retry {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        after_ms: Option<u64>,
+        message: String,
+    },
+    Fail {
+        code: String,
+        message: String,
+        retryable: bool,
+    },
+    DisableEndpoint {
+        message: String,
+    },
+}
+
+impl VerdictSpec {
+    pub(super) fn of(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Success(partner_id) => Self::Success { partner_id },
+            Verdict::Retry(retry) => Self::Retry { after_ms: retry.after_ms, message: retry.reason },
+            Verdict::Fail(Problem { code, message, retryable }) => Self::Fail { code, message, retryable },
+            Verdict::DisableEndpoint(message) => Self::DisableEndpoint { message },
+        }
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn compact_leaves_strings_and_numbers_alone() {
+        assert_eq!(compact("{ \"a b\" : [ 10.50 , \"x \\\" y \\\\\" ] }"), r#"{"a b":[10.50,"x \" y \\"]}"#);
+    }
+
+    #[test]
+    fn a_body_reads_back_as_the_same_bytes() {
+        for text in [r#"{"b":1.0,"a":"é"}"#, "plain", r#"{ "loose": 1 }"#, "\"quoted\"", "12"] {
+            let json = serde_json::to_string(&Text(text.to_owned())).unwrap();
+            assert_eq!(serde_json::from_str::<Text>(&json).unwrap().0, text, "{json}");
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! `raw`, `raw-durable` and `deliver`, run in turn so that the machine's moods hit all alike.
+
+use std::{path::Path, time::Duration};
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+use tokio::process::Command;
+
+use crate::{
+    DeliverOptions, Error,
+    http1::Connection,
+    load::{self, Target},
+    process::{self, Running},
+    report::{self, Figure, Ratio},
+};
+
+/// The admin token of engines started here; they listen on loopback and live for one run.
+const TOKEN: &str = "bench-only-token-of-an-engine-on-loopback";
+/// Requests under way at once towards the sink, the same for every engine.
+const IN_FLIGHT: u32 = 64;
+
+/// Runs all benches in turn, `runs` times.
+pub(crate) async fn run(options: &DeliverOptions) -> Result<(), Error> {
+    let sink = Running::start(Command::new(process::own_program()?).arg("sink")).await?;
+    let mut raw = figure("raw");
+    let mut durable = figure("raw-durable");
+    let mut plain = figure("deliver");
+    let mut plugin = figure("deliver with plugin");
+    for _ in 0..options.runs {
+        raw.runs.push(run_raw(&sink.address, options).await?);
+        durable.runs.push(run_durable(&sink.address, options, &mut durable.durability).await?);
+        plain.runs.push(run_engate(&sink.address, options, None, &mut plain.durability).await?);
+        if let Some(component) = &options.plugin {
+            plugin.runs.push(run_engate(&sink.address, options, Some(component), &mut plugin.durability).await?);
+        }
+    }
+    sink.stop().await?;
+    let ratio = |name: &str, a: &Figure, b: &Figure| Ratio { name: name.to_owned(), value: a.median() / b.median() };
+    let mut ratios = vec![
+        ratio("raw-durable / raw", &durable, &raw),
+        ratio("deliver / raw", &plain, &raw),
+        ratio("deliver / raw-durable", &plain, &durable),
+    ];
+    let mut figures = vec![raw, durable, plain];
+    if options.plugin.is_some() {
+        ratios.push(ratio("deliver with plugin / raw-durable", &plugin, &figures[1]));
+        ratios.push(ratio("deliver with plugin / deliver", &plugin, &figures[2]));
+        figures.push(plugin);
+    }
+    report::print(&figures, &ratios, options.json)
+}
+
+fn figure(name: &str) -> Figure {
+    Figure { name: name.to_owned(), unit: "deliveries/s", runs: Vec::new(), durability: None }
+}
+
+/// The ceiling: posts straight to the sink.
+async fn run_raw(sink: &str, options: &DeliverOptions) -> Result<f64, Error> {
+    // Distinct ids, so that the sink does the same work for everyone.
+    let mut watch = Connection::open(sink).await?;
+    watch.call("POST", "/reset", &[], Bytes::new()).await?;
+    let start = std::time::Instant::now();
+    let producers = (0..options.producers).map(|n| async move {
+        let mut connection = Connection::open(sink).await?;
+        for event in (n..options.events).step_by(options.producers) {
+            let id = event.to_string();
+            let headers = [("content-type", "application/json"), ("webhook-id", id.as_str())];
+            connection.call("POST", "/", &headers, Bytes::from(load::order(event))).await?;
+        }
+        Ok::<_, Error>(())
+    });
+    futures_util::future::try_join_all(producers).await?;
+    Ok(options.events as f64 / start.elapsed().as_secs_f64())
+}
+
+async fn run_durable(sink: &str, options: &DeliverOptions, durability: &mut Option<String>) -> Result<f64, Error> {
+    let data = tempfile::tempdir()?;
+    let mut command = Command::new(process::own_program()?);
+    command.arg("durable").args(["--sink", sink]).arg("--data").arg(data.path());
+    let engine = Running::start(&mut command).await?;
+    let headers = [("content-type", "application/json")];
+    let body = |n| Bytes::from(load::order(n));
+    let target = Target { address: &engine.address, path: "/events", headers: &headers, body, taken: 202 };
+    let rate = load::timed(&target, sink, options.events, options.producers).await?;
+    let mut ask = Connection::open(&engine.address).await?;
+    let (_, text) = ask.call("GET", "/durability", &[], Bytes::new()).await?;
+    *durability = Some(String::from_utf8_lossy(&text).into_owned());
+    wait_until_written(&mut ask, "/finished", &[], options.events).await?;
+    engine.stop().await?;
+    Ok(rate)
+}
+
+/// Every result must be written, or the run does not count.
+async fn wait_until_written(ask: &mut Connection, path: &str, headers: &[(&str, &str)], events: usize) -> Result<(), Error> {
+    for _ in 0..2_000 {
+        let (_, body) = ask.call("GET", path, headers, Bytes::new()).await?;
+        let text = String::from_utf8_lossy(&body);
+        let count = text.lines().find_map(|line| line.strip_prefix("engate_attempts_total{outcome=\"success\"} ")).unwrap_or(&text);
+        if count.trim().parse::<usize>().is_ok_and(|count| count >= events) {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    Err("not every result was written".into())
+}
+
+async fn run_engate(
+    sink: &str,
+    options: &DeliverOptions,
+    plugin: Option<&Path>,
+    durability: &mut Option<String>,
+) -> Result<f64, Error> {
+    let data = tempfile::tempdir()?;
+    let database = if options.database == "sqlite" { "sqlite:bench.db" } else { &options.database };
+    let mut command = Command::new(process::program_beside(options.engate.as_deref(), "engate")?);
+    command.arg("serve").args(["--listen", "127.0.0.1:0", "--database", database]).arg("--data").arg(data.path());
+    command.env("ENGATE_ADMIN_TOKEN", TOKEN).env("ENGATE_EGRESS_ALLOW", "127.0.0.0/8").env("ENGATE_LOG_LEVEL", "warn");
+    let engine = Running::start(&mut command).await?;
+    let authorization = format!("Bearer {TOKEN}");
+    let headers = [("content-type", "application/json"), ("authorization", authorization.as_str())];
+    let mut ask = Connection::open(&engine.address).await?;
+    set_up(&mut ask, &headers, sink, plugin).await?;
+    let target = Target { address: &engine.address, path: "/v1/events", headers: &headers, body: event, taken: 202 };
+    let rate = load::timed(&target, sink, options.events, options.producers).await?;
+    wait_until_written(&mut ask, "/metrics", &headers, options.events).await?;
+    let (_, health) = ask.call("GET", "/healthz", &[], Bytes::new()).await?;
+    let health: Value = serde_json::from_slice(&health)?;
+    *durability = health["database"]["durability"].as_str().map(str::to_owned);
+    engine.stop().await?;
+    Ok(rate)
+}
+
+fn event(n: usize) -> Bytes {
+    Bytes::from(format!(r#"{{"type":"order.created","subject":"{n}","payload":{}}}"#, load::order(n)))
+}
+
+async fn set_up(ask: &mut Connection, headers: &[(&str, &str)], sink: &str, plugin: Option<&Path>) -> Result<(), Error> {
+    let integrator = json!({"slug": "bench", "name": "Bench", "active": true, "services": ["orders"]});
+    create(ask, headers, "/v1/integrators", &integrator).await?;
+    let mut endpoint = json!({
+        "integrator": "bench", "description": "sink", "url": format!("http://{sink}/"), "auth": {"type": "none"},
+        "event_types": ["order.created"], "enabled": true, "max_in_flight": IN_FLIGHT,
+    });
+    if let Some(path) = plugin {
+        let component = Bytes::from(std::fs::read(path)?);
+        let wasm = [("content-type", "application/wasm"), headers[1]];
+        let (status, body) = ask.call("POST", "/v1/plugins", &wasm, component).await?;
+        let installed: Value = serde_json::from_slice(&body)?;
+        if status != 201 {
+            return Err(format!("installing the plugin: {status} {installed}").into());
+        }
+        endpoint["plugin"] = installed["name"].clone();
+    }
+    create(ask, headers, "/v1/endpoints", &endpoint).await
+}
+
+async fn create(ask: &mut Connection, headers: &[(&str, &str)], path: &str, body: &Value) -> Result<(), Error> {
+    let (status, answer) = ask.call("POST", path, headers, Bytes::from(body.to_string())).await?;
+    if status == 201 { Ok(()) } else { Err(format!("{path}: {status} {}", String::from_utf8_lossy(&answer)).into()) }
+}

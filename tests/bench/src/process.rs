@@ -1,0 +1,72 @@
+//! Children of the bench: started with piped output, killed when dropped.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Stdio,
+};
+
+use tokio::{
+    io::{AsyncBufReadExt as _, BufReader},
+    net::TcpListener,
+    process::{Child, Command},
+};
+
+use crate::Error;
+
+/// What a child prints before its address.
+const ANNOUNCEMENT: &str = "listening on http://";
+
+/// Listens on a free loopback port and prints it the way `engate serve` does.
+pub(crate) async fn announce() -> Result<TcpListener, Error> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    println!("{ANNOUNCEMENT}{}", listener.local_addr()?);
+    Ok(listener)
+}
+
+/// A running child and where it listens.
+pub(crate) struct Running {
+    child: Child,
+    /// `host:port`.
+    pub(crate) address: String,
+}
+
+impl Running {
+    /// Starts `command` and waits until it says where it listens.
+    pub(crate) async fn start(command: &mut Command) -> Result<Self, Error> {
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
+        let stdout = child.stdout.take().ok_or("a child without output")?;
+        let mut lines = BufReader::new(stdout).lines();
+        while let Some(line) = lines.next_line().await? {
+            if let Some(address) = line.strip_prefix(ANNOUNCEMENT) {
+                let address = address.trim().to_owned();
+                // The rest is read away, so that the child never blocks on a full pipe.
+                tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+                return Ok(Self { child, address });
+            }
+        }
+        Err("a child ended before it listened; see its messages above".into())
+    }
+
+    /// Ends the child and waits for it.
+    pub(crate) async fn stop(mut self) -> Result<(), Error> {
+        self.child.kill().await?;
+        Ok(())
+    }
+}
+
+/// This program, for its hidden subcommands.
+pub(crate) fn own_program() -> Result<PathBuf, Error> {
+    Ok(std::env::current_exe()?)
+}
+
+/// `given`, else the program `name` beside this one.
+pub(crate) fn program_beside(given: Option<&Path>, name: &str) -> Result<PathBuf, Error> {
+    let path = match given {
+        Some(path) => path.to_owned(),
+        None => own_program()?.with_file_name(name),
+    };
+    if path.exists() {
+        return Ok(path);
+    }
+    Err(format!("{} is not there; build it first: cargo build", path.display()).into())
+}

@@ -1,0 +1,207 @@
+//! One `engate serve` process, started as an operator starts it.
+
+use std::{
+    fs::File,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{ExitStatus, Output, Stdio},
+    time::Duration,
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::process::{Child, Command};
+
+use super::{Database, PATIENCE, wait::within};
+
+/// The first admin's token in every test.
+pub(crate) const ADMIN_TOKEN: &str = "engate-test-admin-token-0123456789abcdef";
+/// A first start compiles the bundled plugins.
+const START_PATIENCE: Duration = Duration::from_secs(60);
+/// Starts on one port before giving up: somebody else's connection may hold it for a moment.
+const START_TRIES_MAX: u32 = 20;
+/// Lines of the log that a failed test shows.
+const LOG_LINES_SHOWN: usize = 80;
+
+/// How an engine is started.
+#[derive(Debug, Clone)]
+pub(crate) struct Setup {
+    program: PathBuf,
+    variables: Vec<(String, String)>,
+    name: String,
+}
+
+impl Setup {
+    /// The engine under test; deliveries may go to this machine, nothing else is set.
+    pub(crate) fn new() -> Self {
+        let setup = Self { program: env!("CARGO_BIN_EXE_engate").into(), variables: Vec::new(), name: "node".into() };
+        setup.set("admin_token", ADMIN_TOKEN).set("egress.allow", "127.0.0.0/8,::1/128")
+    }
+
+    /// Sets a line of `engate.toml` through its environment variable.
+    pub(crate) fn set(mut self, key: &str, value: &str) -> Self {
+        let variable = format!("ENGATE_{}", key.replace('.', "_").to_uppercase());
+        self.variables.retain(|(name, _)| *name != variable);
+        self.variables.push((variable, value.to_owned()));
+        self
+    }
+
+    /// Another program that behaves like `engate`.
+    pub(crate) fn program(mut self, program: PathBuf) -> Self {
+        self.program = program;
+        self
+    }
+
+    /// Names the process among several on one database: its files go into a folder of that name.
+    pub(crate) fn named(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.name);
+        self
+    }
+}
+
+/// A running engine, or one that was stopped and may be started again on the same data.
+pub(crate) struct Engine {
+    setup: Setup,
+    database_url: String,
+    data: PathBuf,
+    process: Option<Child>,
+    starts: u32,
+    address: Option<SocketAddr>,
+}
+
+impl Engine {
+    /// Starts on a free port.
+    pub(crate) async fn start(database: &Database, setup: Setup) -> Self {
+        let data = database.folder().join(&setup.name);
+        let database_url = database.url.clone();
+        let mut engine = Self { setup, database_url, data, process: None, starts: 0, address: None };
+        std::fs::create_dir_all(engine.logs()).unwrap();
+        engine.start_again().await;
+        engine
+    }
+
+    /// Starts again on the same data and the same port.
+    pub(crate) async fn start_again(&mut self) {
+        assert!(self.process.is_none(), "the engine is still running");
+        for _ in 0..START_TRIES_MAX {
+            self.spawn();
+            if let Some(address) = self.until_listening().await {
+                self.address = Some(address);
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        panic!("the engine does not start:\n{}", self.log());
+    }
+
+    /// `kill -9`; returns when the process is gone.
+    pub(crate) async fn kill(&mut self) {
+        let mut process = self.process.take().expect("the engine is not running");
+        process.kill().await.unwrap();
+    }
+
+    /// SIGTERM; gives the exit status.
+    pub(crate) async fn terminate(&mut self) -> ExitStatus {
+        self.signal_terminate();
+        let mut process = self.process.take().expect("the engine is not running");
+        let ended = tokio::time::timeout(PATIENCE, process.wait()).await;
+        ended.expect("the engine does not end after SIGTERM").unwrap()
+    }
+
+    /// SIGTERM alone.
+    pub(crate) fn signal_terminate(&self) {
+        let id = self.process.as_ref().and_then(Child::id).expect("the engine is not running");
+        let pid = Pid::from_raw(i32::try_from(id).unwrap()).unwrap();
+        kill_process(pid, Signal::TERM).unwrap();
+    }
+
+    /// Runs another `engate` command with this engine's settings.
+    pub(crate) async fn command(&self, args: &[&str]) -> Output {
+        let mut command = self.prepared();
+        let output = command.args(args).stdin(Stdio::null()).output();
+        tokio::time::timeout(START_PATIENCE, output).await.expect("the command does not end").unwrap()
+    }
+
+    /// Whether the process is there and has not ended by itself.
+    pub(crate) fn is_alive(&mut self) -> bool {
+        self.process.as_mut().is_some_and(|process| process.try_wait().unwrap().is_none())
+    }
+
+    /// Whether it was stopped by the test.
+    pub(crate) const fn is_stopped(&self) -> bool {
+        self.process.is_none()
+    }
+
+    /// `http://ADDRESS` of the API.
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address.expect("the engine never listened"))
+    }
+
+    /// The engine's own folder.
+    pub(crate) fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// Everything that all starts wrote to standard output and error.
+    pub(crate) fn log(&self) -> String {
+        let files = (1..=self.starts).flat_map(|start| [self.log_file(start, "out"), self.log_file(start, "err")]);
+        files.map(|file| String::from_utf8_lossy(&std::fs::read(file).unwrap_or_default()).into_owned()).collect()
+    }
+
+    /// Shows the end of the log.
+    pub(crate) fn dump(&self) {
+        let log = self.log();
+        let lines: Vec<_> = log.lines().collect();
+        let shown = lines.len().saturating_sub(LOG_LINES_SHOWN);
+        eprintln!("---- {} (last {} of {} lines)", self.setup.name, lines.len() - shown, lines.len());
+        lines[shown..].iter().for_each(|line| eprintln!("{line}"));
+    }
+
+    fn spawn(&mut self) {
+        self.starts += 1;
+        let file = |kind| File::create(self.log_file(self.starts, kind)).unwrap();
+        let listen = self.address.map_or_else(|| "127.0.0.1:0".to_owned(), |address| address.to_string());
+        let (out, err) = (file("out"), file("err"));
+        let mut command = self.prepared();
+        command.args(["serve", "--listen", &listen]).stdin(Stdio::null()).stdout(out).stderr(err);
+        self.process = Some(command.spawn().unwrap());
+    }
+
+    /// The program with this engine's settings and nothing of the environment's.
+    fn prepared(&self) -> Command {
+        let mut command = Command::new(&self.setup.program);
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("ENGATE_")) {
+            command.env_remove(name);
+        }
+        command.env("ENGATE_DATA", &self.data).env("ENGATE_DATABASE", &self.database_url);
+        command.envs(self.setup.variables.iter().map(|(name, value)| (name, value)));
+        command.current_dir(self.logs()).kill_on_drop(true);
+        command
+    }
+
+    /// The address it says it listens on; none where it ended before.
+    async fn until_listening(&mut self) -> Option<SocketAddr> {
+        let file = self.log_file(self.starts, "out");
+        let said = within(START_PATIENCE, "the engine listens", async || {
+            if !self.is_alive() {
+                return Ok(None);
+            }
+            let text = std::fs::read_to_string(&file).unwrap_or_default();
+            let line = text.split_inclusive('\n').find(|line| line.ends_with('\n') && line.contains("listening on http://"));
+            line.map(|line| Some(line.to_owned())).ok_or(text)
+        });
+        let Some(line) = said.await else {
+            self.process = None;
+            return None;
+        };
+        let (_, address) = line.trim().split_once("listening on http://").unwrap();
+        Some(address.parse().unwrap())
+    }
+
+    fn logs(&self) -> PathBuf {
+        self.data.with_extension("logs")
+    }
+
+    fn log_file(&self, start: u32, kind: &str) -> PathBuf {
+        self.logs().join(format!("{start}.{kind}"))
+    }
+}

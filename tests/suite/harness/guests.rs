@@ -1,0 +1,1 @@
+//! Plugins written as WebAssembly text, for what no honest compiler makes.

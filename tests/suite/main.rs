@@ -1,0 +1,36 @@
+//! End-to-end tests: the real `engate` binary, real databases, receivers that record what reaches them.
+//!
+//! Who acts here: [`harness::run`] starts one engine per test on data of its own and asks, when the test is
+//! over, whether anything went wrong that the test did not look at; `Api` speaks to the engine as any client
+//! would; `Receiver` plays the partners. Test files mirror what they are about. Tests whose name begins with a
+//! seed's id (`o09_...`) show that row of the seeds.
+//!
+//! Environment: `ENGATE_TEST_POSTGRES` names a server where databases can be made, `ENGATE_TEST_REQUIRE=postgres`
+//! makes a missing one an error, `ENGATE_TEST_SEED` repeats a random run, `ENGATE_TEST_LONG=1` lengthens the
+//! kill tests.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test says what it expects by failing; the harness is part of the tests"
+)]
+
+mod accept;
+mod auth;
+mod cloud_events;
+mod cluster;
+mod fan_out;
+mod gsan;
+mod harness;
+mod hostile;
+mod kill;
+mod lifecycle;
+mod payloads;
+mod registration;
+mod retries;
+mod routes;
+mod sample_receivers;
+mod signing;
+mod sintegre;
+mod slow_partners;
