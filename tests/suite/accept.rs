@@ -105,7 +105,8 @@ fn a_thousand_events_are_taken_at_once_and_not_one_more() {
     run(async |app| {
         app.receiver.always("/hook", 200);
         app.endpoint_at("/hook", &["P1"]).await;
-        let events = |count: usize| -> Value { (0..count).map(|n| json!({"type": "P1", "payload": {"n": n}})).collect() };
+        let events =
+            |count: usize| -> Value { (0..count).map(|n| json!({"type": "P1", "payload": {"n": n}})).collect() };
         let answer = app.api.post("/v1/events", &events(EVENTS_MAX + 1)).await;
         assert!(matches!(answer.status, 413 | 422), "{}", answer.status);
         let taken = app.api.post("/v1/events", &events(EVENTS_MAX)).await.expect(202);

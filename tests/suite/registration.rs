@@ -19,7 +19,9 @@ fn o02_http_and_https_are_taken_and_nothing_else() {
         for url in ["http://127.0.0.1:9/hook", "https://127.0.0.1:9/hook", "HTTPS://[::1]:9"] {
             app.endpoint(json!({"url": url, "event_types": ["P1"]})).await;
         }
-        for url in ["ftp://127.0.0.1/x", "//127.0.0.1/x", "http://", "http:///x", "", "127.0.0.1", "javascript:alert(1)"] {
+        for url in
+            ["ftp://127.0.0.1/x", "//127.0.0.1/x", "http://", "http:///x", "", "127.0.0.1", "javascript:alert(1)"]
+        {
             let blamed = refused(app, json!({"url": url, "event_types": ["P1"]})).await;
             assert_eq!(blamed, ["url"], "{url}");
         }
@@ -65,7 +67,9 @@ fn o08_exactly_one_way_of_authentication() {
 #[test]
 fn an_address_inside_is_refused_unless_the_operator_allows_it() {
     run(async |app| {
-        for url in ["http://10.0.0.1/", "http://169.254.169.254/latest", "http://[::ffff:10.0.0.1]/", "http://0x0a000001/"] {
+        for url in
+            ["http://10.0.0.1/", "http://169.254.169.254/latest", "http://[::ffff:10.0.0.1]/", "http://0x0a000001/"]
+        {
             let answer = app.api.post("/v1/endpoints", &endpoint(json!({"url": url, "event_types": ["P1"]}))).await;
             assert_eq!(answer.expect_problem(422, "egress_denied"), ["url"], "{url}");
         }

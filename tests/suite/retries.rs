@@ -68,7 +68,8 @@ fn a_retry_carries_the_same_id_and_ends_with_the_first_success() {
         assert_eq!((seen.len(), &delivery["attempts"]), (3, &json!(3)), "{delivery}");
         assert!(seen.iter().all(|received| received.webhook_id() == id(&delivery) && received.text() == r#"{"n":1}"#));
         let attempts = app.api.attempts(&delivery).await;
-        let told: Vec<_> = attempts.iter().map(|one| (&one["number"], &one["trigger"], &one["response"]["status"])).collect();
+        let told: Vec<_> =
+            attempts.iter().map(|one| (&one["number"], &one["trigger"], &one["response"]["status"])).collect();
         let [one, two, three] = [json!(1), json!(2), json!(3)];
         let (event, retry) = (json!("event"), json!("retry"));
         assert_eq!(told, [(&one, &event, &json!(500)), (&two, &retry, &json!(503)), (&three, &retry, &json!(200))]);

@@ -52,10 +52,6 @@ async fn first_token(engine: &Engine, tenant: TenantId) -> Result<Option<Secret>
     if engine.store.token_by_hash(&hash).await?.is_some() {
         return Ok(None);
     }
-    let actor = engine.system_actor();
-    for old in tokens.iter().filter(|token| token.client == FIRST_CLIENT && token.revoked_at.is_none()) {
-        engine.store.token_revoke(&engine.system_actor(), tenant, old.id).await?;
-    }
     let token = Token {
         id: TokenId::new(engine.now(), engine.chance.bits()),
         tenant,
@@ -66,7 +62,11 @@ async fn first_token(engine: &Engine, tenant: TenantId) -> Result<Option<Secret>
         revoked_at: None,
         created_at: engine.now(),
     };
-    engine.store.token_create(&actor, &token, &hash).await?;
+    let actor = engine.system_actor();
+    match tokens.iter().find(|token| token.client == FIRST_CLIENT && token.revoked_at.is_none()) {
+        Some(old) => engine.store.token_replace(&actor, old.id, &token, &hash).await?,
+        None => engine.store.token_create(&actor, &token, &hash).await?,
+    }
     Ok(made_up.then_some(value))
 }
 

@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, os::unix::fs::DirBuilderExt as _, path::Path, sync::Arc};
 
+use axum::serve::ListenerExt as _;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use engate_egress::{Egress, EgressConfig};
 use engate_host::{CompilerCommand, Host, HostConfig};
@@ -10,6 +11,7 @@ use engate_store::{Database, SecretKey, Store, StoreOptions};
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
 use crate::{
+    verbs::access::TokenCache,
     api, clock::Chance, config::Config, engine::Engine, first_start::first_start, health::Health, metrics::Metrics,
     views::Views, worker::Worker,
 };
@@ -90,6 +92,7 @@ impl Server {
             worker: Worker::new(config.limits.queued_max, config.limits.in_flight_max),
             metrics: Metrics::new(),
             health: Health::default(),
+            tokens: TokenCache::default(),
             config: Config { listen: address, ..config },
             clock,
             chance,
@@ -102,7 +105,7 @@ impl Server {
         let tasks = vec![
             tokio::spawn(Arc::clone(&engine).lease_keep()),
             tokio::spawn(Arc::clone(&engine).poll()),
-            tokio::spawn(api::serve(Arc::clone(&engine), listener, stopped)),
+            tokio::spawn(serve_api(Arc::clone(&engine), listener, stopped)),
         ];
         Ok(Self { engine, address, first_token, stop, tasks })
     }
@@ -128,6 +131,21 @@ impl Server {
         }
         self.engine.drain().await;
         self.engine.store.close().await;
+    }
+}
+
+/// Answers calls until told to stop, then finishes those under way.
+async fn serve_api(engine: Arc<Engine>, listener: TcpListener, mut stopped: watch::Receiver<bool>) {
+    let listener = listener.tap_io(|stream| {
+        // Answers are small and waited for; a stream that refuses this only answers later.
+        let _ = stream.set_nodelay(true);
+    });
+    let told = async move {
+        // An error means that the server itself is gone, which is also a reason to stop.
+        let _ = stopped.wait_for(|stopped| *stopped).await;
+    };
+    if let Err(error) = axum::serve(listener, api::router(engine)).with_graceful_shutdown(told).await {
+        tracing::error!(%error, "the API stopped");
     }
 }
 

@@ -186,5 +186,5 @@ async fn granted(store: &Store, tenant: TenantId, grants: &Grants) -> Result<Sec
             secrets.insert(name.clone(), GrantedSecret { value: Ok(value), reveal });
         }
     }
-    Ok(if secrets.is_empty() { Secrets::none() } else { Secrets::granted(secrets) })
+    Ok(if secrets.is_empty() { Secrets::none() } else { Secrets::granted(Arc::new(secrets)) })
 }

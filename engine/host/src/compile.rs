@@ -63,7 +63,7 @@ fn limit_myself() -> Result<(), InstallError> {
 fn compile_here(input: &Path, output: &Path) -> Result<(), InstallError> {
     let component = fs::read(input).map_err(|error| unavailable(format!("the component cannot be read: {error}")))?;
     let engine = engine::compiler().map_err(|error| unavailable(format!("the compiler does not start: {error:#}")))?;
-    inspect::inspect(&component, engine.config().get_wasm_features())?;
+    inspect::inspect(&component, engine.get_wasm_features())?;
     let code = engine.precompile_component(&component).map_err(|error| {
         let message = format!("the component does not compile: {error:#}");
         InstallError::new(InstallCode::CompileFailed, printable(&message, 2_000))

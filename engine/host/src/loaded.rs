@@ -30,8 +30,12 @@ pub struct LoadedPlugin {
     pub(crate) weight: u32,
     /// This plugin's share of the pool.
     pub(crate) share: Arc<Semaphore>,
+    uses_state: bool,
     last_used: AtomicI64,
 }
+
+/// The import by which a plugin asks for its private state.
+const STATE_INTERFACE: &str = "engate:plugin/state@";
 
 impl LoadedPlugin {
     /// Looks up the functions of `component`.
@@ -53,13 +57,26 @@ impl LoadedPlugin {
             };
             InstallError::new(code, printable(&format!("it does not fit the contract: {error:#}"), 2_000))
         })?;
-        let last_used = AtomicI64::new(now.as_micros());
-        Ok(Self { digest, prepared, weight, share: Arc::new(Semaphore::new(share as usize)), last_used })
+        let ty = component.component_type();
+        let uses_state = ty.imports(component.engine()).any(|(name, _)| name.starts_with(STATE_INTERFACE));
+        Ok(Self {
+            digest,
+            prepared,
+            weight,
+            share: Arc::new(Semaphore::new(share as usize)),
+            uses_state,
+            last_used: AtomicI64::new(now.as_micros()),
+        })
     }
 
     /// sha256 of the component.
     pub const fn digest(&self) -> &Digest {
         &self.digest
+    }
+
+    /// Whether it can ask for its private state at all; where it cannot, nobody need read it.
+    pub const fn uses_state(&self) -> bool {
+        self.uses_state
     }
 
     pub(crate) fn used_at(&self, now: Timestamp) {

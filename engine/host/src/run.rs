@@ -85,11 +85,11 @@ struct Seat {
 
 impl Seat {
     async fn guest(&mut self, plugin: &LoadedPlugin, invocation: Invocation<'_, '_>) -> wasmtime::Result<Answer> {
-        let instance = match self.instance.take() {
+        let mut instance = match self.instance.take() {
             Some(instance) => instance,
             None => plugin.prepared.instantiate(&mut self.store).await?,
         };
-        let answer = instance.invoke(&mut self.store, invocation).await?;
+        let answer = plugin.prepared.invoke(&mut instance, &mut self.store, invocation).await?;
         self.instance = Some(instance);
         Ok(answer)
     }

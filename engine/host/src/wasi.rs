@@ -145,7 +145,7 @@ pub(crate) fn add_to_linker<T: WasiView>(l: &mut Linker<T>) -> wasmtime::Result<
     use bindings::{cli, clocks, filesystem, io, random};
 
     cli::environment::add_to_linker::<T, WasiCli>(l, T::cli)?;
-    cli::exit::add_to_linker::<T, WasiCli>(l, &cli::exit::LinkOptions::default(), T::cli)?;
+    cli::exit::add_to_linker::<T, WasiCli>(l, T::cli)?;
     cli::stdin::add_to_linker::<T, WasiCli>(l, T::cli)?;
     cli::stdout::add_to_linker::<T, WasiCli>(l, T::cli)?;
     cli::stderr::add_to_linker::<T, WasiCli>(l, T::cli)?;

@@ -23,7 +23,8 @@ impl Store {
         let sql = "SELECT a.number, a.at, a.trigger_code, a.plugin, a.plugin_digest, a.request, \
                    CASE WHEN a.body_is_payload = 1 THEN e.payload ELSE a.request_body END, a.response, \
                    a.response_body, a.outcome, a.code, a.message, a.duration_us, a.replay \
-                   FROM deliveries d JOIN attempts a ON a.delivery_id = d.id LEFT JOIN events e ON e.id = d.event_id \
+                   FROM deliveries d JOIN attempts a ON a.delivery_id = d.id AND a.place BETWEEN d.code * 65536 AND \
+                   d.code * 65536 + 65535 LEFT JOIN events e ON e.id = d.event_id \
                    WHERE d.id = $1 AND d.tenant_id = $2 ORDER BY a.number";
         let rows = self.db().rows(sql, args![delivery, tenant]).await?;
         rows.iter().map(attempt).collect()

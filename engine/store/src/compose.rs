@@ -143,6 +143,14 @@ impl Bulk {
     }
 }
 
+/// A range of an index.
+pub(crate) struct Range {
+    /// The index; SQLite is told, since it keeps no statistics by which it would find out.
+    pub index: &'static str,
+    /// Condition of its rows.
+    pub condition: String,
+}
+
 /// Ranges of one table, each read in the order of one index and cut at the page's length, then merged: the way
 /// to page through a choice of states without reading what is not chosen.
 pub(crate) struct Merged {
@@ -154,23 +162,24 @@ pub(crate) struct Merged {
     pub order_by: &'static str,
     /// `true` for the newest first.
     pub descending: bool,
-    /// Condition of each range.
-    pub ranges: Vec<String>,
+    /// Each range.
+    pub ranges: Vec<Range>,
     /// Conditions on every range.
     pub everywhere: String,
 }
 
 impl Merged {
     /// One page: `after` and `limit` are the numbers of their placeholders.
-    pub(crate) fn page(&self, after: usize, limit: usize) -> Sql {
+    pub(crate) fn page(&self, dialect: Dialect, after: usize, limit: usize) -> Sql {
         let Self { columns, table, order_by, everywhere, .. } = self;
         let (beyond, direction) = if self.descending { ("<", " DESC") } else { (">", "") };
         let mut text = String::new();
-        for (n, range) in self.ranges.iter().enumerate() {
+        for (n, Range { index, condition }) in self.ranges.iter().enumerate() {
             let union = if n == 0 { "" } else { " UNION ALL " };
+            let by = indexed_by(dialect, index);
             let _ = write!(
                 text,
-                "{union}SELECT * FROM (SELECT {columns} FROM {table} WHERE {range}{everywhere} AND {order_by} \
+                "{union}SELECT * FROM (SELECT {columns} FROM {table}{by} WHERE {condition}{everywhere} AND {order_by} \
                  {beyond} ${after} ORDER BY {order_by}{direction} LIMIT ${limit}) AS range{n}"
             );
         }
@@ -179,19 +188,24 @@ impl Merged {
     }
 
     /// The number of rows in each range, counted up to the placeholder `bound`.
-    pub(crate) fn count(&self, bound: usize) -> Sql {
+    pub(crate) fn count(&self, dialect: Dialect, bound: usize) -> Sql {
         let Self { table, everywhere, .. } = self;
         let mut text = String::new();
-        for (n, range) in self.ranges.iter().enumerate() {
+        for (n, Range { index, condition }) in self.ranges.iter().enumerate() {
             let union = if n == 0 { "" } else { " UNION ALL " };
+            let by = indexed_by(dialect, index);
             let _ = write!(
                 text,
-                "{union}SELECT count(*) FROM (SELECT 1 AS one FROM {table} WHERE {range}{everywhere} LIMIT ${bound}) \
-                 AS range{n}"
+                "{union}SELECT count(*) FROM (SELECT 1 AS one FROM {table}{by} WHERE {condition}{everywhere} LIMIT \
+                 ${bound}) AS range{n}"
             );
         }
         Sql::Composed(text.into())
     }
+}
+
+fn indexed_by(dialect: Dialect, index: &str) -> String {
+    dialect.pick(" INDEXED BY ", "").to_owned() + dialect.pick(index, "")
 }
 
 /// The statements that give a partitioned table the partition `[from, to)`, named `name`, and move what the

@@ -10,7 +10,7 @@ use crate::{
     Store,
     audit::Actor,
     commit::finish::success_number,
-    compose::Merged,
+    compose::{Merged, Range},
     error::StoreError,
     events::{Order, PAGE_MAX},
     value::{Cells, Value, args},
@@ -191,11 +191,12 @@ impl Store {
             values
         };
         let mut session = self.db().reader().await?;
-        let rows = session.rows(merged.page(2, 3), with(after.into(), (limit + 1).into())).await?;
+        let dialect = session.dialect();
+        let rows = session.rows(merged.page(dialect, 2, 3), with(after.into(), (limit + 1).into())).await?;
         let mut items = rows.iter().map(|row| delivery(&mut row.cells())).collect::<Result<Vec<_>, _>>()?;
         let bound = Value::from(TOTAL_EXACT_MAX + 1);
         let mut count = 0;
-        for row in session.rows(merged.count(2), with(bound, Value::Int(None))).await? {
+        for row in session.rows(merged.count(dialect, 2), with(bound, Value::Int(None))).await? {
             count += row.cells().count()?;
         }
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
@@ -305,21 +306,34 @@ fn merged(filter: &DeliveryFilter, endpoints: Option<&[EndpointId]>, descending:
     }
     let pairs = pairs(filter);
     let chosen = !filter.states.is_empty() || filter.success.is_some();
+    let of_tenant = |index, start: &str, pairs: &[Pair]| {
+        let range = |pair: &Pair| Range { index, condition: format!("{start} AND {}", pair.condition()) };
+        pairs.iter().map(range).collect::<Vec<_>>()
+    };
+    // What is in hand is in neither of the indexes by state; there is never much of it.
+    let by_state = |index, start: &str| {
+        let (held, rest): (Vec<_>, Vec<_>) = pairs.iter().partition(|pair| pair.state == DeliveryState::Delivering);
+        let mut ranges = of_tenant(index, &format!("{start} AND owner IS NULL"), &rest);
+        ranges.extend(of_tenant("deliveries_owner", &format!("{start} AND owner IS NOT NULL"), &held));
+        ranges
+    };
     let ranges = match (filter.event, endpoints, &filter.event_type) {
         (Some(event), _, _) => {
             let start = format!("tenant_id = $1 AND event_id = ${}", placeholder(event.into()));
             if let Some(endpoint) = filter.endpoint {
                 also("endpoint_id", "=", placeholder(endpoint.into()));
             }
-            if chosen { pairs.iter().map(|pair| format!("{start} AND {pair}")).collect() } else { vec![start] }
+            of_tenant("deliveries_event", &start, &pairs)
         }
         (None, Some(endpoints), _) => {
             let starts = endpoints.iter().map(|endpoint| placeholder((*endpoint).into()));
-            let starts: Vec<_> = starts.map(|at| format!("tenant_id = $1 AND endpoint_id = ${at}")).collect();
-            starts.iter().flat_map(|start| pairs.iter().map(move |pair| format!("{start} AND {pair}"))).collect()
+            let starts = starts.map(|at| format!("tenant_id = $1 AND endpoint_id = ${at}")).collect::<Vec<_>>();
+            starts.iter().flat_map(|start| by_state("deliveries_endpoint", start)).collect()
         }
-        (None, None, Some(_)) if !chosen => vec!["tenant_id = $1".to_owned()],
-        (None, None, _) => pairs.iter().map(|pair| format!("tenant_id = $1 AND {pair}")).collect(),
+        (None, None, Some(_)) if !chosen => {
+            vec![Range { index: "deliveries_type", condition: "tenant_id = $1".to_owned() }]
+        }
+        (None, None, _) => by_state("deliveries_tenant", "tenant_id = $1"),
     };
     if let Some(event_type) = &filter.event_type {
         also("event_type", "=", placeholder(event_type.into()));
@@ -335,8 +349,21 @@ fn merged(filter: &DeliveryFilter, endpoints: Option<&[EndpointId]>, descending:
     (merged, rest)
 }
 
-/// The pairs of state and success that the filter takes, as conditions.
-fn pairs(filter: &DeliveryFilter) -> Vec<String> {
+/// A state and how the last attempt ended.
+#[derive(Clone, Copy)]
+struct Pair {
+    state: DeliveryState,
+    success: Option<bool>,
+}
+
+impl Pair {
+    fn condition(self) -> String {
+        format!("state = '{}' AND success = {}", self.state.code(), success_number(self.success))
+    }
+}
+
+/// The pairs that the filter takes.
+fn pairs(filter: &DeliveryFilter) -> Vec<Pair> {
     let states = if filter.states.is_empty() { &DeliveryState::ALL[..] } else { &filter.states };
     let mut pairs = Vec::new();
     for state in states {
@@ -345,11 +372,8 @@ fn pairs(filter: &DeliveryFilter) -> Vec<String> {
             DeliveryState::Failed => &[Some(false)],
             _ => &[None, Some(false), Some(true)],
         };
-        for success in successes {
-            if filter.success.is_none_or(|wanted| wanted.success() == *success) {
-                pairs.push(format!("state = '{}' AND success = {}", state.code(), success_number(*success)));
-            }
-        }
+        let taken = successes.iter().filter(|success| filter.success.is_none_or(|wanted| wanted.success() == **success));
+        pairs.extend(taken.map(|success| Pair { state: *state, success: *success }));
     }
     pairs
 }

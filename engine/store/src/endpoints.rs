@@ -15,6 +15,7 @@ use crate::{
     Store,
     audit::Actor,
     error::{StoreError, conflict},
+    parking,
     seal::Sealer,
     tenants::found,
     value::{Row, Value, args, json, json_opt},
@@ -153,6 +154,11 @@ impl Store {
         let values = values(self.sealer(), endpoint)?;
         let row = session.row(sql, values).await.map_err(conflict("an endpoint without its integrator"))?;
         let revision = row.ok_or(StoreError::NotFound { what: "endpoint" })?.cells().count()?;
+        if endpoint.enabled {
+            parking::resume(&mut session, endpoint.id, actor.now).await?;
+        } else {
+            parking::park(&mut session, endpoint.id).await?;
+        }
         let id = endpoint.id.to_string();
         self.audit(&mut session, actor, endpoint.tenant, "endpoint.update", &id, &detail(endpoint)).await?;
         session.commit().await?;
@@ -175,7 +181,7 @@ impl Store {
                    WHERE id = $1 AND tenant_id = $2 AND deleted_at IS NULL";
         found(session.execute(sql, args![id, tenant, actor.now]).await?, "endpoint")?;
         let sql = "UPDATE deliveries SET state = 'cancelled', reason = 'endpoint_deleted', due_at = NULL \
-                   WHERE endpoint_id = $1 AND state IN ('pending', 'parked')";
+                   WHERE endpoint_id = $1 AND owner IS NULL AND state IN ('pending', 'parked')";
         let cancelled = session.execute(sql, args![id]).await?;
         session.execute("DELETE FROM plugin_state WHERE tenant_id = $1 AND endpoint_id = $2", args![tenant, id]).await?;
         let detail = json!({ "cancelled": cancelled });
@@ -202,6 +208,7 @@ impl Store {
             session.rollback().await?;
             return Ok(false);
         }
+        parking::park(&mut session, id).await?;
         let detail = json!({ "reason": reason });
         self.audit(&mut session, actor, tenant, "endpoint.disable", &id.to_string(), &detail).await?;
         session.commit().await?;

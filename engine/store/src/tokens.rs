@@ -9,7 +9,9 @@ use serde_json::json;
 use crate::{
     Store,
     audit::Actor,
+    db::Session,
     error::{StoreError, conflict},
+    tenants::found,
     value::{Row, args},
 };
 
@@ -26,6 +28,35 @@ impl Store {
     /// [`StoreError::Conflict`] where the client holds a live one, or when the database gives no answer.
     pub async fn token_create(&self, actor: &Actor, token: &Token, hash: &[u8; 32]) -> Result<(), StoreError> {
         let mut session = self.db().begin().await?;
+        self.enter(&mut session, actor, token, hash).await?;
+        session.commit().await
+    }
+
+    /// Revokes `old` and enters `token` in its place, in one transaction: there is no moment without either.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] where there is no `old`; else as [`Store::token_create`].
+    pub async fn token_replace(
+        &self,
+        actor: &Actor,
+        old: TokenId,
+        token: &Token,
+        hash: &[u8; 32],
+    ) -> Result<(), StoreError> {
+        let mut session = self.db().begin().await?;
+        let sql = "UPDATE tokens SET revoked_at = COALESCE(revoked_at, $3) WHERE id = $1 AND tenant_id = $2";
+        found(session.execute(sql, args![old, token.tenant, actor.now]).await?, "token")?;
+        self.enter(&mut session, actor, token, hash).await?;
+        session.commit().await
+    }
+
+    async fn enter(
+        &self,
+        session: &mut Session,
+        actor: &Actor,
+        token: &Token,
+        hash: &[u8; 32],
+    ) -> Result<(), StoreError> {
         let sql = "UPDATE tokens SET revoked_at = $3 WHERE tenant_id = $1 AND client = $2 AND revoked_at IS NULL \
                    AND expires_at <= $3";
         session.execute(sql, args![token.tenant, &token.client, actor.now]).await?;
@@ -43,8 +74,7 @@ impl Store {
         ];
         session.execute(sql, values).await.map_err(conflict("a live token of this client"))?;
         let detail = json!({ "client": token.client, "role": token.role });
-        self.audit(&mut session, actor, token.tenant, "token.create", &token.id.to_string(), &detail).await?;
-        session.commit().await
+        self.audit(session, actor, token.tenant, "token.create", &token.id.to_string(), &detail).await
     }
 
     /// The token whose value has this SHA-256; revoked and expired ones too, the caller judges.

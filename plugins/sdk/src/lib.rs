@@ -34,6 +34,7 @@
 
 #[doc(hidden)]
 pub mod bindings;
+mod compact;
 pub mod config;
 pub mod encoding;
 mod engine;

@@ -1,5 +1,6 @@
 //! Building a manifest.
 
+use crate::compact::compact;
 use crate::{InterpretWhen, Manifest, Need};
 
 impl Manifest {
@@ -30,7 +31,7 @@ impl Manifest {
     /// The JSON Schema 2020-12 of the settings, as text: `include_str!("config.schema.json")`.
     #[must_use]
     pub fn config_schema(mut self, schema: &str) -> Self {
-        schema.clone_into(&mut self.config_schema);
+        self.config_schema = compact(schema);
         self
     }
 

@@ -31,6 +31,14 @@ impl Answer {
         if text.is_empty() { Value::Null } else { serde_json::from_str(&text).unwrap_or(Value::String(text)) }
     }
 
+    /// The JSON of any success.
+    #[track_caller]
+    pub(crate) fn expect_any(self) -> Value {
+        assert!((200..300).contains(&self.status), "{} answered {}", self.call, self.status);
+        let status = self.status;
+        self.expect(status)
+    }
+
     /// The refusal with this status and code; gives the fields to blame.
     #[track_caller]
     pub(crate) fn expect_problem(self, status: u16, code: &str) -> Vec<String> {
@@ -38,7 +46,11 @@ impl Answer {
         let call = self.call.clone();
         let problem = self.expect(status);
         assert_eq!(content_type.as_deref(), Some("application/problem+json"), "{call}: {problem}");
-        assert_eq!((problem["code"].as_str(), problem["status"].as_u64()), (Some(code), Some(status.into())), "{call}: {problem}");
+        assert_eq!(
+            (problem["code"].as_str(), problem["status"].as_u64()),
+            (Some(code), Some(status.into())),
+            "{call}: {problem}"
+        );
         let errors = problem["errors"].as_array().cloned().unwrap_or_default();
         errors.iter().map(|error| error["field"].as_str().unwrap().to_owned()).collect()
     }
@@ -53,6 +65,11 @@ impl Api {
     /// The same engine, without a token.
     pub(crate) fn anonymous(&self) -> Self {
         Self { token: None, ..self.clone() }
+    }
+
+    /// The same engine under another token.
+    pub(crate) fn with_token(&self, token: &str) -> Self {
+        Self { token: Some(token.to_owned()), ..self.clone() }
     }
 
     /// The URL of a path of the engine.

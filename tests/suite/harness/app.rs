@@ -2,10 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{
-    Api, Database, Engine, Receiver, Setup,
-    api::id,
-};
+use super::{Api, Database, Engine, Receiver, Setup, api::id};
 
 /// The integrator that endpoints belong to unless a test says otherwise.
 pub(crate) const INTEGRATOR: &str = "partner";

@@ -20,7 +20,6 @@ pub(crate) enum Backend {
 
 /// An empty database, and the folder for an engine's files beside it.
 pub(crate) struct Database {
-    pub(crate) backend: Backend,
     /// As `engate serve --database` takes it.
     pub(crate) url: String,
     folder: TempDir,
@@ -40,7 +39,7 @@ impl Database {
         match backend {
             Backend::Sqlite => {
                 let url = format!("sqlite:{}", folder.path().join("engate.db").display());
-                Some(Self { backend, url, folder, server: None })
+                Some(Self { url, folder, server: None })
             }
             Backend::Postgres => {
                 let server = Server::create().await?;

@@ -39,9 +39,15 @@ impl Setup {
 
     /// Sets a line of `engate.toml` through its environment variable.
     pub(crate) fn set(mut self, key: &str, value: &str) -> Self {
-        let variable = format!("ENGATE_{}", key.replace('.', "_").to_uppercase());
+        self = self.unset(key);
+        self.variables.push((variable(key), value.to_owned()));
+        self
+    }
+
+    /// Takes a setting back.
+    pub(crate) fn unset(mut self, key: &str) -> Self {
+        let variable = variable(key);
         self.variables.retain(|(name, _)| *name != variable);
-        self.variables.push((variable, value.to_owned()));
         self
     }
 
@@ -58,6 +64,11 @@ impl Setup {
     }
 }
 
+/// The environment variable of a setting.
+fn variable(key: &str) -> String {
+    format!("ENGATE_{}", key.replace('.', "_").to_uppercase())
+}
+
 /// A running engine, or one that was stopped and may be started again on the same data.
 pub(crate) struct Engine {
     setup: Setup,
@@ -71,8 +82,16 @@ pub(crate) struct Engine {
 impl Engine {
     /// Starts on a free port.
     pub(crate) async fn start(database: &Database, setup: Setup) -> Self {
-        let data = database.folder().join(&setup.name);
-        let database_url = database.url.clone();
+        Self::start_in(database.folder(), database.url.clone(), setup).await
+    }
+
+    /// Starts another engine on the same database; its files lie beside.
+    pub(crate) async fn start_beside(other: &Self, setup: Setup) -> Self {
+        Self::start_in(other.data.parent().unwrap(), other.database_url.clone(), setup).await
+    }
+
+    async fn start_in(folder: &Path, database_url: String, setup: Setup) -> Self {
+        let data = folder.join(&setup.name);
         let mut engine = Self { setup, database_url, data, process: None, starts: 0, address: None };
         std::fs::create_dir_all(engine.logs()).unwrap();
         engine.start_again().await;
@@ -186,7 +205,8 @@ impl Engine {
                 return Ok(None);
             }
             let text = std::fs::read_to_string(&file).unwrap_or_default();
-            let line = text.split_inclusive('\n').find(|line| line.ends_with('\n') && line.contains("listening on http://"));
+            let line =
+                text.split_inclusive('\n').find(|line| line.ends_with('\n') && line.contains("listening on http://"));
             line.map(|line| Some(line.to_owned())).ok_or(text)
         });
         let Some(line) = said.await else {

@@ -6,6 +6,8 @@ pub(crate) mod api;
 pub(crate) mod app;
 pub(crate) mod database;
 pub(crate) mod engine;
+#[allow(dead_code, unreachable_pub, reason = "shared with the host's own tests, which use more of it")]
+#[path = "../../../engine/host/tests/host/guests.rs"]
 pub(crate) mod guests;
 pub(crate) mod receiver;
 pub(crate) mod wait;
@@ -20,7 +22,7 @@ pub(crate) use self::{
     database::{Backend, Database},
     engine::{Engine, Setup},
     receiver::{Received, Receiver, Reply},
-    wait::{PATIENCE, eventually},
+    wait::{PATIENCE, eventually, within},
 };
 
 /// Runs `test` against an engine on a new SQLite database.

@@ -5,7 +5,7 @@ use std::{
     future::Future,
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use axum::{
@@ -33,6 +33,7 @@ pub(crate) struct Received {
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
     pub(crate) at: Instant,
+    pub(crate) wall: SystemTime,
     /// How many requests that path had before.
     pub(crate) before: usize,
 }
@@ -47,6 +48,12 @@ impl Received {
     /// The delivery's id.
     pub(crate) fn webhook_id(&self) -> &str {
         self.header("webhook-id")
+    }
+
+    /// How long ago the moment was, on arrival, that a member of the body names in microseconds since 1970.
+    pub(crate) fn delay_of(&self, member: &str) -> Duration {
+        let sent = Duration::from_micros(self.json()[member].as_u64().unwrap());
+        self.wall.duration_since(UNIX_EPOCH).unwrap().saturating_sub(sent)
     }
 
     /// The body as text.
@@ -208,12 +215,26 @@ impl Receiver {
     }
 }
 
-async fn receive(State(shared): State<Arc<Shared>>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response<Body> {
+async fn receive(
+    State(shared): State<Arc<Shared>>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response<Body> {
     let path = uri.path().to_owned();
     let received = {
         let mut seen = lock(&shared.seen);
         let of_path = seen.entry(path.clone()).or_default();
-        let received = Received { method, path: path.clone(), headers, body, at: Instant::now(), before: of_path.len() };
+        let received = Received {
+            method,
+            path: path.clone(),
+            headers,
+            body,
+            at: Instant::now(),
+            wall: SystemTime::now(),
+            before: of_path.len(),
+        };
         of_path.push(received.clone());
         received
     };

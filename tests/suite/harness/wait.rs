@@ -13,11 +13,7 @@ pub(crate) async fn eventually<T>(what: &str, look: impl AsyncFnMut() -> Result<
 }
 
 /// As [`eventually`], with a deadline of its own.
-pub(crate) async fn within<T>(
-    patience: Duration,
-    what: &str,
-    mut look: impl AsyncFnMut() -> Result<T, String>,
-) -> T {
+pub(crate) async fn within<T>(patience: Duration, what: &str, mut look: impl AsyncFnMut() -> Result<T, String>) -> T {
     let end = Instant::now() + patience;
     loop {
         match look().await {

@@ -1,7 +1,7 @@
 //! What handlers take: the caller, a path's parts, query parameters, a JSON body. Every way in which these can
 //! be wrong is a problem that names what to blame.
 
-use std::{any::type_name, error::Error as _, time::Duration};
+use std::{any::type_name, time::Duration};
 
 use axum::{
     body::Body as HttpBody,
@@ -11,7 +11,7 @@ use axum::{
 use bytes::Bytes;
 use engate_model::{FieldError, Invalid, token::Principal};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use serde_json::{Map, Value, json};
 use utoipa::{
     IntoParams, ToSchema,
@@ -89,7 +89,7 @@ pub(crate) async fn read_body(body: HttpBody, limit: usize) -> Result<Bytes, Pro
             Err(Problem::of("payload_too_large", format!("the body may have at most {limit} bytes")))
         }
         Ok(Err(error)) => {
-            let why = error.source().map_or_else(|| error.to_string(), ToString::to_string);
+            let why = error.to_string();
             Err(Problem::of("invalid_body", format!("the body broke off: {why}")))
         }
     }
@@ -190,8 +190,8 @@ pub(crate) fn unknown_query(query: &str, known: &[String]) -> Vec<FieldError> {
 /// `#[serde(default, deserialize_with = "present")]` on an `Option<Option<T>>` and `#[schema(value_type = Option<T>)]`.
 pub(crate) fn present<'de, T, D>(deserializer: D) -> Result<Option<Option<T>>, D::Error>
 where
-    T: serde::Deserialize<'de>,
-    D: serde::Deserializer<'de>,
+    T: Deserialize<'de>,
+    D: Deserializer<'de>,
 {
     Option::<T>::deserialize(deserializer).map(Some)
 }

@@ -2,11 +2,11 @@
 //! once, straight into their places, and payloads are kept as spelled. Only what cannot be read that way goes
 //! through the schema, to name every field that is to blame.
 
-use std::{collections::HashMap, fmt};
+use std::fmt;
 
 use engate_model::{
     FieldError, Invalid, Timestamp,
-    event::{LABEL_VALUE_BYTES_MAX, LABELS_MAX, check_key, check_labels, check_name},
+    event::{LABEL_VALUE_BYTES_MAX, LABELS_MAX, NAME_BYTES_MAX, check_key, check_labels, check_name},
     invalid::Complaints,
 };
 use serde::{
@@ -14,7 +14,13 @@ use serde::{
     de::{MapAccess, Visitor},
 };
 use serde_json::{Value, json, value::RawValue};
-use utoipa::ToSchema;
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{
+        ArrayBuilder, Object, ObjectBuilder, OneOfBuilder, Ref, RefOr, Schema, Type,
+        schema::{AdditionalProperties, SchemaType},
+    },
+};
 
 use super::{extract::parse, problem::Problem, schema};
 use crate::accept::NewEvent;
@@ -26,16 +32,38 @@ pub(crate) const DEPTH_MAX: usize = 128;
 /// Media type of payloads that came inside JSON.
 pub(crate) const JSON: &str = "application/json";
 
-/// One event, or several that are taken all or none.
-#[derive(ToSchema)]
-#[serde(untagged)]
-#[allow(dead_code, reason = "describes what `read` takes")]
-pub(crate) enum EventsNew {
-    /// One event.
-    One(EventNew),
-    /// Up to 1,000 events.
-    #[schema(min_items = 1, max_items = 1000)]
-    Many(Vec<EventNew>),
+/// One event, or several that are taken all or none: a description of what [`read`] takes.
+pub(crate) struct EventsNew;
+
+impl ToSchema for EventsNew {
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        schemas.push((EventNew::name().into_owned(), EventNew::schema()));
+        EventNew::schemas(schemas);
+    }
+}
+
+impl PartialSchema for EventsNew {
+    fn schema() -> RefOr<Schema> {
+        let one = || Ref::from_schema_name(EventNew::name());
+        let many = ArrayBuilder::new().items(one()).min_items(Some(1)).max_items(Some(EVENTS_MAX));
+        Schema::from(OneOfBuilder::new().item(one()).item(many)).into()
+    }
+}
+
+/// An object of at most [`LABELS_MAX`] texts.
+fn labels_schema() -> Schema {
+    let mut object = Object::new();
+    object.schema_type = SchemaType::from_iter([Type::Object, Type::Null]);
+    object.description = Some("Names and values, handed to plugins.".to_owned());
+    object.max_properties = Some(LABELS_MAX);
+    object.property_names = Some(Box::new(text(1, NAME_BYTES_MAX)));
+    object.additional_properties = Some(Box::new(AdditionalProperties::RefOr(RefOr::T(text(0, LABEL_VALUE_BYTES_MAX)))));
+    Schema::Object(object)
+}
+
+fn text(least: usize, most: usize) -> Schema {
+    let text = ObjectBuilder::new().schema_type(Type::String).max_length(Some(most));
+    if least > 0 { text.min_length(Some(least)).into() } else { text.into() }
 }
 
 /// A fact to be taken in.
@@ -62,18 +90,12 @@ pub(crate) struct EventNew {
     #[schema(value_type = Option<String>, format = DateTime)]
     occurred_at: Option<Timestamp>,
     /// Names and values, handed to plugins.
-    #[schema(value_type = Option<HashMap<String, LabelValue>>, max_properties = 64)]
-    labels: Option<HashMap<String, LabelValue>>,
+    #[schema(schema_with = labels_schema, required = false)]
+    labels: Option<Labels>,
     /// Ties it to what caused it.
     #[schema(min_length = 1, max_length = 255)]
     correlation_id: Option<String>,
 }
-
-/// A label's value.
-#[derive(ToSchema)]
-#[schema(max_length = 1024)]
-#[allow(dead_code, reason = "describes a value of `Labels`")]
-pub(crate) struct LabelValue(String);
 
 /// [`EventNew`] as it is read.
 #[derive(Deserialize)]
@@ -258,8 +280,6 @@ fn explain(bytes: &[u8], many: bool, error: &serde_json::Error) -> Problem {
         Ok(()) => Invalid::field("body", error.to_string()).into(),
     }
 }
-
-const _: () = assert!(LABELS_MAX == 64 && LABEL_VALUE_BYTES_MAX == 1_024, "the schemas above say the same");
 
 #[cfg(test)]
 mod tests {

@@ -220,11 +220,11 @@ async fn update(
     Ok(Json(IntegratorView::of(engine.integrator_update(&principal, &name, change).await?)))
 }
 
-/// Deletes an integrator that has no endpoints.
+/// Deletes an integrator that never had an endpoint; others are made inactive.
 #[utoipa::path(delete, path = "/v1/integrators/{integrator}", tag = "integrators", operation_id = "integrator_delete",
     params(("integrator" = String, Path, description = "Its id or slug")),
     responses((status = 204, description = "Deleted"), (status = 404, description = "There is none"),
-        (status = 409, description = "It still has endpoints")))]
+        (status = 409, description = "It has or had endpoints")))]
 async fn delete(
     State(engine): State<Arc<Engine>>,
     Caller(principal): Caller,

@@ -92,7 +92,7 @@ pub(crate) fn finish(operation: &mut Operation, permission: Permission) {
             && response.content.is_empty()
             && (status.starts_with('4') || status.starts_with('5'))
         {
-            response.content.insert(PROBLEM_JSON.to_owned(), problem_content());
+            response.content.insert(PROBLEM_JSON.to_owned(), problem_content().into());
         }
     }
 }

@@ -181,7 +181,6 @@ impl From<VerbError> for Problem {
             VerbError::Refused { code, invalid } => Self { code, ..Self::from(invalid) },
             VerbError::Conflict { code, detail } => Self { status: StatusCode::CONFLICT, ..Self::of(code, detail) },
             VerbError::Forbidden(detail) => Self::of("forbidden", detail),
-            VerbError::Gone(detail) => Self::of("link_expired", detail),
             VerbError::Store(StoreError::Unavailable(why)) => {
                 tracing::warn!(error = %why, "the database is not available");
                 Self::of("unavailable", "the database is not available; nothing was changed")

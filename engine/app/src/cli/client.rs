@@ -155,7 +155,11 @@ impl Client {
         let response = request.send().await.map_err(|error| self.unreachable(&error))?;
         let status = response.status();
         let body = response.text().await.map_err(|error| self.unreachable(&error))?;
-        if status.is_success() { Ok(body) } else { Err(Failure::Answered(Box::new(Problem::read(status.as_u16(), body)))) }
+        if status.is_success() {
+            Ok(body)
+        } else {
+            Err(Failure::Answered(Box::new(Problem::read(status.as_u16(), body))))
+        }
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> Failure {
@@ -179,7 +183,9 @@ impl Client {
 /// Reads an answer of the engine.
 pub(super) fn read<T: DeserializeOwned>(text: &str) -> Result<T, Failure> {
     serde_json::from_str(text).map_err(|error| {
-        Failure::failed(format!("the engine's answer cannot be read ({error}); are this program and the engine of one version?"))
+        Failure::failed(format!(
+            "the engine's answer cannot be read ({error}); are this program and the engine of one version?"
+        ))
     })
 }
 

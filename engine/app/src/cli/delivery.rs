@@ -1,10 +1,12 @@
 //! `engate delivery`: what became of events, partner by partner.
 
+use std::collections::HashMap;
+
 use clap::{Args, Subcommand, builder::PossibleValuesParser};
 use engate_model::delivery::DeliveryState;
 use reqwest::Method;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{
     client::{Client, Listing, read},
@@ -38,9 +40,9 @@ Examples:
 /// Which deliveries.
 #[derive(Debug, Args)]
 pub(super) struct ListArgs {
-    /// Where it stands
-    #[arg(long, value_parser = PossibleValuesParser::new(DeliveryState::ALL.map(DeliveryState::code)))]
-    state: Option<String>,
+    /// Where it stands; several with commas
+    #[arg(long, value_delimiter = ',', value_parser = PossibleValuesParser::new(DeliveryState::ALL.map(DeliveryState::code)))]
+    state: Vec<String>,
 
     /// How the last attempt ended; pending: there was none yet
     #[arg(long, value_parser = ["yes", "no", "pending"])]
@@ -69,8 +71,9 @@ pub(super) struct ListArgs {
 
 impl ListArgs {
     fn query(&self) -> Vec<(&'static str, String)> {
+        let state = (!self.state.is_empty()).then(|| self.state.join(","));
         let filters = [
-            ("state", &self.state),
+            ("state", &state),
             ("success", &self.success),
             ("integrator", &self.integrator),
             ("event_type", &self.event_type),
@@ -94,10 +97,10 @@ pub(super) struct Delivery {
     /// What the event is about.
     #[serde(default)]
     pub(super) subject: Option<String>,
-    /// Where it goes.
-    pub(super) endpoint: Value,
-    /// The partner.
-    pub(super) integrator: Value,
+    /// Where it goes: `ep_...`
+    pub(super) endpoint: String,
+    /// The partner: `int_...`
+    pub(super) integrator: String,
     /// Stable code of where it stands.
     pub(super) state: String,
     /// What last went wrong, or why it was skipped.
@@ -153,7 +156,7 @@ pub(super) struct Message {
     #[serde(default)]
     pub(super) status: Option<u16>,
     #[serde(default)]
-    headers: Value,
+    headers: Map<String, Value>,
     #[serde(default)]
     body: Option<String>,
     #[serde(default)]
@@ -202,14 +205,15 @@ async fn list(args: &ListArgs, client: &Client, screen: Screen) -> Result<(), Fa
         return screen.line(serde_json::to_string(&listing).unwrap_or_default());
     }
     let deliveries: Vec<Delivery> = listing.rows()?;
-    let rows = deliveries.iter().map(row).collect();
+    let partners = partners(client).await;
+    let rows = deliveries.iter().map(|delivery| row(delivery, &partners)).collect();
     let header = ["CODE", "CREATED (UTC)", "PARTNER", "EVENT TYPE", "STATE", "TRIES", "REASON", "ID"];
     screen.table(&header, rows, "No delivery matches.")?;
     more(&listing, screen)
 }
 
 /// Says that there is more than what is shown.
-pub(super) fn more(listing: &Listing, screen: Screen) -> Result<(), Failure> {
+fn more(listing: &Listing, screen: Screen) -> Result<(), Failure> {
     if listing.next.is_none() {
         return Ok(());
     }
@@ -222,11 +226,22 @@ pub(super) fn more(listing: &Listing, screen: Screen) -> Result<(), Failure> {
     screen.line(screen.paint(&format!("{total} shown; --limit or --all shows more"), Tone::Faint))
 }
 
-fn row(delivery: &Delivery) -> Vec<Field> {
+/// Slugs of integrators by id. A token that may not read them sees ids instead.
+async fn partners(client: &Client) -> HashMap<String, String> {
+    #[derive(Deserialize)]
+    struct Partner {
+        id: String,
+        slug: String,
+    }
+    let partners = client.list_all(&["v1", "integrators"], &[]).await.and_then(|listing| listing.rows::<Partner>());
+    partners.unwrap_or_default().into_iter().map(|partner| (partner.id, partner.slug)).collect()
+}
+
+fn row(delivery: &Delivery, partners: &HashMap<String, String>) -> Vec<Field> {
     vec![
         Field::number(delivery.code),
         Field::new(short_time(&delivery.created_at)),
-        Field::new(name_of(&delivery.integrator)),
+        Field::new(partners.get(&delivery.integrator).unwrap_or(&delivery.integrator)),
         Field::new(&delivery.event_type),
         Field::code(&delivery.state),
         Field::number(delivery.attempts),
@@ -235,27 +250,23 @@ fn row(delivery: &Delivery) -> Vec<Field> {
     ]
 }
 
-/// What people call a thing that the API gives as an id or as an object.
-pub(super) fn name_of(thing: &Value) -> &str {
-    let named = |key| thing.get(key).and_then(Value::as_str);
-    thing.as_str().or_else(|| named("slug")).or_else(|| named("name")).or_else(|| named("id")).unwrap_or("-")
-}
-
 async fn show(id: &str, client: &Client, screen: Screen) -> Result<(), Failure> {
     let delivery = client.get(&["v1", "deliveries", id], &[]).await?;
-    let attempts = client.get(&["v1", "deliveries", id, "attempts"], &[]).await?;
+    let attempts = client.list_all(&["v1", "deliveries", id, "attempts"], &[]).await?;
     if screen.json {
+        let attempts = serde_json::to_string(&attempts.items).unwrap_or_default();
         return screen.line(format!("{{\"delivery\":{delivery},\"attempts\":{attempts}}}"));
     }
     let delivery: Delivery = read(&delivery)?;
+    let partners = partners(client).await;
     let or_dash = |text: &Option<String>| Field::new(text.as_deref().unwrap_or("-"));
     screen.facts(&[
         ("delivery", Field::new(format!("{} (code {})", delivery.id, delivery.code))),
         ("event", Field::new(&delivery.event)),
         ("type", Field::new(&delivery.event_type)),
         ("subject", or_dash(&delivery.subject)),
-        ("partner", Field::new(name_of(&delivery.integrator))),
-        ("endpoint", Field::new(name_of(&delivery.endpoint))),
+        ("partner", Field::new(partners.get(&delivery.integrator).unwrap_or(&delivery.integrator))),
+        ("endpoint", Field::new(&delivery.endpoint)),
         ("state", Field::code(&delivery.state)),
         ("reason", or_dash(&delivery.reason)),
         ("created", Field::new(&delivery.created_at)),
@@ -263,8 +274,7 @@ async fn show(id: &str, client: &Client, screen: Screen) -> Result<(), Failure> 
         ("next try", or_dash(&delivery.next_attempt_at)),
         ("correlation", or_dash(&delivery.correlation_id)),
     ])?;
-    let attempts: Vec<Attempt> = read::<Listing>(&attempts)?.rows()?;
-    attempts.iter().try_for_each(|attempt| show_attempt(attempt, screen))
+    attempts.rows::<Attempt>()?.iter().try_for_each(|attempt| show_attempt(attempt, screen))
 }
 
 fn show_attempt(attempt: &Attempt, screen: Screen) -> Result<(), Failure> {
@@ -290,7 +300,7 @@ fn show_attempt(attempt: &Attempt, screen: Screen) -> Result<(), Failure> {
 fn show_message(first: &str, message: &Message, screen: Screen) -> Result<(), Failure> {
     screen.line(format!("\n  {}", plain(first)))?;
     for (name, value) in headers(&message.headers) {
-        screen.line(screen.paint(&format!("  {}: {}", plain(&name), plain(&value)), Tone::Faint))?;
+        screen.line(screen.paint(&format!("  {}: {}", plain(name), plain(value)), Tone::Faint))?;
     }
     let Some(body) = message.body.as_deref().filter(|body| !body.is_empty()) else { return Ok(()) };
     if message.body_encoding.as_deref() == Some("base64") {
@@ -302,20 +312,12 @@ fn show_message(first: &str, message: &Message, screen: Screen) -> Result<(), Fa
     if message.truncated { screen.line("  (cut off here: longer than what is kept)") } else { Ok(()) }
 }
 
-/// Headers as pairs, whether the API gives an object, a list of pairs or a list of objects.
-fn headers(headers: &Value) -> Vec<(String, String)> {
-    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    match headers {
-        Value::Object(map) => map.iter().map(|(name, value)| (name.clone(), text(value))).collect(),
-        Value::Array(list) => {
-            let pair = |item: &Value| {
-                let by = |index: usize, key: &str| item.get(index).or_else(|| item.get(key)).map(text);
-                Some((by(0, "name")?, by(1, "value")?))
-            };
-            list.iter().filter_map(pair).collect()
-        }
-        _ => Vec::new(),
-    }
+/// Headers as pairs; a name sent several times has a list of values.
+fn headers(headers: &Map<String, Value>) -> impl Iterator<Item = (&str, &str)> {
+    headers.iter().flat_map(|(name, value)| {
+        let values = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
+        values.iter().filter_map(|value| Some((name.as_str(), value.as_str()?)))
+    })
 }
 
 async fn retry(id: &str, client: &Client, screen: Screen) -> Result<(), Failure> {

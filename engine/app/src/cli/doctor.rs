@@ -1,27 +1,20 @@
 //! `engate doctor`: looks at everything an engine needs on this machine, and says how to cure what is wrong.
 
-use std::{
-    fs,
-    net::SocketAddr,
-    os::unix::fs::PermissionsExt as _,
-    path::Path,
-    sync::Arc,
-    time::Duration,
-};
+use std::{fs, net::SocketAddr, os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
 
 use engate_egress::{EgressConfig, Guard};
-use engate_host::{CompilerCommand, Host, HostConfig};
 use serde::Serialize;
 use tokio::net::TcpListener;
 
 use super::{
     failure::{Exit, Failure},
     installation::{self, Key},
+    plugin_check::throw_away_host,
     present::{Field, Screen, Tone, size},
     scratch::Scratch,
     settings::{Gathered, SettingsArgs},
 };
-use crate::{clock::SystemClock, config::Config};
+use crate::config::Config;
 
 /// What `engate doctor --help` adds.
 pub(super) const HELP: &str = "\
@@ -184,7 +177,11 @@ async fn database_checks(config: &Config, key: &Key) -> Vec<Check> {
     let store = match installation::open_store(config, *key).await {
         Ok(store) => store,
         Err(error) => {
-            return vec![failed(NAME, error.to_string(), "see that the database runs and that its URL, user and password are right")];
+            return vec![failed(
+                NAME,
+                error.to_string(),
+                "see that the database runs and that its URL, user and password are right",
+            )];
         }
     };
     let mut checks = vec![ok(NAME, format!("{}, reachable, of this version's schema", store.backend()))];
@@ -260,15 +257,6 @@ async fn install_bundled() -> Result<Vec<String>, Failure> {
     Ok(names)
 }
 
-/// A plugin host with a cache that goes with `scratch`; its compiler is this program.
-pub(super) fn throw_away_host(scratch: &Scratch) -> Result<Host, Failure> {
-    let program = std::env::current_exe();
-    let program = program.map_err(|error| Failure::failed(format!("this program's own path, needed to compile: {error}")))?;
-    let compiler = CompilerCommand { program, args: vec!["compile-plugin".to_owned()] };
-    let config = HostConfig::new(scratch.path().join("plugins"), compiler, Arc::new(SystemClock));
-    Host::start(config).map_err(Failure::failed)
-}
-
 /// What must be out of reach is, unless the settings allow it.
 fn guard_check(config: &Config) -> Check {
     const NAME: &str = "address guard";
@@ -303,7 +291,9 @@ fn files_check(root: Option<&Path>) -> Check {
         None => skipped(NAME, "files.root is not set; signed links are not served"),
         Some(root) => match fs::read_dir(root) {
             Ok(_) => ok(NAME, root.display().to_string()),
-            Err(error) => failed(NAME, format!("{}: {error}", root.display()), "make the folder, or set files.root to another"),
+            Err(error) => {
+                failed(NAME, format!("{}: {error}", root.display()), "make the folder, or set files.root to another")
+            }
         },
     }
 }
@@ -348,7 +338,8 @@ fn print(checks: &[Check], screen: Screen) -> Result<(), Failure> {
         vec![Field::new(check.check), Field::new(word).tone(tone), Field::new(&check.detail)]
     });
     screen.line(screen.render(&["CHECK", "", "WHAT THERE IS TO SEE"], rows.collect()))?;
-    let cures: Vec<_> = checks.iter().filter_map(|check| Some((check.check, Field::new(check.cure.as_deref()?)))).collect();
+    let cures: Vec<_> =
+        checks.iter().filter_map(|check| Some((check.check, Field::new(check.cure.as_deref()?)))).collect();
     if !cures.is_empty() {
         screen.heading("What to do")?;
         screen.facts(&cures)?;

@@ -6,7 +6,6 @@ use serde_json::Value;
 
 use super::{
     client::{Client, read},
-    delivery::{more, name_of},
     failure::Failure,
     present::{Field, Screen, Tone},
     remote::Remote,
@@ -31,7 +30,7 @@ pub(super) enum EndpointCommand {
 #[derive(Deserialize)]
 struct Endpoint {
     id: String,
-    integrator: Value,
+    integrator: String,
     #[serde(default)]
     description: String,
     url: String,
@@ -61,7 +60,7 @@ async fn list(integrator: Option<String>, client: &Client, screen: Screen) -> Re
         let (on, tone) = if endpoint.enabled { ("yes", Tone::Good) } else { ("no", Tone::Bad) };
         vec![
             Field::new(&endpoint.id),
-            Field::new(name_of(&endpoint.integrator)),
+            Field::new(&endpoint.integrator),
             Field::new(&endpoint.description),
             Field::new(&endpoint.url),
             Field::new(endpoint.plugin.as_deref().unwrap_or("-")),
@@ -70,8 +69,7 @@ async fn list(integrator: Option<String>, client: &Client, screen: Screen) -> Re
         ]
     });
     let header = ["ID", "PARTNER", "DESCRIPTION", "URL", "PLUGIN", "ENABLED", "EVENT TYPES"];
-    screen.table(&header, rows.collect(), "No endpoint yet; `POST /v1/endpoints` registers one.")?;
-    more(&listing, screen)
+    screen.table(&header, rows.collect(), "No endpoint yet; `POST /v1/endpoints` registers one.")
 }
 
 async fn show(id: &str, client: &Client, screen: Screen) -> Result<(), Failure> {

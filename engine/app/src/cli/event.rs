@@ -103,7 +103,9 @@ pub(super) async fn run(command: EventCommand, remote: &Remote) -> Result<(), Fa
     let taken: Taken = read(&answer)?;
     let endpoints = if taken.deliveries == 1 { "endpoint" } else { "endpoints" };
     screen.line(match (taken.duplicate, &taken.reason) {
-        (true, _) => format!("{} was there already; nothing changed ({} {endpoints})", plain(&taken.id), taken.deliveries),
+        (true, _) => {
+            format!("{} was there already; nothing changed ({} {endpoints})", plain(&taken.id), taken.deliveries)
+        }
         (false, Some(reason)) => format!("{} taken, but it goes to nobody: {}", plain(&taken.id), plain(reason)),
         (false, None) => format!("{} taken; it goes to {} {endpoints}", plain(&taken.id), taken.deliveries),
     })

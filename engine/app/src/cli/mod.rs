@@ -47,7 +47,13 @@ First steps:
 
 /// Engate, the integration engine: takes events in once and delivers them to partners, each in its own shape
 #[derive(Debug, Parser)]
-#[command(name = "engate", version, propagate_version = false, subcommand_required = true, arg_required_else_help = true)]
+#[command(
+    name = "engate",
+    version,
+    propagate_version = false,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
 #[command(after_help = format!("{FIRST_STEPS_HELP}\n\n{EXIT_CODES_HELP}"), max_term_width = 110)]
 struct Cli {
     #[command(flatten)]
@@ -124,7 +130,8 @@ pub fn main() -> ExitCode {
 /// The command line as clap knows it; options that mean nothing to a command are not in its help.
 fn command() -> clap::Command {
     let hide = |command: clap::Command, name: &str| command.mut_subcommand(name, remote::hide_engine);
-    let command = ["serve", "demo", "config", "migrate", "doctor", "compile-plugin"].into_iter().fold(Cli::command(), hide);
+    let command =
+        ["serve", "demo", "config", "migrate", "doctor", "compile-plugin"].into_iter().fold(Cli::command(), hide);
     let silent = |command: clap::Command, name: &str| command.mut_subcommand(name, remote::hide_json);
     let command = ["serve", "demo", "migrate", "compile-plugin"].into_iter().fold(command, silent);
     command.mut_subcommand("plugin", |plugin| plugin.mut_subcommand("check", remote::hide_engine))
@@ -209,6 +216,9 @@ mod tests {
     #[test]
     fn the_help_tells_exit_codes_and_first_steps() {
         let help = command().render_long_help().to_string();
-        assert!(help.contains("engate demo") && help.contains("Exit codes:") && !help.contains("compile-plugin"), "{help}");
+        assert!(
+            help.contains("engate demo") && help.contains("Exit codes:") && !help.contains("compile-plugin"),
+            "{help}"
+        );
     }
 }

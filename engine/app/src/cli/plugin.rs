@@ -9,7 +9,6 @@ use serde::Deserialize;
 
 use super::{
     client::{Client, read},
-    delivery::more,
     failure::Failure,
     plugin_check,
     present::{Field, Screen, plain, size},
@@ -44,7 +43,7 @@ pub(super) struct PushArgs {
     #[arg(value_name = "FILE")]
     file: PathBuf,
 
-    /// The name it is installed under; without it the file's (gsan.wasm is gsan)
+    /// Install it only if this is its name; a plugin says its own name
     #[arg(long)]
     name: Option<String>,
 
@@ -91,6 +90,16 @@ struct Plugin {
     size_bytes: u64,
 }
 
+/// Grants as the API tells them.
+#[derive(Debug, Deserialize)]
+struct Granted {
+    hosts: Vec<String>,
+    secrets: Vec<String>,
+    reveal: Vec<String>,
+    #[serde(default)]
+    secrets_missing: Vec<String>,
+}
+
 /// Runs `engate plugin`.
 pub(super) async fn run(command: PluginCommand, remote: &Remote) -> Result<(), Failure> {
     let screen = remote.screen();
@@ -104,8 +113,8 @@ pub(super) async fn run(command: PluginCommand, remote: &Remote) -> Result<(), F
 
 async fn push(args: &PushArgs, client: &Client, screen: Screen) -> Result<(), Failure> {
     let component = component(&args.file)?;
-    let name = args.name.clone().unwrap_or_else(|| name_of(&args.file));
-    let query = [("name", name), ("channel", args.channel.clone())];
+    let mut query = vec![("channel", args.channel.clone())];
+    query.extend(args.name.clone().map(|name| ("name", name)));
     let answer = client.upload(&["v1", "plugins"], &query, "application/wasm", component).await?;
     if screen.json {
         return screen.line(answer);
@@ -137,42 +146,36 @@ async fn list(client: &Client, screen: Screen) -> Result<(), Failure> {
         ]
     });
     let header = ["NAME", "VERSION", "STATE", "SIZE", "DIGEST", "MESSAGE"];
-    screen.table(&header, rows.collect(), "No plugin is installed; `engate plugin push FILE` installs one.")?;
-    more(&listing, screen)
+    screen.table(&header, rows.collect(), "No plugin is installed; `engate plugin push FILE` installs one.")
 }
 
 async fn grant(args: GrantArgs, client: &Client, screen: Screen) -> Result<(), Failure> {
     let GrantArgs { name, hosts, secrets, reveal, nothing } = args;
     if !nothing && hosts.is_empty() && secrets.is_empty() && reveal.is_empty() {
-        return Err(Failure::usage("say what to grant with --host, --secret or --reveal, or --nothing to take all back"));
+        return Err(Failure::usage(
+            "say what to grant with --host, --secret or --reveal, or --nothing to take all back",
+        ));
     }
     let grants = Grants { hosts, secrets, reveal };
     let answer = client.send(Method::PUT, &["v1", "plugins", &name, "grants"], &grants).await?;
     if screen.json {
-        return screen.line(if answer.is_empty() { "{}" } else { &answer });
+        return screen.line(answer);
     }
+    let granted: Granted = read(&answer)?;
     let some = |list: &[String]| Field::new(if list.is_empty() { "-".to_owned() } else { list.join(", ") });
     screen.line(format!("{} may now use exactly this:", plain(&name)))?;
-    screen.facts(&[("hosts", some(&grants.hosts)), ("secrets", some(&grants.secrets)), ("reveal", some(&grants.reveal))])
+    screen.facts(&[
+        ("hosts", some(&granted.hosts)),
+        ("secrets", some(&granted.secrets)),
+        ("reveal", some(&granted.reveal)),
+    ])?;
+    for missing in &granted.secrets_missing {
+        screen.line(format!("There is no secret {0} yet; `PUT /v1/secrets/{0}` sets it.", plain(missing)))?;
+    }
+    Ok(())
 }
 
 /// The component's bytes.
 pub(super) fn component(file: &Path) -> Result<Vec<u8>, Failure> {
     std::fs::read(file).map_err(|error| Failure::usage(format!("{}: {error}", file.display())))
-}
-
-/// The name a file speaks of: cargo writes `acme_billing.wasm` for the crate acme-billing.
-pub(super) fn name_of(file: &Path) -> String {
-    file.file_stem().unwrap_or_default().to_string_lossy().replace('_', "-")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_name_comes_from_the_file() {
-        assert_eq!(name_of(Path::new("target/wasm32-wasip2/release/acme_billing.wasm")), "acme-billing");
-        assert_eq!(name_of(Path::new("gsan.wasm")), "gsan");
-    }
 }

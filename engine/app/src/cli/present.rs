@@ -137,7 +137,9 @@ impl Screen {
         for row in rows {
             table.add_row(row.into_iter().map(|field| self.cell(field)));
         }
-        table.column_iter_mut().for_each(|column| drop(column.set_padding((0, 2))));
+        table.column_iter_mut().for_each(|column| {
+            column.set_padding((0, 2));
+        });
         table.trim_fmt()
     }
 
@@ -232,10 +234,7 @@ mod tests {
             vec![Field::number(12), Field::code("failed"), Field::new("a\nb")],
         ];
         let text = PIPE.render(&["CODE", "STATE", "PROCESS"], rows);
-        assert_eq!(
-            text,
-            "CODE  STATE      PROCESS\n   1  succeeded  Operação em Tempo Real\n  12  failed     a\\nb"
-        );
+        assert_eq!(text, "CODE  STATE      PROCESS\n   1  succeeded  Operação em Tempo Real\n  12  failed     a\\nb");
     }
 
     #[test]

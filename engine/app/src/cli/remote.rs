@@ -71,8 +71,8 @@ pub(super) fn hide_json(command: Command) -> Command {
 
 fn everywhere(command: Command, change: &dyn Fn(Command) -> Command) -> Command {
     let below: Vec<_> = command.get_subcommands().map(|below| below.get_name().to_owned()).collect();
-    let changed = below.into_iter().fold(command, |command, name| {
-        command.mut_subcommand(name, |below| everywhere(below, change))
-    });
+    let changed = below
+        .into_iter()
+        .fold(command, |command, name| command.mut_subcommand(name, |below| everywhere(below, change)));
     change(changed)
 }

@@ -49,7 +49,7 @@ impl SettingsArgs {
     /// Gathers flags, environment, file and defaults.
     pub(super) fn gather(&self) -> Result<Gathered, Failure> {
         let file = self.config.clone().or_else(|| Path::new(FILE_DEFAULT).exists().then(|| FILE_DEFAULT.into()));
-        let text = file.as_deref().map(config::read).transpose().map_err(|invalid| refused(&invalid))?;
+        let text = file.as_deref().map(read_file).transpose()?;
         let named = [("listen", &self.listen), ("database", &self.database), ("data", &self.data)];
         let flags: Vec<_> = named.into_iter().filter_map(|(key, value)| Some((key, value.clone()?))).collect();
         let variable = |name: &str| std::env::var(name).ok();
@@ -62,6 +62,10 @@ impl SettingsArgs {
     pub(super) fn config(&self) -> Result<Config, Failure> {
         Config::parse(&self.gather()?.loaded).map_err(|invalid| refused(&invalid))
     }
+}
+
+fn read_file(path: &Path) -> Result<String, Failure> {
+    std::fs::read_to_string(path).map_err(|error| Failure::usage(format!("--config: {}: {error}", path.display())))
 }
 
 /// Variables that begin like settings and are none: a typing error would otherwise go unnoticed.

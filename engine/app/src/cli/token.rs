@@ -25,8 +25,12 @@ Roles:
   producer    hands events in, reads nothing")]
     Create(CreateArgs),
     /// List tokens, never their values
-    List,
-    /// Give a token a new value; the old one stops working at once
+    List {
+        /// Revoked tokens too
+        #[arg(long)]
+        revoked: bool,
+    },
+    /// Give a client a new token; the old one stops working at once, and the new one has another id
     Regenerate {
         /// The token's id (tok_...)
         id: String,
@@ -78,9 +82,9 @@ struct Token {
     #[serde(default)]
     revoked_at: Option<String>,
     created_at: String,
-    /// Only in the answers to create and regenerate.
+    /// The value, only in the answers to create and regenerate.
     #[serde(default)]
-    value: Option<String>,
+    token: Option<String>,
 }
 
 /// Runs `engate token`.
@@ -99,7 +103,7 @@ pub(super) async fn run(command: TokenCommand, remote: &Remote) -> Result<(), Fa
         TokenCommand::Regenerate { id } => {
             print_value(&client.act(Method::POST, &["v1", "tokens", &id, "regenerate"]).await?, screen)
         }
-        TokenCommand::List => list(&client, screen).await,
+        TokenCommand::List { revoked } => list(revoked, &client, screen).await,
         TokenCommand::Revoke { id } => {
             let answer = client.act(Method::DELETE, &["v1", "tokens", &id]).await?;
             if screen.json {
@@ -120,13 +124,14 @@ fn print_value(answer: &str, screen: Screen) -> Result<(), Failure> {
         ("client", Field::new(&token.client)),
         ("role", Field::new(&token.role)),
         ("expires", Field::new(token.expires_at.as_deref().unwrap_or("never"))),
-        ("token", Field::new(token.value.as_deref().unwrap_or("not in the answer"))),
+        ("token", Field::new(token.token.as_deref().unwrap_or("not in the answer"))),
     ])?;
     screen.line("Keep the token now: it is shown only this once.")
 }
 
-async fn list(client: &Client, screen: Screen) -> Result<(), Failure> {
-    let listing = client.list_all(&["v1", "tokens"], &[]).await?;
+async fn list(revoked: bool, client: &Client, screen: Screen) -> Result<(), Failure> {
+    let query: &[_] = if revoked { &[("revoked", "true".to_owned())] } else { &[] };
+    let listing = client.list_all(&["v1", "tokens"], query).await?;
     if screen.json {
         return screen.line(serde_json::to_string(&listing).unwrap_or_default());
     }

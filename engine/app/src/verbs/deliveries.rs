@@ -81,6 +81,9 @@ impl Engine {
             Retried::InProgress => {
                 return Err(VerbError::conflict("in_progress", "a try is under way; wait for how it ends"));
             }
+            Retried::EndpointDeleted => {
+                return Err(VerbError::conflict("not_allowed_in_state", "the endpoint of this delivery was deleted"));
+            }
             Retried::NotAllowed(state) => {
                 let detail = format!("a delivery that is {} cannot be tried again", state.code());
                 return Err(VerbError::conflict("not_allowed_in_state", detail));

@@ -136,11 +136,11 @@ impl Engine {
         Ok(integrator)
     }
 
-    /// Removes an integrator that has no endpoints.
+    /// Removes an integrator that never had an endpoint.
     pub(crate) async fn integrator_delete(&self, principal: &Principal, name: &str) -> Result<(), VerbError> {
         let integrator = self.integrator_get(principal, name).await?;
         let deleted = self.store.integrator_delete(&self.actor(principal), principal.tenant, integrator.id).await;
-        let message = format!("{} still has endpoints or tokens; delete those first", integrator.slug);
+        let message = format!("{} has or had endpoints, whose deliveries are kept; set active to false instead", integrator.slug);
         deleted.map_err(on_conflict("in_use", message))?;
         self.views.refresh(&self.store, principal.tenant).await?;
         Ok(())

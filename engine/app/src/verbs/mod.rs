@@ -11,6 +11,7 @@ pub(crate) mod events;
 pub(crate) mod files;
 pub(crate) mod health;
 pub(crate) mod integrators;
+pub(crate) mod links;
 pub(crate) mod plugins;
 pub(crate) mod secrets;
 pub(crate) mod settings;
@@ -53,9 +54,6 @@ pub(crate) enum VerbError {
     /// The caller may not do it, whatever the values.
     #[error("{0}")]
     Forbidden(String),
-    /// It was there and its time is over.
-    #[error("{0}")]
-    Gone(String),
     /// Whatever else the database said.
     #[error(transparent)]
     Store(StoreError),

@@ -49,13 +49,13 @@ pub(super) struct Done {
 pub(super) async fn run(engine: &Engine, view: &View, endpoint: &Endpoint, job: &Job) -> Result<Done, StoreError> {
     let now = engine.now();
     let binding = view.binding(&engine.store, endpoint).await?;
-    let slug = view.catalog.integrator(endpoint.integrator).map(|integrator| integrator.slug.clone());
+    let slug = view.catalog.integrator(endpoint.integrator).map_or("", |integrator| integrator.slug.as_str());
     let attempt = Try {
         engine,
         endpoint,
         job,
         binding: &binding,
-        integrator: slug.unwrap_or_default(),
+        integrator: slug,
         labels: labels(view, job),
         catalog_labels: view.catalog_labels(&job.delivery.event_type),
         now,
@@ -77,7 +77,7 @@ struct Try<'a> {
     endpoint: &'a Endpoint,
     job: &'a Job,
     binding: &'a Binding,
-    integrator: String,
+    integrator: &'a str,
     labels: Vec<(String, String)>,
     catalog_labels: &'a [(String, String)],
     now: Timestamp,
@@ -189,7 +189,7 @@ impl<'a> Try<'a> {
         let delivery = &self.job.delivery;
         DeliveryView {
             id: delivery.id,
-            code: u64::try_from(delivery.code).unwrap_or_default(),
+            code: delivery.code,
             created_at: delivery.created_at,
             tenant: delivery.tenant,
             correlation_id: delivery.correlation_id.as_deref(),
@@ -198,7 +198,7 @@ impl<'a> Try<'a> {
 
     fn endpoint_view(&self) -> EndpointView<'a> {
         let (id, url) = (self.endpoint.id, self.endpoint.url.as_str());
-        EndpointView { id, url, integrator: self.integrator.clone().into(), labels: &[] }
+        EndpointView { id, url, integrator: self.integrator, labels: &[] }
     }
 
     fn attempt_view(&self) -> AttemptView {
@@ -339,7 +339,7 @@ impl<'a> Try<'a> {
         };
         replay.endpoint_revision = self.endpoint.revision;
         replay.endpoint_url.clone_from(&self.endpoint.url);
-        replay.integrator = self.integrator;
+        self.integrator.clone_into(&mut replay.integrator);
         replay.catalog_labels = self.catalog_labels.to_vec();
         if let Some(config) = config {
             replay.config = config.as_ref().clone();

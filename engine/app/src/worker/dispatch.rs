@@ -34,11 +34,8 @@ impl Engine {
     /// Starts an attempt for every lane whose turn it is, as far as bounds allow.
     pub(super) fn start_ready(self: &Arc<Self>) {
         while let Some((endpoint, job)) = self.worker.next() {
-            let mut turn = Turn { engine: Arc::clone(self), endpoint, pace: None };
-            self.worker.tasks.spawn(async move {
-                let pace = turn.engine.carry_out(job).await;
-                turn.pace = Some(pace);
-            });
+            let turn = Turn { engine: Arc::clone(self), endpoint, pace: None };
+            self.worker.tasks.spawn(turn.take(job));
         }
     }
 
@@ -72,7 +69,7 @@ impl Engine {
         let build = || {
             let item = FinishItem::new(&job.delivery, &job.event, job.serial, &attempt, &transition);
             match &plugin_state {
-                Some((plugin, writes)) => item.with_state_writes(plugin, writes.clone()),
+                Some((plugin, writes)) => item.with_state_writes(&job.delivery, plugin, writes.clone()),
                 None => item,
             }
         };
@@ -139,6 +136,13 @@ struct Turn {
     endpoint: EndpointId,
     /// None until the task ended in an orderly way.
     pace: Option<Pace>,
+}
+
+impl Turn {
+    async fn take(mut self, job: Job) {
+        let pace = self.engine.carry_out(job).await;
+        self.pace = Some(pace);
+    }
 }
 
 impl Drop for Turn {

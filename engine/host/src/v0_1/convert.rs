@@ -1,23 +1,22 @@
-//! Between the engine's types and those of the contract. What goes in is borrowed; what comes out is checked.
+//! Between the engine's types and those of the contract. What comes out is checked.
 
 use std::time::Duration;
 
 use engate_model::{
-    delivery::Response,
     plugin::{self as model, Fault, FaultCode, Limits},
     retry,
     verdict::{self, Failure},
 };
 
 use super::bindings::{
-    engate::plugin::types::{HttpRequest, HttpResponse, PayloadParam, PayloadResult, Problem},
+    engate::plugin::types::{HttpRequest, HttpResponse, Payload, Problem},
     exports::engate::plugin::{
-        delivery::{Attempt, DeliveryInfo, Endpoint, Event, Plan, Verdict},
+        delivery::{Attempt, DeliveryInfo, Endpoint, Event, Exchange, Plan, Verdict},
         plugin::{InterpretWhen, Manifest, Need},
     },
 };
 use crate::{
-    call::{self, AttemptView, CallContext, EventView, OutgoingRequest},
+    call::{self, AttemptView, CallContext, EventView, InterpretCall, OutgoingRequest, TransformCall},
     error::InstallError,
     log::{PluginLog, cut, printable},
     manifest::{SCHEMA_BYTES_MAX, bad},
@@ -31,76 +30,75 @@ const MESSAGE_BYTES_MAX: usize = 4 << 10;
 /// Longest reference of a partner, in bytes.
 const REFERENCE_BYTES_MAX: usize = 1 << 10;
 
-/// Ids in their text form, for the time of one call.
-pub(super) struct Ids {
-    delivery: String,
-    tenant: String,
-    endpoint: String,
+/// The arguments of `transform`.
+pub(super) fn transform(call: &TransformCall<'_>) -> (Event, DeliveryInfo, Endpoint, Attempt) {
+    let context = &call.context;
+    (event(&call.event), delivery(context), endpoint(context), attempt(context.attempt))
 }
 
-impl Ids {
-    pub(super) fn of(context: &CallContext<'_>) -> Self {
-        Self {
-            delivery: context.delivery.id.to_string(),
-            tenant: context.delivery.tenant.to_string(),
-            endpoint: context.endpoint.id.to_string(),
-        }
-    }
-
-    pub(super) fn delivery<'a>(&'a self, context: &CallContext<'a>) -> DeliveryInfo<'a> {
-        DeliveryInfo {
-            id: &self.delivery,
-            code: context.delivery.code.unsigned_abs(),
-            created_at: context.delivery.created_at.as_millis(),
-            tenant: &self.tenant,
-            correlation_id: context.delivery.correlation_id,
-        }
-    }
-
-    pub(super) fn endpoint<'a>(&'a self, context: &CallContext<'a>, labels: &'a [(&'a str, &'a str)]) -> Endpoint<'a> {
-        Endpoint { id: &self.endpoint, url: context.endpoint.url, integrator: context.endpoint.integrator, labels }
-    }
-}
-
-pub(super) fn event<'a>(event: &EventView<'a>, id: &'a str, labels: &'a [(&'a str, &'a str)]) -> Event<'a> {
+fn event(event: &EventView<'_>) -> Event {
     Event {
-        id,
-        event_type: event.event_type,
-        subject: event.subject,
+        id: event.id.to_string(),
+        event_type: event.event_type.to_owned(),
+        subject: event.subject.map(ToOwned::to_owned),
         occurred_at: event.occurred_at.as_millis(),
-        content_type: event.content_type,
+        content_type: event.content_type.to_owned(),
         data: payload(event.data),
-        labels,
+        labels: event.labels.to_vec(),
     }
 }
 
-pub(super) fn attempt(attempt: AttemptView) -> Attempt {
+fn delivery(context: &CallContext<'_>) -> DeliveryInfo {
+    let delivery = context.delivery;
+    DeliveryInfo {
+        id: delivery.id.to_string(),
+        code: delivery.code.unsigned_abs(),
+        created_at: delivery.created_at.as_millis(),
+        tenant: delivery.tenant.to_string(),
+        correlation_id: delivery.correlation_id.map(ToOwned::to_owned),
+    }
+}
+
+fn endpoint(context: &CallContext<'_>) -> Endpoint {
+    let endpoint = context.endpoint;
+    Endpoint {
+        id: endpoint.id.to_string(),
+        url: endpoint.url.to_owned(),
+        integrator: endpoint.integrator.to_owned(),
+        labels: endpoint.labels.to_vec(),
+    }
+}
+
+fn attempt(attempt: AttemptView) -> Attempt {
     Attempt { number: attempt.number, first_at: attempt.first_at.as_millis(), now: attempt.now.as_millis() }
 }
 
-pub(super) fn response<'a>(
-    response: &'a Response,
-    headers: &'a [(&'a str, &'a str)],
-    elapsed_ms: u32,
-) -> HttpResponse<'a> {
-    HttpResponse {
-        status: response.status,
-        headers,
-        body: payload(&response.body),
-        truncated: response.truncated,
-        elapsed_ms,
+/// The argument of `interpret`.
+pub(super) fn exchange(call: &InterpretCall<'_>) -> Exchange {
+    let response = call.response;
+    Exchange {
+        event_id: call.event_id.to_string(),
+        event_type: call.event_type.to_owned(),
+        subject: call.subject.map(ToOwned::to_owned),
+        delivery: delivery(&call.context),
+        endpoint: endpoint(&call.context),
+        attempt: attempt(call.context.attempt),
+        memo: call.memo.map(ToOwned::to_owned),
+        response: HttpResponse {
+            status: response.status,
+            headers: response.headers.clone(),
+            body: payload(&response.body),
+            truncated: response.truncated,
+            elapsed_ms: call.elapsed_ms,
+        },
     }
 }
 
-pub(super) fn pairs(pairs: &[(String, String)]) -> Vec<(&str, &str)> {
-    pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
-}
-
-fn payload(bytes: &[u8]) -> PayloadParam<'_> {
+fn payload(bytes: &[u8]) -> Payload {
     if bytes.is_empty() {
-        return PayloadParam::Empty;
+        return Payload::Empty;
     }
-    std::str::from_utf8(bytes).map_or(PayloadParam::Bytes(bytes), PayloadParam::Text)
+    std::str::from_utf8(bytes).map_or_else(|_| Payload::Bytes(bytes.to_vec()), |text| Payload::Text(text.to_owned()))
 }
 
 /// What `transform` answered.
@@ -134,9 +132,9 @@ fn outgoing_request(request: HttpRequest) -> OutgoingRequest {
         url: request.url,
         headers: request.headers,
         body: match request.body {
-            PayloadResult::Empty => Vec::new(),
-            PayloadResult::Text(text) => text.into_bytes(),
-            PayloadResult::Bytes(bytes) => bytes,
+            Payload::Empty => Vec::new(),
+            Payload::Text(text) => text.into_bytes(),
+            Payload::Bytes(bytes) => bytes,
         },
         compress: request.compress,
         credential: request.credential,
@@ -257,8 +255,8 @@ mod tests {
 
     #[test]
     fn a_payload_is_text_where_it_is_valid_utf8() {
-        assert!(matches!(payload(b""), PayloadParam::Empty));
-        assert!(matches!(payload("é".as_bytes()), PayloadParam::Text("é")));
-        assert!(matches!(payload(b"\xff"), PayloadParam::Bytes(b"\xff")));
+        assert!(matches!(payload(b""), Payload::Empty));
+        assert!(matches!(payload("é".as_bytes()), Payload::Text(text) if text == "é"));
+        assert!(matches!(payload(b"\xff"), Payload::Bytes(bytes) if bytes == b"\xff"));
     }
 }

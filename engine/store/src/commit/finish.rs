@@ -39,6 +39,7 @@ pub enum Finished {
 
 struct Encoded {
     delivery: Arc<str>,
+    code: i64,
     owner: NodeSerial,
     change: Vec<Value>,
     attempt: Vec<Value>,
@@ -132,6 +133,10 @@ impl FinishJob {
     }
 }
 
+/// The code is SQLite's own key of the table, the id PostgreSQL's: each finds the row by its own.
+const BY_KEY: &str = ") AS v WHERE deliveries.id = v.delivery_id AND deliveries.code = v.delivery_code AND \
+     deliveries.owner = v.held_by";
+
 static CHANGES: Bulk = Bulk::new(
     "UPDATE deliveries SET state = v.state, success = v.success, reason = v.reason, attempts = v.attempts, \
      first_attempt_at = COALESCE(deliveries.first_attempt_at, v.at), last_attempt_at = v.at, \
@@ -139,6 +144,7 @@ static CHANGES: Bulk = Bulk::new(
      FROM (",
     &[
         ("delivery_id", Kind::Text),
+        ("delivery_code", Kind::Int),
         ("held_by", Kind::Int),
         ("state", Kind::Text),
         ("success", Kind::Int),
@@ -148,20 +154,21 @@ static CHANGES: Bulk = Bulk::new(
         ("integrated_at", Kind::Int),
         ("due_at", Kind::Int),
     ],
-    ") AS v WHERE deliveries.id = v.delivery_id AND deliveries.owner = v.held_by",
+    BY_KEY,
 );
 
 static HELD: Bulk = Bulk::with_twin_tails(
-    "SELECT d.id FROM (",
+    "SELECT d.code FROM (",
     &[("delivery_id", Kind::Text), ("held_by", Kind::Int)],
     ") AS v JOIN deliveries d ON d.id = v.delivery_id AND d.owner = v.held_by",
     ") AS v JOIN deliveries d ON d.id = v.delivery_id AND d.owner = v.held_by FOR UPDATE OF d",
 );
 
 static ATTEMPTS: Bulk = Bulk::new(
-    "INSERT INTO attempts (delivery_id, number, at, trigger_code, plugin, plugin_digest, request, request_body, \
+    "INSERT INTO attempts (place, delivery_id, number, at, trigger_code, plugin, plugin_digest, request, request_body, \
      body_is_payload, response, response_body, outcome, code, message, duration_us, replay) ",
     &[
+        ("place", Kind::Int),
         ("delivery_id", Kind::Text),
         ("number", Kind::Int),
         ("at", Kind::Int),
@@ -202,6 +209,17 @@ static STATE_DELETE: Bulk = Bulk::new(
     ")",
 );
 
+/// Attempts that one delivery may have, in powers of two.
+pub(crate) const PLACE_BITS: u32 = 16;
+
+/// Where an attempt is kept: ordered by delivery, then by number.
+fn place(code: i64, number: u32) -> Result<i64, StoreError> {
+    if number >> PLACE_BITS != 0 {
+        return Err(StoreError::Data(format!("attempt {number} is beyond what one delivery may have")));
+    }
+    Ok((code << PLACE_BITS) | i64::from(number))
+}
+
 /// How a success is kept: -1 before the first attempt.
 pub(crate) const fn success_number(success: Option<bool>) -> i64 {
     match success {
@@ -222,6 +240,7 @@ fn encode(
     let succeeded = transition.success == Some(true);
     let change = args![
         Arc::clone(&id),
+        delivery.code,
         owner,
         transition.state,
         success_number(transition.success),
@@ -245,6 +264,7 @@ fn encode(
         truncated: response.truncated,
     });
     let row = args![
+        place(delivery.code, attempt.number)?,
         Arc::clone(&id),
         attempt.number,
         attempt.at,
@@ -262,7 +282,7 @@ fn encode(
         u64::try_from(attempt.duration.as_micros()).unwrap_or(u64::MAX),
         attempt.replay.as_ref().map_or(Ok(Value::Text(None)), json)?,
     ];
-    Ok(Encoded { delivery: id, owner, change, attempt: row, state: Vec::new() })
+    Ok(Encoded { delivery: id, code: delivery.code, owner, change, attempt: row, state: Vec::new() })
 }
 
 /// Writes a batch's tries. With `careful`, those whose delivery is in other hands are looked for first and
@@ -291,10 +311,10 @@ async fn settle_lost(session: &mut Session, jobs: &mut [&mut FinishJob]) -> Resu
     let names = jobs.iter().flat_map(|job| args![Arc::clone(&job.item.delivery), job.item.owner]).collect();
     let mut held = HashSet::new();
     for row in HELD.rows(session, names).await? {
-        held.insert(row.cells().text()?);
+        held.insert(row.cells().int()?);
     }
     for job in jobs.iter_mut() {
-        if !held.remove(&*job.item.delivery) {
+        if !held.remove(&job.item.code) {
             job.settled = Some(Finished::LeaseLost);
         }
     }

@@ -24,41 +24,41 @@ use engate_store::{
 };
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
-pub const LEASE: Duration = Duration::from_secs(10);
+pub(crate) const LEASE: Duration = Duration::from_secs(10);
 const POSTGRES_DEFAULT: &str = "postgres://postgres@127.0.0.1:5432/postgres";
 
 static COUNT: AtomicU64 = AtomicU64::new(1);
 
 /// A number no other call got.
-pub fn unique() -> u128 {
-    u128::from(COUNT.fetch_add(1, Ordering::Relaxed)) << 32
+pub(crate) fn unique() -> u128 {
+    u128::from(COUNT.fetch_add(1, Ordering::Relaxed)) << 56
 }
 
 /// An instant of the test's own time.
-pub fn at(millis: i64) -> Timestamp {
+pub(crate) fn at(millis: i64) -> Timestamp {
     Timestamp::from_millis(1_780_000_000_000 + millis)
 }
 
-pub struct Subject {
+pub(crate) struct Subject {
     pub store: Store,
     pub database: Database,
     pub tenant: TenantId,
     pub integrator: IntegratorId,
     pub endpoint: EndpointId,
-    /// Directory of the SQLite file, removed at the end.
-    pub directory: Option<tempfile::TempDir>,
+    /// Held until the end: then the SQLite file's directory goes.
+    _directory: Option<tempfile::TempDir>,
     schema: Option<(String, String)>,
 }
 
 impl Subject {
-    pub async fn sqlite() -> Self {
+    pub(crate) async fn sqlite() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let database = Database::Sqlite(directory.path().join("engate.db"));
         Self::furnish(database, Some(directory), None).await
     }
 
     /// None where there is no PostgreSQL and the tests may do without.
-    pub async fn postgres() -> Option<Self> {
+    pub(crate) async fn postgres() -> Option<Self> {
         let url = std::env::var("ENGATE_TEST_POSTGRES").unwrap_or_else(|_| POSTGRES_DEFAULT.to_owned());
         let mut admin = match PgConnection::connect(&url).await {
             Ok(admin) => admin,
@@ -69,7 +69,7 @@ impl Subject {
                 return None;
             }
         };
-        let schema = format!("engate_test_{}_{}", std::process::id(), unique() >> 32);
+        let schema = format!("engate_test_{}_{}", std::process::id(), unique() >> 56);
         let sql = format!("DROP SCHEMA IF EXISTS {schema} CASCADE; CREATE SCHEMA {schema}");
         sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut admin).await.unwrap();
         admin.close().await.unwrap();
@@ -89,23 +89,23 @@ impl Subject {
         store.tenant_create(&actor(), &row).await.unwrap();
         let integrator = IntegratorId::new(at(0), unique());
         let endpoint = EndpointId::new(at(0), unique());
-        let subject = Self { store, database, tenant, integrator, endpoint, directory, schema };
+        let subject = Self { store, database, tenant, integrator, endpoint, _directory: directory, schema };
         subject.store.integrator_create(&actor(), &subject.integrator_row(integrator, "acme")).await.unwrap();
         subject.store.endpoint_create(&actor(), &subject.endpoint_row(endpoint)).await.unwrap();
         subject
     }
 
-    pub fn is_sqlite(&self) -> bool {
+    pub(crate) fn is_sqlite(&self) -> bool {
         self.store.backend() == "sqlite"
     }
 
-    pub async fn clean(self) {
+    pub(crate) async fn clean(self) {
         assert_eq!(self.store.doctor_orphans().await.unwrap(), [], "nothing is lost at the end of any test");
         self.discard().await;
     }
 
     /// For tests that leave something behind on purpose.
-    pub async fn discard(self) {
+    pub(crate) async fn discard(self) {
         self.store.close().await;
         if let Some((url, schema)) = self.schema {
             let mut admin = PgConnection::connect(&url).await.unwrap();
@@ -115,12 +115,12 @@ impl Subject {
     }
 
     /// Another store on the same database.
-    pub async fn reopen(&self) -> Store {
+    pub(crate) async fn reopen(&self) -> Store {
         open(&self.database, 7).await.unwrap()
     }
 
     /// Runs SQL behind the store's back.
-    pub async fn meddle(&self, sql: &str) {
+    pub(crate) async fn meddle(&self, sql: &str) {
         let sql = AssertSqlSafe(sql.to_owned());
         match &self.database {
             Database::Sqlite(path) => {
@@ -136,7 +136,7 @@ impl Subject {
         }
     }
 
-    pub fn integrator_row(&self, id: IntegratorId, slug: &str) -> Integrator {
+    pub(crate) fn integrator_row(&self, id: IntegratorId, slug: &str) -> Integrator {
         Integrator {
             id,
             tenant: self.tenant,
@@ -151,7 +151,7 @@ impl Subject {
         }
     }
 
-    pub fn endpoint_row(&self, id: EndpointId) -> Endpoint {
+    pub(crate) fn endpoint_row(&self, id: EndpointId) -> Endpoint {
         Endpoint {
             id,
             tenant: self.tenant,
@@ -180,13 +180,13 @@ impl Subject {
     }
 
     /// One more endpoint.
-    pub async fn endpoint_more(&self) -> EndpointId {
+    pub(crate) async fn endpoint_more(&self) -> EndpointId {
         let id = EndpointId::new(at(0), unique());
         self.store.endpoint_create(&actor(), &self.endpoint_row(id)).await.unwrap();
         id
     }
 
-    pub fn event(&self, millis: i64) -> Event {
+    pub(crate) fn event(&self, millis: i64) -> Event {
         Event {
             id: EventId::new(at(millis), unique()),
             tenant: self.tenant,
@@ -203,23 +203,23 @@ impl Subject {
         }
     }
 
-    pub fn delivery_to(&self, endpoint: EndpointId, millis: i64, start: Start) -> NewDelivery {
+    pub(crate) fn delivery_to(&self, endpoint: EndpointId, millis: i64, start: Start) -> NewDelivery {
         NewDelivery { id: DeliveryId::new(at(millis), unique()), endpoint, integrator: self.integrator, start }
     }
 
     /// An event for one endpoint.
-    pub fn single(&self, event: Event, start: Start) -> AcceptEvent {
+    pub(crate) fn single(&self, event: Event, start: Start) -> AcceptEvent {
         let delivery = self.delivery_to(self.endpoint, 0, start);
         AcceptEvent { event: Arc::new(event), body_hash: [1; 32], deliveries: vec![delivery] }
     }
 
-    pub async fn request(&self, events: Vec<AcceptEvent>) -> AcceptRequest {
+    pub(crate) async fn request(&self, events: Vec<AcceptEvent>) -> AcceptRequest {
         let revision = self.store.revision_get(self.tenant).await.unwrap();
         AcceptRequest { tenant: self.tenant, revision, events }
     }
 
     /// Accepts one event and gives what became of it.
-    pub async fn accept(&self, event: AcceptEvent) -> AcceptedEvent {
+    pub(crate) async fn accept(&self, event: AcceptEvent) -> AcceptedEvent {
         match self.store.event_accept(self.request(vec![event]).await).await.unwrap() {
             Accepted::Stored(mut events) => events.remove(0),
             other => panic!("{other:?}"),
@@ -227,7 +227,7 @@ impl Subject {
     }
 
     /// Accepts an event whose one delivery waits until `due`; gives the delivery's id.
-    pub async fn waiting(&self, endpoint: EndpointId, due: i64) -> DeliveryId {
+    pub(crate) async fn waiting(&self, endpoint: EndpointId, due: i64) -> DeliveryId {
         let delivery = self.delivery_to(endpoint, 0, Start::Pending(at(due)));
         let id = delivery.id;
         let event = AcceptEvent { event: Arc::new(self.event(0)), body_hash: [0; 32], deliveries: vec![delivery] };
@@ -235,24 +235,24 @@ impl Subject {
         id
     }
 
-    pub async fn node(&self, name: &str) -> NodeSerial {
+    pub(crate) async fn node(&self, name: &str) -> NodeSerial {
         self.store.node_register(name, LEASE, at(0)).await.unwrap()
     }
 
-    pub async fn state_of(&self, id: DeliveryId) -> DeliveryState {
+    pub(crate) async fn state_of(&self, id: DeliveryId) -> DeliveryState {
         self.store.delivery_get(self.tenant, id).await.unwrap().unwrap().state
     }
 }
 
-pub async fn open(database: &Database, key: u8) -> Result<Store, StoreError> {
+pub(crate) async fn open(database: &Database, key: u8) -> Result<Store, StoreError> {
     Store::open(database, &SecretKey::new([key; 32]), StoreOptions::default(), at(0)).await
 }
 
-pub fn actor() -> Actor {
+pub(crate) fn actor() -> Actor {
     Actor::system(at(1), unique())
 }
 
-pub fn attempt(number: u32, body: &[u8]) -> Attempt {
+pub(crate) fn attempt(number: u32, body: &[u8]) -> Attempt {
     Attempt {
         number,
         at: at(1_000 * i64::from(number)),
@@ -284,7 +284,7 @@ pub fn attempt(number: u32, body: &[u8]) -> Attempt {
     }
 }
 
-pub fn succeeded() -> Transition {
+pub(crate) fn succeeded() -> Transition {
     Transition {
         state: DeliveryState::Succeeded,
         next_attempt_at: None,
@@ -296,7 +296,7 @@ pub fn succeeded() -> Transition {
     }
 }
 
-pub fn failed(state: DeliveryState, next: Option<Timestamp>) -> Transition {
+pub(crate) fn failed(state: DeliveryState, next: Option<Timestamp>) -> Transition {
     Transition {
         state,
         next_attempt_at: next,
@@ -307,7 +307,7 @@ pub fn failed(state: DeliveryState, next: Option<Timestamp>) -> Transition {
     }
 }
 
-pub fn sqlite_path(database: &Database) -> PathBuf {
+pub(crate) fn sqlite_path(database: &Database) -> PathBuf {
     match database {
         Database::Sqlite(path) => path.clone(),
         Database::Postgres(_) => panic!("not a file"),

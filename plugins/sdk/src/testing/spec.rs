@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
+use crate::compact::compact;
 use crate::{Outgoing, Payload, Plan, Problem, Verdict};
 
 /// A body. A JSON string is the text itself; any other JSON is its own compact text, spelled and ordered as in the file.
@@ -30,20 +31,6 @@ impl Serialize for Text {
             _ => serializer.serialize_str(&self.0),
         }
     }
-}
-
-/// JSON without the white space between its parts.
-pub(super) fn compact(json: &str) -> String {
-    let (mut in_string, mut escaped) = (false, false);
-    let keep = |character: &char| {
-        let kept = in_string || !character.is_ascii_whitespace();
-        if *character == '"' && !escaped {
-            in_string = !in_string;
-        }
-        escaped = in_string && *character == '\\' && !escaped;
-        kept
-    };
-    json.chars().filter(keep).collect()
 }
 
 /// What `transform` answered.
@@ -157,11 +144,6 @@ fn is_false(value: &bool) -> bool {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-
-    #[test]
-    fn compact_leaves_strings_and_numbers_alone() {
-        assert_eq!(compact("{ \"a b\" : [ 10.50 , \"x \\\" y \\\\\" ] }"), r#"{"a b":[10.50,"x \" y \\"]}"#);
-    }
 
     #[test]
     fn a_body_reads_back_as_the_same_bytes() {

@@ -226,7 +226,6 @@ pub(super) struct EndpointNewBody {
     /// When to try again; left out: ten tries over three and a half days.
     retry: Option<RetrySchedule>,
     /// Headers set on every request, name and value; they win over the plugin's.
-    #[schema(max_properties = 64)]
     headers: Option<BTreeMap<String, String>>,
     /// Signing.
     signing: Option<EndpointSigningNew>,
@@ -274,7 +273,6 @@ pub(super) struct EndpointChangeBody {
     #[schema(value_type = Option<RetrySchedule>)]
     retry: Option<Option<RetrySchedule>>,
     /// Headers set on every request, all of them.
-    #[schema(max_properties = 64)]
     headers: Option<BTreeMap<String, String>>,
     /// Signing.
     signing: Option<EndpointSigningNew>,

@@ -75,7 +75,6 @@ pub(super) struct PluginTryEvent {
     #[schema(value_type = Option<String>, format = DateTime)]
     occurred_at: Option<Timestamp>,
     /// Names and values.
-    #[schema(max_properties = 64)]
     labels: Option<BTreeMap<String, String>>,
     /// Ties it to what caused it.
     #[schema(min_length = 1, max_length = 255)]
@@ -90,7 +89,6 @@ pub(super) struct PluginTryResponse {
     #[schema(minimum = 100, maximum = 599)]
     status: u16,
     /// Names and values.
-    #[schema(max_properties = 64)]
     headers: Option<BTreeMap<String, String>>,
     /// A text is taken as it is, other JSON as it is spelled.
     #[allow(dead_code, reason = "read again as spelled, see `Spelled`")]

@@ -59,7 +59,8 @@ impl Evidence<'_> {
         match self.partner.profile.manner {
             Manner::Accepts => vec![self.all("taken at the first try", |tracked| taken_at(tracked, 1)), self.files()],
             Manner::WantsKey => {
-                let key = |tracked: &Tracked| self.seen(tracked).is_some_and(|s| s.authorization.as_deref() == Some(KEY));
+                let key =
+                    |tracked: &Tracked| self.seen(tracked).is_some_and(|s| s.authorization.as_deref() == Some(KEY));
                 vec![self.all(&format!("taken, with exactly `{KEY}` in Authorization"), |tracked| {
                     tracked.is_taken() && key(tracked)
                 })]

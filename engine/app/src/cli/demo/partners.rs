@@ -230,7 +230,8 @@ impl Desk {
 
     /// Standard Webhooks: `v1,` and base64 of the HMAC-SHA256 over `{id}.{timestamp}.{body}`.
     fn signature_is_right(&self, id: &str, headers: &HeaderMap, body: &[u8]) -> bool {
-        let key = self.signing_secret.get().and_then(|secret| STANDARD.decode(secret.expose().strip_prefix("whsec_")?).ok());
+        let key =
+            self.signing_secret.get().and_then(|secret| STANDARD.decode(secret.expose().strip_prefix("whsec_")?).ok());
         let (Some(key), Some(timestamp), Some(signatures)) =
             (key, text(headers, "webhook-timestamp"), text(headers, "webhook-signature"))
         else {
@@ -238,7 +239,9 @@ impl Desk {
         };
         let signed = [id.as_bytes(), b".", timestamp.as_bytes(), b".", body].concat();
         let key = hmac::Key::new(hmac::HMAC_SHA256, &key);
-        signatures.split(' ').filter_map(|signature| STANDARD.decode(signature.strip_prefix("v1,")?).ok())
+        signatures
+            .split(' ')
+            .filter_map(|signature| STANDARD.decode(signature.strip_prefix("v1,")?).ok())
             .any(|signature| hmac::verify(&key, &signed, &signature).is_ok())
     }
 

@@ -125,7 +125,8 @@ impl Stage {
         let endpoint = endpoint(profile, &company.id, &partner.url(), engine);
         let endpoint: Made = read(&self.client.send(Method::POST, &["v1", "endpoints"], &endpoint).await?)?;
         let secret = endpoint.signing_secret.map(Secret::new);
-        partner.set_signing_secret(secret.ok_or_else(|| Failure::failed("the endpoint came without a signing secret"))?);
+        partner
+            .set_signing_secret(secret.ok_or_else(|| Failure::failed("the endpoint came without a signing secret"))?);
         Ok(endpoint.id)
     }
 

@@ -2,8 +2,6 @@
 
 use std::{collections::HashMap, time::Instant};
 
-use serde_json::Value;
-
 use super::super::{
     client::Client,
     delivery::{Attempt, Delivery},
@@ -77,7 +75,7 @@ impl Watch {
         let listing = client.list_all(&["v1", "deliveries"], &query).await?;
         let mut moved = Vec::new();
         for delivery in listing.rows::<Delivery>()? {
-            let Some(partner) = id_of(&delivery.endpoint).and_then(|id| partner_of.get(id)) else { continue };
+            let Some(partner) = partner_of.get(&delivery.endpoint) else { continue };
             let tracked = Tracked {
                 id: delivery.id,
                 code: delivery.code,
@@ -123,9 +121,4 @@ impl Watch {
         }
         Ok(last)
     }
-}
-
-/// The id of a thing that the API gives as an id or as an object.
-fn id_of(thing: &Value) -> Option<&str> {
-    thing.as_str().or_else(|| thing.get("id").and_then(Value::as_str))
 }

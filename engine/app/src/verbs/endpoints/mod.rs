@@ -6,10 +6,9 @@ mod check;
 
 use engate_model::{
     EndpointId, Secret, Timestamp,
-    endpoint::{Auth, Endpoint, Signing},
+    endpoint::{Endpoint, Signing},
     integrator::Integrator,
     invalid::Complaints,
-    retry::RetryPolicy,
     token::Principal,
 };
 use engate_store::EndpointFilter;
@@ -142,7 +141,7 @@ impl Engine {
         let mut complaints = Complaints::default();
         let now = self.now();
         let denied = self.check_endpoint_url(&new.url, &mut complaints).await;
-        let integrator = self.integrator_named(principal, new.integrator.as_deref(), &mut complaints).await?;
+        let integrator = self.endpoint_integrator(principal, new.integrator.as_deref(), &mut complaints).await?;
         let auth = complaints.take(auth_of(new.auth.0, new.auth.1, None)).unwrap_or_default();
         let plugin = complaints.take(plugin_ref(new.plugin.as_deref())).flatten();
         let retry = check::retry(new.retry_schedule_ms.as_deref(), &mut complaints);
@@ -257,7 +256,7 @@ impl Engine {
     }
 
     /// The integrator that a new endpoint names, or the caller's own; none where a complaint was made.
-    async fn integrator_named(
+    async fn endpoint_integrator(
         &self,
         principal: &Principal,
         name: Option<&str>,

@@ -13,7 +13,7 @@ use engate_model::{
 use engate_store::{PluginChannel, PluginSettings, PluginVersion, StoreError};
 
 pub(crate) use self::{
-    grants::{Granted, HOSTS_MAX, SECRETS_MAX},
+    grants::Granted,
     push::{COMPONENT_BYTES_MAX, PushedPlugin},
     trial::{Judged, Shaped, Trial, TrialEvent, TrialNew},
 };

@@ -1,18 +1,21 @@
 //! Trying a plugin out: an event in, its request out; a response in, its verdict out. Nothing is sent, nothing is
 //! kept, and what goes wrong in the plugin is part of the answer.
 
-use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use engate_host::{
     AttemptView, CallContext, CallFailed, CallRecord, DeliveryView, Digest, EndpointView, EventView, GrantedSecret,
     InterpretCall, LoadedPlugin, OutgoingRequest, Plan, Reuse, Secrets, TransformCall, host_granted,
+    validate_config,
 };
 use engate_model::{
     DeliveryId, EndpointId, EventId, Invalid, Secret, TenantId, Timestamp,
     delivery::Response,
     endpoint::Endpoint,
+    event::{check_key, check_labels},
     integrator::Integrator,
-    plugin::{Fault, FaultCode, Grants, Manifest, Pin, PluginRef, check_plugin_name},
+    invalid::Complaints,
+    plugin::{Fault, FaultCode, Grants, Manifest, Pin, PluginRef},
     token::Principal,
     verdict::{Failure, Verdict, judge_status},
 };
@@ -113,12 +116,25 @@ pub(crate) enum Judged {
     Fault(Fault),
 }
 
+/// What is stored and a try needs.
+struct Scene {
+    label: String,
+    installation: String,
+    digest: Digest,
+    manifest: Manifest,
+    grants: Grants,
+    config: Arc<Value>,
+    secrets: Secrets,
+    state: Arc<BTreeMap<String, Vec<u8>>>,
+    endpoint: Option<Endpoint>,
+    integrator: String,
+}
+
 /// Everything that the calls of a try share.
 struct Bench<'a> {
     engine: &'a Engine,
     plugin: Arc<LoadedPlugin>,
-    manifest: &'a Manifest,
-    grants: &'a Grants,
+    scene: &'a Scene,
     context: CallContext<'a>,
     event: EventView<'a>,
 }
@@ -126,42 +142,20 @@ struct Bench<'a> {
 impl Engine {
     /// Runs an event, and a response where one is given, through an installed version.
     pub(crate) async fn plugin_try(&self, principal: &Principal, name: &str, new: TrialNew) -> Result<Trial, VerbError> {
-        check_plugin_name(name).map_err(|_| VerbError::NotFound("plugin"))?;
-        let plugin = self.plugin_get(principal, name).await?;
-        let reference = match &new.version {
-            Some(version) => format!("{name}@{version}").parse().map_err(|message: String| Invalid::field("version", message))?,
-            None => PluginRef { name: name.to_owned(), pin: Pin::Version(plugin.current.version.clone()) },
-        };
-        let usable = self.plugin_usable(principal.tenant, &reference).await;
-        let (version, manifest) = usable.map_err(|error| blame(error, "version"))?;
-        let (endpoint, integrator) = self.trial_endpoint(principal, new.endpoint).await?;
-        check_config(new.config.as_ref())?;
-        let own = new.config.as_ref().or(endpoint.as_ref().and_then(|endpoint| endpoint.config.as_ref()));
-        let between = integrator.as_ref().and_then(|integrator| integrator.config.as_ref());
-        let config = Arc::new(merged([plugin.settings.config.as_ref(), between, own]));
-        engate_host::validate_config(&manifest.config_schema, &config).map_err(below_config)?;
-
-        let digest: Digest = version.digest.parse().map_err(|_| VerbError::Internal("a digest is unreadable".to_owned()))?;
-        let label = format!("{}@{}", version.name, version.version);
-        let loaded = match self.trial_load(&digest).await {
+        let scene = self.trial_scene(principal, name, &new).await?;
+        let loaded = match self.trial_load(&scene.digest).await {
             Ok(loaded) => loaded,
-            Err(fault) => return Ok(Trial::of_fault(label, version.digest, &config, fault)),
-        };
-        let state = match &endpoint {
-            Some(endpoint) => self.store.plugin_state_get(principal.tenant, name, endpoint.id).await?,
-            None => Vec::new(),
+            Err(fault) => return Ok(scene.of_fault(fault)),
         };
         let now = self.now();
-        let installation = format!("{}/{name}/try", principal.tenant);
-        let url = endpoint.as_ref().map_or(URL_STAND_IN, |endpoint| endpoint.url.as_str());
-        let slug = integrator.as_ref().map_or(INTEGRATOR_STAND_IN, |integrator| integrator.slug.as_str());
+        let endpoint = scene.endpoint.as_ref();
         let context = CallContext {
-            installation: &installation,
+            installation: &scene.installation,
             limits: self.config.limits.plugin,
             reuse: Reuse::Fresh,
-            config: Arc::clone(&config),
-            secrets: self.trial_secrets(principal.tenant, &plugin.settings.grants).await?,
-            state: Arc::new(state.into_iter().collect()),
+            config: Arc::clone(&scene.config),
+            secrets: scene.secrets.clone(),
+            state: Arc::clone(&scene.state),
             delivery: DeliveryView {
                 id: DeliveryId::new(now, self.chance.bits()),
                 code: 0,
@@ -170,9 +164,9 @@ impl Engine {
                 correlation_id: new.event.correlation_id.as_deref(),
             },
             endpoint: EndpointView {
-                id: endpoint.as_ref().map_or_else(|| EndpointId::new(now, self.chance.bits()), |endpoint| endpoint.id),
-                url,
-                integrator: Cow::Borrowed(slug),
+                id: endpoint.map_or_else(|| EndpointId::new(now, self.chance.bits()), |endpoint| endpoint.id),
+                url: endpoint.map_or(URL_STAND_IN, |endpoint| endpoint.url.as_str()),
+                integrator: scene.integrator.as_str().into(),
                 labels: &[],
             },
             attempt: AttemptView { number: 1, first_at: now, now },
@@ -188,9 +182,47 @@ impl Engine {
             data: &new.event.payload,
             labels: &labels,
         };
-        let grants = &plugin.settings.grants;
-        let bench = Bench { engine: self, plugin: loaded, manifest: &manifest, grants, context, event };
-        Ok(bench.run(label, version.digest, new.response.as_ref()).await)
+        let bench = Bench { engine: self, plugin: loaded, scene: &scene, context, event };
+        Ok(bench.run(new.response.as_ref()).await)
+    }
+
+    /// Everything a try needs that is stored: the version, the merged configuration, secrets and state.
+    async fn trial_scene(&self, principal: &Principal, name: &str, new: &TrialNew) -> Result<Scene, VerbError> {
+        check_event(&new.event)?;
+        check_config(new.config.as_ref())?;
+        let plugin = self.plugin_get(principal, name).await?;
+        let reference = match &new.version {
+            Some(version) => {
+                let reference = format!("{name}@{version}").parse();
+                reference.map_err(|message: String| Invalid::field("version", message))?
+            }
+            None => PluginRef { name: name.to_owned(), pin: Pin::Version(plugin.current.version.clone()) },
+        };
+        let usable = self.plugin_usable(principal.tenant, &reference).await;
+        let (version, manifest) = usable.map_err(|error| blame(error, "version"))?;
+        let (endpoint, integrator) = self.trial_endpoint(principal, new.endpoint).await?;
+        let own = new.config.as_ref().or(endpoint.as_ref().and_then(|endpoint| endpoint.config.as_ref()));
+        let between = integrator.as_ref().and_then(|integrator| integrator.config.as_ref());
+        let config = merged([plugin.settings.config.as_ref(), between, own]);
+        validate_config(&manifest.config_schema, &config).map_err(below_config)?;
+        let state = match &endpoint {
+            Some(endpoint) => self.store.plugin_state_get(principal.tenant, name, endpoint.id).await?,
+            None => Vec::new(),
+        };
+        let digest = version.digest.parse().map_err(|_| VerbError::Internal("a digest is unreadable".to_owned()))?;
+        Ok(Scene {
+            label: format!("{}@{}", version.name, version.version),
+            // Not the installation's own key: a try must not share anything with deliveries.
+            installation: format!("{}/{name}/try", principal.tenant),
+            digest,
+            manifest,
+            config: Arc::new(config),
+            secrets: self.trial_secrets(principal.tenant, &plugin.settings.grants).await?,
+            grants: plugin.settings.grants,
+            state: Arc::new(state.into_iter().collect()),
+            endpoint,
+            integrator: integrator.map_or_else(|| INTEGRATOR_STAND_IN.to_owned(), |integrator| integrator.slug),
+        })
     }
 
     async fn trial_endpoint(
@@ -233,14 +265,13 @@ impl Engine {
 }
 
 impl Bench<'_> {
-    async fn run(self, label: String, digest: String, response: Option<&Response>) -> Trial {
+    async fn run(self, response: Option<&Response>) -> Trial {
         let (shaped, transform) = self.shape().await;
         let (judged, interpret) = match (&shaped, response) {
             (Shaped::Send { memo, .. }, Some(response)) => self.judge(memo.as_deref(), response).await,
             _ => (None, None),
         };
-        let config = self.context.config.as_ref().clone();
-        Trial { plugin: label, digest, config, shaped, judged, transform, interpret }
+        Trial { judged, transform, interpret, ..self.scene.trial(shaped) }
     }
 
     async fn shape(&self) -> (Shaped, CallRecord) {
@@ -268,11 +299,11 @@ impl Bench<'_> {
         }
         let target = self.engine.egress.check_url(self.context.endpoint.url);
         let origin = target.map_err(|denied| Fault::new(FaultCode::HostDenied, denied.to_string()))?.origin();
-        host_granted(&request.url, &origin, &self.grants.hosts)
+        host_granted(&request.url, &origin, &self.scene.grants.hosts)
     }
 
     async fn judge(&self, memo: Option<&str>, response: &Response) -> (Option<Judged>, Option<CallRecord>) {
-        if !self.manifest.interpret.asks(response.status) {
+        if !self.scene.manifest.interpret.asks(response.status) {
             return (Some(Judged::ByStatus(judge_status(response.status))), None);
         }
         let call = InterpretCall {
@@ -291,12 +322,33 @@ impl Bench<'_> {
     }
 }
 
-impl Trial {
-    fn of_fault(plugin: String, digest: String, config: &Value, fault: Fault) -> Self {
-        let shaped = Shaped::Fault(fault);
-        let transform = CallRecord::default();
-        Self { plugin, digest, config: config.clone(), shaped, judged: None, transform, interpret: None }
+impl Scene {
+    fn trial(&self, shaped: Shaped) -> Trial {
+        Trial {
+            plugin: self.label.clone(),
+            digest: self.digest.to_string(),
+            config: self.config.as_ref().clone(),
+            shaped,
+            judged: None,
+            transform: CallRecord::default(),
+            interpret: None,
+        }
     }
+
+    fn of_fault(&self, fault: Fault) -> Trial {
+        self.trial(Shaped::Fault(fault))
+    }
+}
+
+fn check_event(event: &TrialEvent) -> Result<(), Invalid> {
+    let mut complaints = Complaints::default();
+    complaints.take(check_key("event.type", &event.event_type));
+    let labels = check_labels(&event.labels);
+    complaints.take(labels.map_err(|mut invalid| {
+        invalid.0.iter_mut().for_each(|error| error.field.insert_str(0, "event."));
+        invalid
+    }));
+    complaints.finish(())
 }
 
 /// The producer's labels and those of the catalogue; the producer's own of a name wins.

@@ -11,7 +11,6 @@ use engate_model::{
     token::{Principal, Role, Token},
 };
 
-pub(crate) use self::strength::{VALUE_CHARS_MAX, VALUE_CHARS_MIN};
 use self::strength::check_value;
 use super::{VerbError, access::token_hash, on_conflict};
 use crate::{engine::Engine, first_start::generate_token};
@@ -99,11 +98,11 @@ impl Engine {
         let value = self.value_of(value, &mut complaints);
         complaints.finish(())?;
         self.require_unused(&value).await?;
-        // The store knows no single step for this: a death in between leaves the client without a token, never
-        // with two.
-        self.token_revoke(principal, id).await?;
         let token = Token { id: TokenId::new(now, self.chance.bits()), revoked_at: None, created_at: now, ..old };
-        self.token_store(principal, token, value).await
+        let hash = token_hash(value.expose());
+        self.store.token_replace(&self.actor(principal), id, &token, &hash).await?;
+        self.tokens.forget(id);
+        Ok(TokenMade { token, value })
     }
 
     /// Ends a token; the next call with it is refused. One that was revoked stays so.

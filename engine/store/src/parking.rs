@@ -1,0 +1,42 @@
+//! Deliveries that stand still: parked while their endpoint is disabled, or set aside by the node that holds them.
+
+use engate_model::{DeliveryId, EndpointId, Timestamp, delivery::DeliveryState};
+
+use crate::{Store, commit::finish::Finished, db::Session, error::StoreError, nodes::NodeSerial, value::args};
+
+/// Why a delivery is parked that waits for its endpoint to be enabled.
+pub const ENDPOINT_DISABLED: &str = "endpoint_disabled";
+
+/// Parks what waits for an endpoint.
+pub(crate) async fn park(session: &mut Session, endpoint: EndpointId) -> Result<u64, StoreError> {
+    let sql = "UPDATE deliveries SET state = 'parked', reason = $2, due_at = NULL \
+               WHERE endpoint_id = $1 AND due_at IS NOT NULL";
+    session.execute(sql, args![endpoint, ENDPOINT_DISABLED]).await
+}
+
+/// Lets what was parked with its endpoint go on, due now.
+pub(crate) async fn resume(session: &mut Session, endpoint: EndpointId, now: Timestamp) -> Result<u64, StoreError> {
+    let sql = "UPDATE deliveries SET state = 'pending', reason = NULL, due_at = $3 \
+               WHERE endpoint_id = $1 AND state = 'parked' AND reason = $2";
+    session.execute(sql, args![endpoint, ENDPOINT_DISABLED, now]).await
+}
+
+impl Store {
+    /// Ends or parks a delivery in hand without an attempt.
+    ///
+    /// # Errors
+    /// When the database gives no answer.
+    pub async fn delivery_set_aside(
+        &self,
+        serial: NodeSerial,
+        id: DeliveryId,
+        state: DeliveryState,
+        reason: &str,
+    ) -> Result<Finished, StoreError> {
+        let mut session = self.db().begin().await?;
+        let sql = "UPDATE deliveries SET state = $3, reason = $4, owner = NULL, due_at = NULL WHERE id = $1 AND owner = $2";
+        let changed = session.execute(sql, args![id, serial, state, reason]).await?;
+        session.commit().await?;
+        Ok(if changed == 1 { Finished::Finished } else { Finished::LeaseLost })
+    }
+}

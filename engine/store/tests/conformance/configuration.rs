@@ -1,0 +1,251 @@
+use engate_model::{
+    EndpointId, IntegratorId, Secret, TenantId, TokenId,
+    delivery::DeliveryState,
+    endpoint::Auth,
+    event::EventType,
+    integrator::Tenant,
+    token::{Role, Token},
+};
+use engate_store::{Actor, EndpointFilter, Order, Start, StoreError, USE_WEBHOOKS};
+use serde_json::json;
+
+use crate::harness::{Subject, actor, at, sqlite_path, unique};
+
+fn conflicts<T: std::fmt::Debug>(answer: Result<T, StoreError>) {
+    assert!(matches!(answer, Err(StoreError::Conflict { .. })), "{answer:?}");
+}
+
+fn not_found<T: std::fmt::Debug>(answer: Result<T, StoreError>) {
+    assert!(matches!(answer, Err(StoreError::NotFound { .. })), "{answer:?}");
+}
+
+pub(crate) async fn tenants_and_settings(t: &Subject) {
+    let mut second = Tenant { id: TenantId::new(at(5), unique()), slug: "two".into(), name: "Two".into(), created_at: at(5) };
+    t.store.tenant_create(&actor(), &second).await.unwrap();
+    let twin = Tenant { id: TenantId::new(at(6), unique()), ..second.clone() };
+    conflicts(t.store.tenant_create(&actor(), &twin).await);
+    not_found(t.store.tenant_update(&actor(), &twin).await);
+    second.name = "Dois".into();
+    t.store.tenant_update(&actor(), &second).await.unwrap();
+    assert_eq!(t.store.tenant_get(second.id).await.unwrap().as_ref(), Some(&second));
+    assert_eq!(t.store.tenant_by_slug("two").await.unwrap().as_ref(), Some(&second));
+    assert_eq!(t.store.tenant_by_slug("three").await.unwrap(), None);
+    let ids: Vec<_> = t.store.tenant_list().await.unwrap().into_iter().map(|tenant| tenant.id).collect();
+    assert_eq!(ids, [t.tenant, second.id]);
+    assert_eq!(t.store.revision_get(second.id).await.unwrap(), 1);
+    not_found(t.store.revision_get(twin.id).await);
+
+    assert_eq!(t.store.setting_get(second.id, USE_WEBHOOKS).await.unwrap(), None);
+    t.store.setting_put(&actor(), second.id, USE_WEBHOOKS, &json!(false)).await.unwrap();
+    t.store.setting_put(&actor(), second.id, "a", &json!({"z": 1, "a": [null]})).await.unwrap();
+    assert_eq!(t.store.setting_get(second.id, USE_WEBHOOKS).await.unwrap(), Some(json!(false)));
+    assert_eq!(t.store.setting_get(t.tenant, USE_WEBHOOKS).await.unwrap(), None, "of one tenant only");
+    let all = t.store.setting_list(second.id).await.unwrap();
+    assert_eq!(all, [("a".to_owned(), json!({"z": 1, "a": [null]})), (USE_WEBHOOKS.to_owned(), json!(false))]);
+    assert!(!t.store.catalog_load(second.id).await.unwrap().use_webhooks);
+    assert!(t.store.catalog_load(t.tenant).await.unwrap().use_webhooks);
+    let revisions = t.store.revision_list().await.unwrap();
+    assert_eq!(revisions.last(), Some(&(second.id, 3)), "each setting counts");
+}
+
+pub(crate) async fn a_client_holds_one_live_token(t: &Subject) {
+    let token = |client: &str, expires: Option<i64>| Token {
+        id: TokenId::new(at(0), unique()),
+        tenant: t.tenant,
+        client: client.into(),
+        role: Role::Integrator,
+        integrator: Some(t.integrator),
+        expires_at: expires.map(at),
+        revoked_at: None,
+        created_at: at(0),
+    };
+    let first = token("erp", None);
+    t.store.token_create(&actor(), &first, &[1; 32]).await.unwrap();
+    conflicts(t.store.token_create(&actor(), &token("erp", None), &[2; 32]).await);
+    assert_eq!(t.store.token_by_hash(&[1; 32]).await.unwrap().as_ref(), Some(&first));
+    assert_eq!(t.store.token_by_hash(&[9; 32]).await.unwrap(), None);
+    let revoked = t.store.token_revoke(&actor(), t.tenant, first.id).await.unwrap();
+    assert_eq!(revoked.revoked_at, Some(at(1)));
+    let later = Actor::system(at(77), unique());
+    assert_eq!(t.store.token_revoke(&later, t.tenant, first.id).await.unwrap().revoked_at, Some(at(1)));
+    assert_eq!(t.store.token_by_hash(&[1; 32]).await.unwrap(), Some(revoked), "the caller judges");
+    let short = token("erp", Some(50));
+    t.store.token_create(&actor(), &short, &[2; 32]).await.unwrap();
+    conflicts(t.store.token_create(&actor(), &token("erp", None), &[3; 32]).await);
+    let heir = token("erp", None);
+    t.store.token_create(&Actor::system(at(50), unique()), &heir, &[3; 32]).await.unwrap();
+    assert_eq!(t.store.token_get(t.tenant, short.id).await.unwrap().unwrap().revoked_at, Some(at(50)));
+    assert_eq!(t.store.token_list(t.tenant).await.unwrap().len(), 3);
+    not_found(t.store.token_revoke(&actor(), TenantId::new(at(0), unique()), heir.id).await);
+}
+
+pub(crate) async fn event_types_of_the_engine_stay(t: &Subject) {
+    let entry = |key: &str, system| EventType {
+        tenant: t.tenant,
+        key: key.into(),
+        title: "Conta paga".into(),
+        macro_process: "Arrecadação".into(),
+        process: String::new(),
+        system,
+        created_at: at(0),
+    };
+    t.store.event_type_create(&actor(), &entry("bill.paid", false)).await.unwrap();
+    t.store.event_type_create(&actor(), &entry("delivery.failed", true)).await.unwrap();
+    conflicts(t.store.event_type_create(&actor(), &entry("bill.paid", false)).await);
+    let changed = EventType { title: "Paga".into(), ..entry("bill.paid", false) };
+    t.store.event_type_update(&actor(), &changed).await.unwrap();
+    not_found(t.store.event_type_update(&actor(), &entry("nothing", false)).await);
+    assert_eq!(t.store.event_type_get(t.tenant, "bill.paid").await.unwrap(), Some(changed));
+    assert_eq!(t.store.event_type_list(t.tenant).await.unwrap().len(), 2);
+    conflicts(t.store.event_type_delete(&actor(), t.tenant, "delivery.failed").await);
+    t.store.event_type_delete(&actor(), t.tenant, "bill.paid").await.unwrap();
+    not_found(t.store.event_type_delete(&actor(), t.tenant, "bill.paid").await);
+}
+
+pub(crate) async fn integrators_with_endpoints_stay(t: &Subject) {
+    let mut row = t.integrator_row(IntegratorId::new(at(0), unique()), "zeta");
+    t.store.integrator_create(&actor(), &row).await.unwrap();
+    let twin = t.integrator_row(IntegratorId::new(at(0), unique()), "zeta");
+    conflicts(t.store.integrator_create(&actor(), &twin).await);
+    not_found(t.store.integrator_update(&actor(), &twin).await);
+    assert_eq!(t.store.integrator_get(t.tenant, row.id).await.unwrap().as_ref(), Some(&row));
+    (row.active, row.plugin, row.config, row.updated_at) = (false, None, None, at(9));
+    t.store.integrator_update(&actor(), &row).await.unwrap();
+    assert_eq!(t.store.integrator_by_slug(t.tenant, "zeta").await.unwrap().as_ref(), Some(&row));
+    let slugs: Vec<_> = t.store.integrator_list(t.tenant).await.unwrap().into_iter().map(|i| i.slug).collect();
+    assert_eq!(slugs, ["acme", "zeta"]);
+    conflicts(t.store.integrator_delete(&actor(), t.tenant, t.integrator).await);
+    t.store.integrator_delete(&actor(), t.tenant, row.id).await.unwrap();
+    not_found(t.store.integrator_delete(&actor(), t.tenant, row.id).await);
+}
+
+pub(crate) async fn endpoints_come_back_as_they_were_put(t: &Subject) {
+    let mut row = t.endpoint_row(t.endpoint);
+    assert_eq!(t.store.endpoint_get(t.tenant, t.endpoint).await.unwrap().as_ref(), Some(&row));
+    for auth in [
+        Auth::None,
+        Auth::Authorization { value: Secret::new("Bearer abc") },
+        Auth::Header { name: "X-Key".into(), value: Secret::new("k") },
+    ] {
+        row.auth = auth;
+        row.revision = t.store.endpoint_update(&actor(), &row).await.unwrap();
+        assert_eq!(t.store.endpoint_get(t.tenant, t.endpoint).await.unwrap().as_ref(), Some(&row));
+    }
+    assert_eq!(row.revision, 4, "counts on, whatever is handed in");
+    let unknown = EndpointId::new(at(0), unique());
+    not_found(t.store.endpoint_update(&actor(), &t.endpoint_row(unknown)).await);
+    let mut astray = t.endpoint_row(unknown);
+    astray.integrator = IntegratorId::new(at(0), unique());
+    conflicts(t.store.endpoint_create(&actor(), &astray).await);
+    let more = t.endpoint_more().await;
+    let ids = async |filter: EndpointFilter| {
+        let list = t.store.endpoint_list(t.tenant, &filter).await.unwrap();
+        list.into_iter().map(|endpoint| endpoint.id).collect::<Vec<_>>()
+    };
+    assert_eq!(ids(EndpointFilter::default()).await, [t.endpoint, more]);
+    assert_eq!(ids(EndpointFilter { integrator: Some(t.integrator) }).await.len(), 2);
+    assert!(ids(EndpointFilter { integrator: Some(astray.integrator) }).await.is_empty());
+}
+
+pub(crate) async fn a_deleted_endpoint_cancels_what_waits_and_keeps_its_history(t: &Subject) {
+    let node = t.node("a").await;
+    let waits = t.waiting(t.endpoint, 5).await;
+    let (held, event) = crate::finishing::in_hand(t, node).await;
+    assert_eq!(t.store.endpoint_delete(&actor(), t.tenant, t.endpoint).await.unwrap(), 1);
+    not_found(t.store.endpoint_delete(&actor(), t.tenant, t.endpoint).await);
+    assert_eq!(t.store.endpoint_get(t.tenant, t.endpoint).await.unwrap(), None);
+    let row = t.store.delivery_get(t.tenant, waits).await.unwrap().unwrap();
+    assert_eq!((row.state, row.reason.as_deref()), (DeliveryState::Cancelled, Some("endpoint_deleted")));
+    // One that was under way and would wait now is called off when work is reclaimed.
+    let next = crate::harness::failed(DeliveryState::Pending, Some(at(60)));
+    let item = engate_store::FinishItem::new(&held, &event, node, &crate::harness::attempt(1, b"x"), &next);
+    t.store.delivery_finish(item).await.unwrap();
+    t.store.delivery_reclaim(at(6)).await.unwrap();
+    assert_eq!(t.state_of(held.id).await, DeliveryState::Cancelled);
+    let filter = engate_store::DeliveryFilter { integrator: Some(t.integrator), ..Default::default() };
+    let page = engate_store::Page { after: None, limit: 10, order: Order::Ascending };
+    assert_eq!(t.store.delivery_list(t.tenant, &filter, page).await.unwrap().items.len(), 2, "history stays");
+    assert!(t.store.catalog_load(t.tenant).await.unwrap().endpoint(t.endpoint).is_none());
+}
+
+pub(crate) async fn a_partner_that_says_stop_disables_its_endpoint(t: &Subject) {
+    let revision = t.store.revision_get(t.tenant).await.unwrap();
+    assert!(t.store.endpoint_disable(&actor(), t.tenant, t.endpoint, "gone").await.unwrap());
+    assert!(!t.store.endpoint_disable(&actor(), t.tenant, t.endpoint, "gone").await.unwrap());
+    let row = t.store.endpoint_get(t.tenant, t.endpoint).await.unwrap().unwrap();
+    assert_eq!((row.enabled, row.disabled_reason.as_deref(), row.revision), (false, Some("gone"), 2));
+    assert_eq!(t.store.revision_get(t.tenant).await.unwrap(), revision + 1);
+    assert_eq!(t.store.catalog_load(t.tenant).await.unwrap().route("order.created").to[0].skipped, Some("endpoint_disabled"));
+}
+
+pub(crate) async fn secrets_are_write_only_and_sealed(t: &Subject) {
+    t.store.secret_put(&actor(), t.tenant, "hmac", &Secret::new("segredo-um")).await.unwrap();
+    t.store.secret_put(&Actor::system(at(9), unique()), t.tenant, "hmac", &Secret::new("segredo-dois")).await.unwrap();
+    t.store.secret_put(&actor(), t.tenant, "other", &Secret::new("segredo-tres")).await.unwrap();
+    let list = t.store.secret_list(t.tenant).await.unwrap();
+    assert_eq!(list[0].name, "hmac");
+    assert_eq!((list[0].created_at, list[0].updated_at), (at(1), at(9)));
+    let value = t.store.secret_get_for_engine(t.tenant, "hmac").await.unwrap().unwrap();
+    assert_eq!(value.expose(), "segredo-dois");
+    assert_eq!(t.store.secret_all_for_engine(t.tenant).await.unwrap().len(), 2);
+    t.store.secret_delete(&actor(), t.tenant, "other").await.unwrap();
+    not_found(t.store.secret_delete(&actor(), t.tenant, "other").await);
+    assert_eq!(t.store.secret_get_for_engine(t.tenant, "other").await.unwrap(), None);
+    if t.is_sqlite() {
+        o12_no_secret_stands_in_the_file_in_clear(t);
+    }
+}
+
+fn o12_no_secret_stands_in_the_file_in_clear(t: &Subject) {
+    let path = sqlite_path(&t.database);
+    let files = std::fs::read_dir(path.parent().unwrap()).unwrap().map(|entry| entry.unwrap().path());
+    let bytes: Vec<u8> = files.flat_map(|file| std::fs::read(file).unwrap()).collect();
+    let holds = |text: &str| bytes.windows(text.len()).any(|window| window == text.as_bytes());
+    assert!(holds("Contas pagas"), "the files are searched where they are");
+    for secret in [
+        "senha-muito-secreta",
+        "whsec_presente",
+        "whsec_passada",
+        "chave-de-cabecalho",
+        "segredo-um",
+        "segredo-dois",
+        "segredo-tres",
+    ] {
+        assert!(!holds(secret), "{secret} stands in the file");
+    }
+}
+
+pub(crate) async fn the_catalog_is_one_revision_of_everything(t: &Subject) {
+    let catalog = t.store.catalog_load(t.tenant).await.unwrap();
+    assert_eq!(catalog.revision, t.store.revision_get(t.tenant).await.unwrap());
+    assert_eq!(**catalog.endpoint(t.endpoint).unwrap(), t.endpoint_row(t.endpoint));
+    assert_eq!(**catalog.integrator(t.integrator).unwrap(), t.integrator_row(t.integrator, "acme"));
+    assert_eq!(catalog.route("bill.paid").to.len(), 1);
+    let accept = t.single(t.event(1), Start::Pending(at(0)));
+    let request = engate_store::AcceptRequest { tenant: t.tenant, revision: catalog.revision, events: vec![accept] };
+    assert!(matches!(t.store.event_accept(request).await.unwrap(), engate_store::Accepted::Stored(_)));
+    not_found(t.store.catalog_load(TenantId::new(at(0), unique())).await);
+}
+
+pub(crate) async fn every_change_is_audited_once_with_its_actor(t: &Subject) {
+    let token = TokenId::new(at(0), unique());
+    let ana = Actor { token: Some(token), client: "ana".into(), now: at(40), random: 5 };
+    t.store.setting_put(&ana, t.tenant, "k", &json!(1)).await.unwrap();
+    t.store.secret_put(&ana, t.tenant, "s", &Secret::new("oculto")).await.unwrap();
+    not_found(t.store.secret_delete(&ana, t.tenant, "none").await);
+    t.store.audit_append(&ana, t.tenant, "secret.reveal", "s", &json!({"plugin": "gsan"})).await.unwrap();
+    let list = t.store.audit_list(t.tenant, None, Order::Descending, 3).await.unwrap();
+    let mut actions: Vec<_> = list.iter().map(|entry| entry.action.as_str()).collect();
+    actions.sort_unstable();
+    assert_eq!(actions, ["secret.put", "secret.reveal", "setting.put"], "what failed left no entry");
+    assert!(list.iter().all(|entry| (entry.token, entry.client.as_str(), entry.at) == (Some(token), "ana", at(40))));
+    assert!(list.iter().all(|entry| !entry.detail.to_string().contains("oculto")));
+    let first = t.store.audit_list(t.tenant, None, Order::Ascending, 1).await.unwrap().remove(0);
+    let rest = t.store.audit_list(t.tenant, Some(first.id), Order::Ascending, 100).await.unwrap();
+    let mut actions: Vec<_> = rest.iter().map(|entry| entry.action.as_str()).chain([first.action.as_str()]).collect();
+    actions.sort_unstable();
+    assert_eq!(
+        actions,
+        ["endpoint.create", "integrator.create", "secret.put", "secret.reveal", "setting.put", "tenant.create"]
+    );
+}

@@ -1,0 +1,101 @@
+use engate_model::plugin::{Grants, InterpretWhen, Manifest};
+use engate_store::{PluginDeleted, PluginSettings, PluginState, PluginVersion, Pushed, StoreError};
+use serde_json::json;
+
+use crate::harness::{Subject, actor, at};
+
+fn version(t: &Subject, name: &str, version: &str, created: i64) -> PluginVersion {
+    PluginVersion {
+        tenant: t.tenant,
+        name: name.into(),
+        version: version.into(),
+        digest: format!("{name}-{version}"),
+        manifest: Some(Manifest {
+            id: name.into(),
+            version: version.into(),
+            title: "GSAN".into(),
+            config_schema: json!({"type": "object"}),
+            event_types: vec![],
+            interpret: InterpretWhen::Always,
+            hosts: vec![],
+            credentials: vec![],
+            secrets: vec![],
+        }),
+        state: PluginState::Ready,
+        message: None,
+        size_bytes: 4,
+        created_at: at(created),
+    }
+}
+
+pub(crate) async fn a_version_never_changes(t: &Subject) {
+    let first = version(t, "gsan", "1.0.0", 1);
+    let push = async |plugin: &PluginVersion| t.store.plugin_push(&actor(), plugin, b"\0asm", None).await.unwrap();
+    assert_eq!(push(&first).await, Pushed::Created);
+    assert_eq!(push(&first).await, Pushed::Unchanged);
+    let other = PluginVersion { digest: "else".into(), ..first.clone() };
+    assert_eq!(push(&other).await, Pushed::VersionTaken { digest: first.digest.clone() });
+    let failed = PluginVersion {
+        state: PluginState::Failed,
+        manifest: None,
+        message: Some("no export".into()),
+        digest: first.digest.clone(),
+        ..version(t, "gsan", "1.10.0", 2)
+    };
+    assert_eq!(push(&failed).await, Pushed::Created);
+    push(&version(t, "carol", "0.1.0", 1)).await;
+    assert_eq!(t.store.plugin_version_get(t.tenant, "gsan", "1.0.0").await.unwrap().as_ref(), Some(&first));
+    assert_eq!(t.store.plugin_versions(t.tenant, "gsan").await.unwrap(), [failed.clone(), first.clone()]);
+    let latest: Vec<_> = t.store.plugin_list(t.tenant).await.unwrap().into_iter().map(|p| (p.name, p.version)).collect();
+    assert_eq!(latest, [("carol".to_owned(), "0.1.0".to_owned()), ("gsan".to_owned(), "1.10.0".to_owned())]);
+    assert_eq!(t.store.plugin_component(&first.digest).await.unwrap().as_deref(), Some(&b"\0asm"[..]));
+    assert_eq!(t.store.plugin_component("unknown").await.unwrap(), None);
+    let delete = async |version| t.store.plugin_delete(&actor(), t.tenant, "gsan", version).await;
+    assert_eq!(delete("1.0.0").await.unwrap(), PluginDeleted::Deleted);
+    assert!(t.store.plugin_component(&first.digest).await.unwrap().is_some(), "another version has it");
+    assert_eq!(delete("1.10.0").await.unwrap(), PluginDeleted::Deleted);
+    assert_eq!(t.store.plugin_component(&first.digest).await.unwrap(), None);
+    assert!(matches!(delete("1.10.0").await, Err(StoreError::NotFound { .. })));
+}
+
+pub(crate) async fn channels_point_and_remember(t: &Subject) {
+    for (number, created) in [("1.0.0", 1), ("1.1.0", 2)] {
+        let plugin = version(t, "gsan", number, created);
+        t.store.plugin_push(&actor(), &plugin, b"\0asm", (number == "1.0.0").then_some("stable")).await.unwrap();
+    }
+    let resolve = async |text: &str| {
+        let found = t.store.plugin_resolve(t.tenant, &text.parse().unwrap()).await.unwrap();
+        found.map(|plugin| plugin.version)
+    };
+    assert_eq!(resolve("gsan").await.as_deref(), Some("1.0.0"));
+    assert_eq!(resolve("gsan@1.1.0").await.as_deref(), Some("1.1.0"));
+    assert_eq!(resolve("gsan@next").await, None);
+    assert_eq!(resolve("gsan@9.0.0").await, None);
+    let set = async |channel, version| t.store.plugin_channel_set(&actor(), t.tenant, "gsan", channel, version).await;
+    let revision = t.store.revision_get(t.tenant).await.unwrap();
+    assert_eq!(set("stable", "1.1.0").await.unwrap().as_deref(), Some("1.0.0"));
+    assert_eq!(t.store.revision_get(t.tenant).await.unwrap(), revision + 1);
+    assert_eq!(set("next", "1.1.0").await.unwrap(), None);
+    assert_eq!(set("stable", "1.1.0").await.unwrap().as_deref(), Some("1.1.0"));
+    assert!(matches!(set("stable", "3.0.0").await, Err(StoreError::NotFound { .. })));
+    assert_eq!(resolve("gsan").await.as_deref(), Some("1.1.0"));
+    let points = t.store.plugin_channels(t.tenant, "gsan").await.unwrap();
+    let points: Vec<_> = points.iter().map(|c| (c.channel.as_str(), c.version.as_str())).collect();
+    assert_eq!(points, [("next", "1.1.0"), ("stable", "1.1.0")]);
+    let history = t.store.plugin_channel_history(t.tenant, "gsan", "stable").await.unwrap();
+    assert_eq!(history.iter().map(|c| c.version.as_str()).collect::<Vec<_>>(), ["1.1.0", "1.0.0"]);
+    let answer = t.store.plugin_delete(&actor(), t.tenant, "gsan", "1.0.0").await.unwrap();
+    assert_eq!(answer, PluginDeleted::InUse("stable".into()), "a rollback may want it");
+}
+
+pub(crate) async fn settings_default_and_round_trip(t: &Subject) {
+    let get = async || t.store.plugin_settings_get(t.tenant, "gsan").await.unwrap();
+    assert_eq!(get().await, PluginSettings::default());
+    let grants = Grants { hosts: vec!["https://api.example.com".into()], secrets: vec!["hmac".into()], reveal: vec![] };
+    let settings = PluginSettings { grants, config: Some(json!({"b": 1.50, "a": {}})) };
+    t.store.plugin_settings_put(&actor(), t.tenant, "gsan", &settings).await.unwrap();
+    assert_eq!(get().await, settings);
+    let bare = PluginSettings::default();
+    t.store.plugin_settings_put(&actor(), t.tenant, "gsan", &bare).await.unwrap();
+    assert_eq!(get().await, bare);
+}

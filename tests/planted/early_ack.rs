@@ -1,0 +1,52 @@
+//! `engate serve` with a fault planted: it answers producers before the commit. The kill test must catch it.
+
+use std::{process::ExitCode, sync::Arc};
+
+use engate::{
+    clock::{Chance, SystemClock},
+    config::{Config, load},
+    serve::Server,
+    telemetry,
+};
+use engate_store::{Acknowledge, StoreOptions};
+
+/// The flags that the tests give; everything else comes from the environment.
+const FLAGS: [(&str, &str); 3] = [("--listen", "listen"), ("--database", "database"), ("--data", "data")];
+
+fn main() -> ExitCode {
+    if std::env::args().nth(1).as_deref() != Some("serve") {
+        // The compiler of plugins, and what else a test asks of the program.
+        return engate::cli::main();
+    }
+    match tokio::runtime::Runtime::new()
+        .map_err(|error| error.to_string())
+        .and_then(|runtime| runtime.block_on(serve()))
+    {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn serve() -> Result<(), String> {
+    let arguments: Vec<_> = std::env::args().skip(2).collect();
+    let flag = |name: &str| FLAGS.iter().find(|(flag, _)| *flag == name).map(|(_, key)| *key);
+    let flags: Vec<_> = arguments
+        .chunks_exact(2)
+        .filter_map(|pair| if let [name, value] = pair { Some((flag(name)?, value.clone())) } else { None })
+        .collect();
+    let loaded = load(None, |name| std::env::var(name).ok(), &flags).map_err(|error| error.to_string())?;
+    let config = Config::parse(&loaded).map_err(|error| error.to_string())?;
+    telemetry::init(&config.log)?;
+    let options = StoreOptions { acknowledge: Acknowledge::BeforeCommit, ..StoreOptions::default() };
+    let started = Server::start_with(config, Arc::new(SystemClock), Chance::from_machine(), options).await;
+    let server = started.map_err(|error| error.to_string())?;
+    println!("listening on http://{}", server.address());
+    let mut terminate =
+        tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).map_err(|error| error.to_string())?;
+    terminate.recv().await;
+    server.stop().await;
+    Ok(())
+}

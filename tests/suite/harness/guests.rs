@@ -1,1 +1,0 @@
-//! Plugins written as WebAssembly text, for what no honest compiler makes.
