@@ -18,6 +18,7 @@
 
 mod accept;
 mod auth;
+mod bad_input;
 mod cloud_events;
 mod cluster;
 mod fan_out;

@@ -32,6 +32,14 @@ pub(crate) struct Cache {
     serial: AtomicU64,
 }
 
+/// Why there is no code.
+pub(crate) enum Miss {
+    /// It was never compiled by this build, or what is there is not what was written.
+    Absent,
+    /// wasmtime does not take it, in its own words: it needs more than the pool gives.
+    Refused(String),
+}
+
 /// A file that is removed when this goes out of use.
 pub(crate) struct WorkFile(PathBuf);
 
@@ -61,30 +69,28 @@ impl Cache {
             serial: AtomicU64::new(0),
             dir,
         };
-        cache.prepare().map_err(|error| HostError::Cache {
-            path: cache.dir.display().to_string(),
-            cause: error.to_string(),
-        })?;
+        cache
+            .prepare()
+            .map_err(|error| HostError::Cache { path: cache.dir.display().to_string(), cause: error.to_string() })?;
         Ok(cache)
     }
 
-    /// The component's code, where a sound file of it is there.
-    pub(crate) fn load(&self, engine: &Engine, digest: &Digest) -> Option<Component> {
+    /// The component's code.
+    ///
+    /// # Errors
+    /// Why there is none; what was there and unfit is gone then.
+    pub(crate) fn load(&self, engine: &Engine, digest: &Digest) -> Result<Component, Miss> {
         let code = self.code_path(digest);
-        let seal = fs::read(self.seal_path(digest)).ok()?;
+        let seal = fs::read(self.seal_path(digest)).map_err(|_| Miss::Absent)?;
         if !self.is_sound(digest, &code, &seal) {
             tracing::warn!(%digest, "compiled plugin code does not match its seal; it is compiled again");
             self.remove(digest);
-            return None;
+            return Err(Miss::Absent);
         }
-        match mapped::map(engine, &code) {
-            Ok(component) => Some(component),
-            Err(error) => {
-                tracing::warn!(%digest, error = format!("{error:#}"), "compiled plugin code does not load; it is compiled again");
-                self.remove(digest);
-                None
-            }
-        }
+        mapped::map(engine, &code).map_err(|error| {
+            self.remove(digest);
+            Miss::Refused(format!("{error:#}"))
+        })
     }
 
     /// Keeps the compiler's output as the component's code.
@@ -136,7 +142,8 @@ impl Cache {
     fn is_sound(&self, digest: &Digest, code: &Path, seal: &[u8]) -> bool {
         self.seal(digest, code).is_ok_and(|expected| {
             let expected = expected.as_ref();
-            let differences = expected.iter().zip(seal).fold(0, |differences, (one, other)| differences | (one ^ other));
+            let differences =
+                expected.iter().zip(seal).fold(0, |differences, (one, other)| differences | (one ^ other));
             expected.len() == seal.len() && differences == 0
         })
     }

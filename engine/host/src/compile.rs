@@ -153,7 +153,8 @@ fn judge(end: &End) -> Result<(), InstallError> {
 }
 
 fn timed_out(limit: Duration) -> InstallError {
-    let message = format!("it did not compile within {} s; the component is too large or too intricate", limit.as_secs());
+    let message =
+        format!("it did not compile within {} s; the component is too large or too intricate", limit.as_secs());
     InstallError::new(InstallCode::CompileTimeout, message)
 }
 

@@ -5,11 +5,7 @@ use std::hash::{Hash, Hasher};
 
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
-use crate::{
-    config::MEMORY_BYTES_CEILING,
-    digest::write_hex,
-    error::HostError,
-};
+use crate::{config::MEMORY_BYTES_CEILING, digest::write_hex, error::HostError};
 
 /// Core instances inside one component: a linked Python guest has some twenty libraries.
 pub(crate) const CORE_INSTANCES_MAX: u32 = 64;
@@ -55,7 +51,11 @@ pub(crate) fn runner(instances: u32) -> Result<(Engine, u32), HostError> {
         match Engine::new(&config) {
             Ok(engine) => return Ok((engine, instances)),
             Err(error) if instances / 2 >= POOL_INSTANCES_MIN => {
-                tracing::warn!(instances, error = format!("{error:#}"), "no address space for the plugin pool; halving it");
+                tracing::warn!(
+                    instances,
+                    error = format!("{error:#}"),
+                    "no address space for the plugin pool; halving it"
+                );
                 instances /= 2;
             }
             Err(error) => return Err(HostError::Pool { instances, cause: format!("{error:#}") }),
@@ -130,7 +130,8 @@ fn may_tune() -> bool {
 
 /// Whether a swap area is in use; also true where that cannot be told.
 fn machine_has_swap() -> bool {
-    std::fs::read_to_string("/proc/swaps").map_or(true, |table| table.lines().skip(1).any(|line| !line.trim().is_empty()))
+    std::fs::read_to_string("/proc/swaps")
+        .map_or(true, |table| table.lines().skip(1).any(|line| !line.trim().is_empty()))
 }
 
 /// Feeds what wasmtime hashes into sha256, so that the result is the same in every process and build of std.

@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, thiserror::Error)]
 pub enum HostError {
     /// The cache of compiled code cannot be used.
-    #[error("the plugin cache at {path} cannot be used: {cause}; give the engine a directory of its own that it may write")]
+    #[error(
+        "the plugin cache at {path} cannot be used: {cause}; give the engine a directory of its own that it may write"
+    )]
     Cache {
         /// Its directory.
         path: String,

@@ -126,6 +126,7 @@ impl Host {
                 None => self.0.load_now(digest, fetch).await,
             }
         };
+        drop(turn);
         lock(&self.0.loading).retain(|_, turn| Arc::strong_count(turn) > 1);
         plugin.map_err(|message| Fault::new(FaultCode::LoadFailed, message))
     }

@@ -26,7 +26,10 @@ pub(crate) fn at_first_glance(bytes: &[u8]) -> Result<(), InstallError> {
     if bytes.len() > COMPONENT_BYTES_MAX {
         return Err(InstallError::new(
             InstallCode::TooLarge,
-            format!("{} bytes; a component has at most {COMPONENT_BYTES_MAX}. Strip debug information and optimise for size", bytes.len()),
+            format!(
+                "{} bytes; a component has at most {COMPONENT_BYTES_MAX}. Strip debug information and optimise for size",
+                bytes.len()
+            ),
         ));
     }
     if bytes.starts_with(&COMPONENT_HEADER) {
@@ -93,7 +96,9 @@ impl Survey {
                 for memory in section {
                     let bytes = memory.map_err(parse)?.initial.saturating_mul(PAGE_BYTES);
                     if bytes > MEMORY_BYTES_CEILING as u64 {
-                        return Err(too_many(format!("a memory of {bytes} bytes to begin with; at most {MEMORY_BYTES_CEILING} are given")));
+                        return Err(too_many(format!(
+                            "a memory of {bytes} bytes to begin with; at most {MEMORY_BYTES_CEILING} are given"
+                        )));
                     }
                 }
             }
@@ -102,7 +107,9 @@ impl Survey {
                 for table in section {
                     let entries = table.map_err(parse)?.ty.initial;
                     if entries > TABLE_ELEMENTS_MAX as u64 {
-                        return Err(too_many(format!("a table of {entries} entries; at most {TABLE_ELEMENTS_MAX} are given")));
+                        return Err(too_many(format!(
+                            "a table of {entries} entries; at most {TABLE_ELEMENTS_MAX} are given"
+                        )));
                     }
                 }
             }
@@ -197,7 +204,11 @@ fn check_exports(exports: &[String]) -> Result<(), InstallError> {
 fn other_version(name: &str) -> InstallError {
     InstallError::new(
         InstallCode::UnsupportedVersion,
-        format!("it speaks {}; this engine knows {CONTRACT} {}.x. Rebuild it for that version, or update the engine", printable(name, 200), v0_1::VERSION),
+        format!(
+            "it speaks {}; this engine knows {CONTRACT} {}.x. Rebuild it for that version, or update the engine",
+            printable(name, 200),
+            v0_1::VERSION
+        ),
     )
 }
 
@@ -227,10 +238,25 @@ mod tests {
 
     #[test]
     fn isolation_18_imports_are_known_by_name_and_version() {
-        for name in ["engate:plugin/log@0.1.0", "engate:plugin/types@0.1.7", "wasi:io/streams@0.2.6", "wasi:random/insecure-seed@0.2.0"] {
+        for name in [
+            "engate:plugin/log@0.1.0",
+            "engate:plugin/types@0.1.7",
+            "wasi:io/streams@0.2.6",
+            "wasi:random/insecure-seed@0.2.0",
+        ] {
             assert_eq!(code(check_import(name)), Ok(()), "{name}");
         }
-        for name in ["wasi:sockets/tcp@0.2.0", "wasi:http/outgoing-handler@0.2.0", "wasi:io/streams@0.3.0", "wasi:io/streams", "env", "acme:x/y@1.0.0", "engate:plugin/http@0.1.0", "engate:plugin/clock@0.1.0", "engate:plugin/log@x"] {
+        for name in [
+            "wasi:sockets/tcp@0.2.0",
+            "wasi:http/outgoing-handler@0.2.0",
+            "wasi:io/streams@0.3.0",
+            "wasi:io/streams",
+            "env",
+            "acme:x/y@1.0.0",
+            "engate:plugin/http@0.1.0",
+            "engate:plugin/clock@0.1.0",
+            "engate:plugin/log@x",
+        ] {
             assert_eq!(code(check_import(name)), Err(InstallCode::UnknownImport), "{name}");
         }
         for name in ["engate:plugin/log@0.2.0", "engate:plugin/log@1.0.0", "engate:plugin/log"] {
@@ -241,7 +267,10 @@ mod tests {
     #[test]
     fn isolation_18_exports_must_make_an_integrator() {
         let exports = |names: &[&str]| check_exports(&names.iter().map(ToString::to_string).collect::<Vec<_>>());
-        assert_eq!(code(exports(&["engate:plugin/plugin@0.1.0", "engate:plugin/delivery@0.1.0", "wasi:cli/run@0.2.0"])), Ok(()));
+        assert_eq!(
+            code(exports(&["engate:plugin/plugin@0.1.0", "engate:plugin/delivery@0.1.0", "wasi:cli/run@0.2.0"])),
+            Ok(())
+        );
         assert_eq!(code(exports(&["wasi:cli/run@0.2.0"])), Err(InstallCode::WrongWorld));
         let sync = exports(&["engate:plugin/plugin@0.1.0", "engate:plugin/sink@0.1.0"]).unwrap_err();
         assert!(sync.code == InstallCode::WrongWorld && sync.message.contains("sync-target"), "{sync}");

@@ -1,10 +1,15 @@
 //! Installing a component: compile it elsewhere, ask it what it is, believe nothing unchecked.
 
-use std::time::{Duration, Instant as Stopwatch};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant as Stopwatch},
+};
 
 use engate_model::plugin::{Fault, FaultCode, Manifest};
+use wasmtime::component::Component;
 
 use crate::{
+    cache::Miss,
     call::Reuse,
     compile,
     digest::Digest,
@@ -12,6 +17,7 @@ use crate::{
     host::Shared,
     instance::Settings,
     loaded::LoadedPlugin,
+    log::printable,
     manifest,
     run::{Caller, run},
     v0_1::{self, Answer, Invocation},
@@ -69,31 +75,30 @@ impl Shared {
     ///
     /// # Errors
     /// What is wrong with it, or `unavailable`.
-    pub(crate) async fn compile(
-        &self,
-        digest: &Digest,
-        component: &[u8],
-    ) -> Result<wasmtime::component::Component, InstallError> {
+    pub(crate) async fn compile(&self, digest: &Digest, component: &[u8]) -> Result<Component, InstallError> {
         let compiled = compile::in_child(&self.config, &self.cache, component).await?;
-        let (cache, digest_here) = (std::sync::Arc::clone(&self.cache), *digest);
+        let (cache, digest_here) = (Arc::clone(&self.cache), *digest);
         tokio::task::spawn_blocking(move || cache.store(&digest_here, &compiled))
             .await
             .map_err(|error| compile::unavailable(format!("the compiled code cannot be kept: {error}")))?
             .map_err(|error| compile::unavailable(format!("the compiled code cannot be kept: {error}")))?;
-        self.from_cache(digest)
-            .await?
-            .ok_or_else(|| compile::unavailable("the compiled code cannot be read back".to_owned()))
+        self.read_cache(digest).await?.map_err(|miss| match miss {
+            Miss::Absent => compile::unavailable("the compiled code cannot be read back".to_owned()),
+            Miss::Refused(why) => InstallError::new(InstallCode::TooManyResources, printable(&why, 1_000)),
+        })
     }
 
-    /// The component's code from the cache, where it is there and sound.
+    /// The component's code from the cache, where it is there and fit.
     ///
     /// # Errors
     /// `unavailable`.
-    pub(crate) async fn from_cache(
-        &self,
-        digest: &Digest,
-    ) -> Result<Option<wasmtime::component::Component>, InstallError> {
-        let (cache, engine, digest) = (std::sync::Arc::clone(&self.cache), self.engine.clone(), *digest);
+    pub(crate) async fn from_cache(&self, digest: &Digest) -> Result<Option<Component>, InstallError> {
+        Ok(self.read_cache(digest).await?.ok())
+    }
+
+    /// Reads and maps files: not on a thread that others wait for.
+    async fn read_cache(&self, digest: &Digest) -> Result<Result<Component, Miss>, InstallError> {
+        let (cache, engine, digest) = (Arc::clone(&self.cache), self.engine.clone(), *digest);
         tokio::task::spawn_blocking(move || cache.load(&engine, &digest))
             .await
             .map_err(|error| compile::unavailable(format!("the cache cannot be read: {error}")))
@@ -103,11 +108,7 @@ impl Shared {
     ///
     /// # Errors
     /// It does not fit the contract.
-    pub(crate) fn prepare(
-        &self,
-        digest: Digest,
-        code: &wasmtime::component::Component,
-    ) -> Result<LoadedPlugin, InstallError> {
+    pub(crate) fn prepare(&self, digest: Digest, code: &Component) -> Result<LoadedPlugin, InstallError> {
         LoadedPlugin::new(digest, code, &self.linker, self.share, self.config.clock.now())
     }
 }

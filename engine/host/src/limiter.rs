@@ -2,6 +2,7 @@
 
 use wasmtime::ResourceLimiter;
 
+use crate::config::MEMORY_BYTES_CEILING;
 use crate::engine::{CORE_INSTANCES_MAX, MEMORIES_MAX, TABLE_ELEMENTS_MAX, TABLES_MAX};
 
 /// Says yes or no to growth, and remembers a no: to the plugin it looks like an allocation that failed, and what it
@@ -15,14 +16,15 @@ pub(crate) struct Limiter {
 }
 
 impl Limiter {
-    /// A limiter that allows `memory_max_bytes` over all memories of the instance.
-    pub(crate) const fn new(memory_max_bytes: usize) -> Self {
+    /// A limiter that allows `memory_max_bytes` over all memories of the instance, and never more than a slot holds.
+    pub(crate) fn new(memory_max_bytes: usize) -> Self {
+        let memory_max_bytes = memory_max_bytes.min(MEMORY_BYTES_CEILING);
         Self { memory_max_bytes, memory_bytes: 0, memory_peak_bytes: 0, refused: None }
     }
 
     /// Begins another call in the same instance.
     pub(crate) fn renew(&mut self, memory_max_bytes: usize) {
-        self.memory_max_bytes = memory_max_bytes;
+        self.memory_max_bytes = memory_max_bytes.min(MEMORY_BYTES_CEILING);
         self.refused = None;
     }
 

@@ -42,7 +42,11 @@ const ENGINE_HEADERS: [&str; 12] = [
 ///
 /// # Errors
 /// `invalid_request`, or `output_too_large` for the body.
-pub(crate) fn checked(mut request: OutgoingRequest, limits: &Limits, log: &mut PluginLog) -> Result<OutgoingRequest, Fault> {
+pub(crate) fn checked(
+    mut request: OutgoingRequest,
+    limits: &Limits,
+    log: &mut PluginLog,
+) -> Result<OutgoingRequest, Fault> {
     if request.method.is_empty() || request.method.len() > METHOD_BYTES_MAX || !request.method.bytes().all(is_token) {
         return Err(invalid(format!("the method {:?} is not an HTTP method", printable(&request.method, 64))));
     }
@@ -98,7 +102,10 @@ pub fn host_granted(url: &str, endpoint_url: &str, grants: &[String]) -> Result<
     }
     Err(Fault::new(
         FaultCode::HostDenied,
-        format!("{} is neither the endpoint's origin nor a granted host; grant it to the plugin, or correct the plugin", url.origin().ascii_serialization()),
+        format!(
+            "{} is neither the endpoint's origin nor a granted host; grant it to the plugin, or correct the plugin",
+            url.origin().ascii_serialization()
+        ),
     ))
 }
 
@@ -153,7 +160,8 @@ fn parse_url(text: &str) -> Result<Url, Fault> {
     if text.bytes().any(|b| b <= 0x20 || b == 0x7f) {
         return Err(invalid("the URL holds a blank or a control character; percent-encode it"));
     }
-    let url = Url::parse(text).map_err(|error| invalid(format!("the URL {:?} is not one: {error}", printable(text, 200))))?;
+    let url =
+        Url::parse(text).map_err(|error| invalid(format!("the URL {:?} is not one: {error}", printable(text, 200))))?;
     if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
         return Err(invalid(format!("the URL {:?} is not an absolute http or https URL", printable(text, 200))));
     }
@@ -161,7 +169,10 @@ fn parse_url(text: &str) -> Result<Url, Fault> {
         return Err(invalid("the URL holds a user name or password; use a credential"));
     }
     if url.as_str().len() > URL_BYTES_MAX {
-        return Err(invalid(format!("a URL of {} bytes once encoded; at most {URL_BYTES_MAX} are sent", url.as_str().len())));
+        return Err(invalid(format!(
+            "a URL of {} bytes once encoded; at most {URL_BYTES_MAX} are sent",
+            url.as_str().len()
+        )));
     }
     Ok(url)
 }
@@ -172,9 +183,10 @@ fn invalid(message: impl Into<String>) -> Fault {
 
 /// `tchar` of RFC 9110, section 5.6.2.
 const fn is_token(byte: u8) -> bool {
-    matches!(byte,
-        b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~')
-        || byte.is_ascii_alphanumeric()
+    matches!(
+        byte,
+        b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
+    ) || byte.is_ascii_alphanumeric()
 }
 
 #[cfg(test)]
@@ -207,17 +219,47 @@ mod tests {
     fn isolation_10_what_could_split_a_request_is_refused_before_the_wire() {
         let methods = ["", "GET / HTTP/1.1\r\nX:", "GE T", "G\0T", "GÉT"];
         for method in methods {
-            assert_eq!(check(OutgoingRequest { method: method.to_owned(), ..request() }), Err(FaultCode::InvalidRequest));
+            assert_eq!(
+                check(OutgoingRequest { method: method.to_owned(), ..request() }),
+                Err(FaultCode::InvalidRequest)
+            );
         }
-        let headers = [("x\r\ny", "v"), ("x y", "v"), ("", "v"), ("x:", "v"), ("x\0", "v"), ("x", "v\r\ny: z"), ("x", "v\n"), ("x", "\0")];
+        let headers = [
+            ("x\r\ny", "v"),
+            ("x y", "v"),
+            ("", "v"),
+            ("x:", "v"),
+            ("x\0", "v"),
+            ("x", "v\r\ny: z"),
+            ("x", "v\n"),
+            ("x", "\0"),
+        ];
         for (name, value) in headers {
             let headers = vec![(name.to_owned(), value.to_owned())];
-            assert_eq!(check(OutgoingRequest { headers, ..request() }), Err(FaultCode::InvalidRequest), "{name:?} {value:?}");
+            assert_eq!(
+                check(OutgoingRequest { headers, ..request() }),
+                Err(FaultCode::InvalidRequest),
+                "{name:?} {value:?}"
+            );
         }
         let long = format!("https://a.example/{}", "x".repeat(1 << 20));
-        let urls = ["", "/relative", "ftp://a.example", "https://", "https://a.example/a b", "https://a.ex\nample/", "https://me:pw@a.example/", "javascript:alert(1)", &long];
+        let urls = [
+            "",
+            "/relative",
+            "ftp://a.example",
+            "https://",
+            "https://a.example/a b",
+            "https://a.ex\nample/",
+            "https://me:pw@a.example/",
+            "javascript:alert(1)",
+            &long,
+        ];
         for url in urls {
-            assert_eq!(check(OutgoingRequest { url: url.to_owned(), ..request() }), Err(FaultCode::InvalidRequest), "{url:.40}");
+            assert_eq!(
+                check(OutgoingRequest { url: url.to_owned(), ..request() }),
+                Err(FaultCode::InvalidRequest),
+                "{url:.40}"
+            );
         }
         let many = vec![("x".to_owned(), String::new()); HEADERS_MAX + 1];
         assert_eq!(check(OutgoingRequest { headers: many, ..request() }), Err(FaultCode::InvalidRequest));
@@ -229,10 +271,12 @@ mod tests {
 
     #[test]
     fn isolation_12_headers_of_the_engine_are_left_out_and_the_log_says_so() {
-        let headers = ["Host", "authorization", "Content-Length", "Transfer-Encoding", "connection", "content-encoding", "x-own"];
+        let headers =
+            ["Host", "authorization", "Content-Length", "Transfer-Encoding", "connection", "content-encoding", "x-own"];
         let headers = headers.map(|name| (name.to_owned(), "1".to_owned())).to_vec();
         let mut log = PluginLog::new(1_000);
-        let passed = checked(OutgoingRequest { headers, compress: true, ..request() }, &Limits::default(), &mut log).unwrap();
+        let passed =
+            checked(OutgoingRequest { headers, compress: true, ..request() }, &Limits::default(), &mut log).unwrap();
         assert_eq!(passed.headers, [("x-own".to_owned(), "1".to_owned())]);
         assert!(log.finish().contains("engine: the header transfer-encoding is the engine's and was left out\n"));
     }
@@ -240,7 +284,8 @@ mod tests {
     #[test]
     fn isolation_11_only_the_endpoints_origin_and_granted_hosts_are_reached() {
         let own = "https://api.example.com/hook";
-        let grants = ["https://*.partner.example".to_owned(), "https://files.example:8443".to_owned(), "nonsense".to_owned()];
+        let grants =
+            ["https://*.partner.example".to_owned(), "https://files.example:8443".to_owned(), "nonsense".to_owned()];
         let code = |url: &str| host_granted(url, own, &grants).map_err(|fault| fault.code);
         for url in [
             "https://api.example.com/other",
@@ -276,7 +321,18 @@ mod tests {
         for text in ["https://a.example", "http://a.example:8080", "https://*.a.example", "https://10.0.0.1"] {
             assert_eq!(check_host_pattern(text), Ok(()), "{text}");
         }
-        for text in ["", "*", "a.example", "https://*", "https://*.com", "https://*.10.0.0.1", "https://a.example/path", "https://a.*.example", "https://u@a.example", "ftp://a.example"] {
+        for text in [
+            "",
+            "*",
+            "a.example",
+            "https://*",
+            "https://*.com",
+            "https://*.10.0.0.1",
+            "https://a.example/path",
+            "https://a.*.example",
+            "https://u@a.example",
+            "ftp://a.example",
+        ] {
             assert!(check_host_pattern(text).is_err(), "{text}");
         }
     }

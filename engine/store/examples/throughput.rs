@@ -54,36 +54,41 @@ async fn main() {
     let store = Store::open(&database, &SecretKey::new([1; 32]), StoreOptions::default(), now()).await.unwrap();
     let world = Arc::new(World::furnish(store).await);
     let finished = Arc::new(AtomicU64::new(0));
-    let slowest = Arc::new(AtomicU64::new(0));
     let begin = Instant::now();
     let end = begin + Duration::from_secs(seconds);
     let tasks: Vec<_> = (0..producers)
         .map(|_| {
-            let (world, finished, slowest) = (Arc::clone(&world), Arc::clone(&finished), Arc::clone(&slowest));
+            let (world, finished) = (Arc::clone(&world), Arc::clone(&finished));
             tokio::spawn(async move {
+                let mut waits = Vec::new();
                 while Instant::now() < end {
                     let started = Instant::now();
                     let (accept, codes) = world.accept(fan_out).await;
-                    let micros = u64::try_from(started.elapsed().as_micros()).unwrap();
-                    slowest.fetch_max(micros, Ordering::Relaxed);
+                    waits.push(started.elapsed().as_micros());
                     let finishes = codes.iter().enumerate().map(|(n, code)| world.finish(&accept, n, *code));
                     futures_util::future::join_all(finishes).await;
                     finished.fetch_add(u64::try_from(codes.len()).unwrap(), Ordering::Relaxed);
                 }
+                waits
             })
         })
         .collect();
+    let mut waits = Vec::new();
     for task in tasks {
-        task.await.unwrap();
+        waits.append(&mut task.await.unwrap());
     }
+    waits.sort_unstable();
+    let wait = |percent: usize| waits.get(waits.len() * percent / 100).copied().unwrap_or_default();
     let took = begin.elapsed().as_secs_f64();
     let count = finished.load(Ordering::Relaxed);
     println!(
         "{}: {producers} producers, fan-out {fan_out}: {:.0} deliveries accepted and finished/s ({count} in {took:.1} s), \
-         slowest accept {} us",
+         accept waits {} us median, {} us p99, {} us at most",
         world.store.backend(),
         f64::from(u32::try_from(count).unwrap()) / took,
-        slowest.load(Ordering::Relaxed),
+        wait(50),
+        wait(99),
+        waits.last().copied().unwrap_or_default(),
     );
     world.store.node_leave(world.node, now()).await.unwrap();
     world.store.close().await;

@@ -15,6 +15,12 @@ use crate::{
 
 /// Rows that one bulk statement takes at most; more are split.
 pub(crate) const BULK_ROWS_MAX: usize = 256;
+/// Bytes of values that one bulk statement sends to PostgreSQL at most, unless one row alone has more: what fits
+/// into one record of TLS. sqlx 0.9.0 leaves Nagle's algorithm on, and of a statement sent in two writes the
+/// second waits some 40 ms for the acknowledgement of the first (fixed after that release, sqlx issue 4335).
+const POSTGRES_BYTES_MAX: usize = 14_000;
+/// Bytes that an element of an array has before its value.
+const CELL_BYTES: usize = 4;
 /// Bulk statements exist for 1, 2, 4 .. [`BULK_ROWS_MAX`] rows, so that each is prepared once.
 const SIZES: usize = BULK_ROWS_MAX.ilog2() as usize + 1;
 
@@ -33,11 +39,7 @@ pub(crate) struct Bulk {
 }
 
 impl Bulk {
-    pub(crate) const fn new(
-        head: &'static str,
-        columns: &'static [(&'static str, Kind)],
-        tail: &'static str,
-    ) -> Self {
+    pub(crate) const fn new(head: &'static str, columns: &'static [(&'static str, Kind)], tail: &'static str) -> Self {
         Self::with_twin_tails(head, columns, tail, tail)
     }
 
@@ -79,7 +81,11 @@ impl Bulk {
         let width = self.columns.len();
         let mut out = Vec::with_capacity(cells.len() / (width * BULK_ROWS_MAX) + 1);
         while !cells.is_empty() {
-            let rest = cells.split_off(cells.len().min(width * BULK_ROWS_MAX));
+            let rows = match dialect {
+                Dialect::Sqlite => BULK_ROWS_MAX,
+                Dialect::Postgres => rows_that_fit(cells.chunks(width)),
+            };
+            let rest = cells.split_off(cells.len().min(width * rows));
             out.push(match dialect {
                 Dialect::Sqlite => self.sqlite_statement(cells),
                 Dialect::Postgres => self.postgres_statement(cells),
@@ -141,6 +147,16 @@ impl Bulk {
     fn text(&self, source: &str, tail: &str) -> Arc<str> {
         format!("{}{source}{tail}", self.head).into()
     }
+}
+
+/// How many of the rows, at least one, one statement to PostgreSQL takes.
+fn rows_that_fit<'a>(rows: impl Iterator<Item = &'a [Value]>) -> usize {
+    let mut bytes = 0;
+    let fitting = rows.take_while(|row| {
+        bytes += row.iter().map(|cell| cell.size() + CELL_BYTES).sum::<usize>();
+        bytes <= POSTGRES_BYTES_MAX
+    });
+    fitting.count().clamp(1, BULK_ROWS_MAX)
 }
 
 /// A range of an index.
@@ -263,6 +279,8 @@ mod tests {
             "INSERT INTO t (a, b) SELECT a, b FROM unnest($1::text[], $2::bigint[]) AS source (a, b) WHERE true \
              ON CONFLICT"
         );
-        assert!(matches!(args.as_slice(), [Value::Texts(texts), Value::Ints(ints)] if texts.len() == 3 && ints.len() == 3));
+        assert!(
+            matches!(args.as_slice(), [Value::Texts(texts), Value::Ints(ints)] if texts.len() == 3 && ints.len() == 3)
+        );
     }
 }

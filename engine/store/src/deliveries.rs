@@ -231,12 +231,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::NotFound`], or when the database gives no answer.
-    pub async fn delivery_retry(
-        &self,
-        actor: &Actor,
-        tenant: TenantId,
-        id: DeliveryId,
-    ) -> Result<Retried, StoreError> {
+    pub async fn delivery_retry(&self, actor: &Actor, tenant: TenantId, id: DeliveryId) -> Result<Retried, StoreError> {
         let mut session = self.db().begin().await?;
         let sql = "UPDATE deliveries SET state = 'pending', due_at = $3, next_trigger = 'manual' \
                    WHERE id = $1 AND tenant_id = $2 AND state IN ('failed', 'pending') \
@@ -338,14 +333,8 @@ fn merged(filter: &DeliveryFilter, endpoints: Option<&[EndpointId]>, descending:
     if let Some(event_type) = &filter.event_type {
         also("event_type", "=", placeholder(event_type.into()));
     }
-    let merged = Merged {
-        columns: delivery_columns!(),
-        table: "deliveries",
-        order_by: "code",
-        descending,
-        ranges,
-        everywhere,
-    };
+    let merged =
+        Merged { columns: delivery_columns!(), table: "deliveries", order_by: "code", descending, ranges, everywhere };
     (merged, rest)
 }
 
@@ -364,16 +353,19 @@ impl Pair {
 
 /// The pairs that the filter takes.
 fn pairs(filter: &DeliveryFilter) -> Vec<Pair> {
-    let states = if filter.states.is_empty() { &DeliveryState::ALL[..] } else { &filter.states };
     let mut pairs = Vec::new();
-    for state in states {
+    for state in DeliveryState::ALL {
+        if !filter.states.is_empty() && !filter.states.contains(&state) {
+            continue;
+        }
         let successes: &[Option<bool>] = match state {
             DeliveryState::Succeeded => &[Some(true)],
             DeliveryState::Failed => &[Some(false)],
             _ => &[None, Some(false), Some(true)],
         };
-        let taken = successes.iter().filter(|success| filter.success.is_none_or(|wanted| wanted.success() == **success));
-        pairs.extend(taken.map(|success| Pair { state: *state, success: *success }));
+        let taken =
+            successes.iter().filter(|success| filter.success.is_none_or(|wanted| wanted.success() == **success));
+        pairs.extend(taken.map(|success| Pair { state, success: *success }));
     }
     pairs
 }

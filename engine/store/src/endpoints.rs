@@ -170,12 +170,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::NotFound`], or when the database gives no answer.
-    pub async fn endpoint_delete(
-        &self,
-        actor: &Actor,
-        tenant: TenantId,
-        id: EndpointId,
-    ) -> Result<u64, StoreError> {
+    pub async fn endpoint_delete(&self, actor: &Actor, tenant: TenantId, id: EndpointId) -> Result<u64, StoreError> {
         let mut session = self.change(tenant).await?;
         let sql = "UPDATE endpoints SET deleted_at = $3, updated_at = $3, enabled = 0, sealed = NULL \
                    WHERE id = $1 AND tenant_id = $2 AND deleted_at IS NULL";
@@ -183,7 +178,9 @@ impl Store {
         let sql = "UPDATE deliveries SET state = 'cancelled', reason = 'endpoint_deleted', due_at = NULL \
                    WHERE endpoint_id = $1 AND owner IS NULL AND state IN ('pending', 'parked')";
         let cancelled = session.execute(sql, args![id]).await?;
-        session.execute("DELETE FROM plugin_state WHERE tenant_id = $1 AND endpoint_id = $2", args![tenant, id]).await?;
+        session
+            .execute("DELETE FROM plugin_state WHERE tenant_id = $1 AND endpoint_id = $2", args![tenant, id])
+            .await?;
         let detail = json!({ "cancelled": cancelled });
         self.audit(&mut session, actor, tenant, "endpoint.delete", &id.to_string(), &detail).await?;
         session.commit().await?;
@@ -233,11 +230,7 @@ impl Store {
     ///
     /// # Errors
     /// When the database gives no answer.
-    pub async fn endpoint_list(
-        &self,
-        tenant: TenantId,
-        filter: &EndpointFilter,
-    ) -> Result<Vec<Endpoint>, StoreError> {
+    pub async fn endpoint_list(&self, tenant: TenantId, filter: &EndpointFilter) -> Result<Vec<Endpoint>, StoreError> {
         let sql = concat!(
             "SELECT ",
             endpoint_columns!(),

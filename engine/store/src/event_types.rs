@@ -38,7 +38,8 @@ impl Store {
     /// [`StoreError::NotFound`], or when the database gives no answer.
     pub async fn event_type_update(&self, actor: &Actor, entry: &EventType) -> Result<(), StoreError> {
         let mut session = self.change(entry.tenant).await?;
-        let sql = "UPDATE event_types SET title = $3, macro_process = $4, process = $5 WHERE tenant_id = $1 AND key = $2";
+        let sql =
+            "UPDATE event_types SET title = $3, macro_process = $4, process = $5 WHERE tenant_id = $1 AND key = $2";
         let EventType { tenant, key, title, macro_process, process, .. } = entry;
         let values = args![*tenant, key, title, macro_process, process];
         found(session.execute(sql, values).await?, "event type")?;

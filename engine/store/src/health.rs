@@ -53,7 +53,11 @@ impl Store {
         for row in session.rows(sql, args![ORPHANS_MAX]).await? {
             let mut cells = row.cells();
             let (event, delivery) = (cells.parse()?, Some(cells.parse()?));
-            orphans.push(Orphan { event, delivery, what: "the delivery is neither finished nor scheduled nor in hand" });
+            orphans.push(Orphan {
+                event,
+                delivery,
+                what: "the delivery is neither finished nor scheduled nor in hand",
+            });
         }
         let sql = "SELECT e.id FROM events e WHERE e.reason IS NULL AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE \
                    d.event_id = e.id) ORDER BY e.id LIMIT $1";

@@ -72,15 +72,11 @@ impl Store {
     /// # Errors
     /// [`StoreError::NotFound`], [`StoreError::Conflict`] where it has endpoints, or when the database gives no
     /// answer.
-    pub async fn integrator_delete(
-        &self,
-        actor: &Actor,
-        tenant: TenantId,
-        id: IntegratorId,
-    ) -> Result<(), StoreError> {
+    pub async fn integrator_delete(&self, actor: &Actor, tenant: TenantId, id: IntegratorId) -> Result<(), StoreError> {
         let mut session = self.change(tenant).await?;
         let sql = "DELETE FROM integrators WHERE id = $1 AND tenant_id = $2";
-        let touched = session.execute(sql, args![id, tenant]).await.map_err(conflict("an integrator with endpoints"))?;
+        let touched =
+            session.execute(sql, args![id, tenant]).await.map_err(conflict("an integrator with endpoints"))?;
         found(touched, "integrator")?;
         self.audit(&mut session, actor, tenant, "integrator.delete", &id.to_string(), &json!({})).await?;
         session.commit().await

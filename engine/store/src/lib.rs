@@ -50,9 +50,7 @@ pub use commit::{
     finish::{FinishItem, Finished},
 };
 pub use db::Database;
-pub use deliveries::{
-    Cancelled, DeliveryFilter, DeliveryPage, Page, Retried, SuccessFilter, TOTAL_EXACT_MAX, Total,
-};
+pub use deliveries::{Cancelled, DeliveryFilter, DeliveryPage, Page, Retried, SuccessFilter, TOTAL_EXACT_MAX, Total};
 pub use endpoints::EndpointFilter;
 pub use error::StoreError;
 pub use events::{EventFilter, EventPage, Order, PAGE_MAX};

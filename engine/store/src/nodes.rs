@@ -62,12 +62,7 @@ impl Store {
     ///
     /// # Errors
     /// When the database gives no answer.
-    pub async fn node_renew(
-        &self,
-        serial: NodeSerial,
-        lease: Duration,
-        now: Timestamp,
-    ) -> Result<Renewal, StoreError> {
+    pub async fn node_renew(&self, serial: NodeSerial, lease: Duration, now: Timestamp) -> Result<Renewal, StoreError> {
         let mut session = self.db().begin().await?;
         let sql = "UPDATE nodes SET lease_until = $2 WHERE serial = $1";
         let renewed = session.execute(sql, args![serial, now.after(lease)]).await?;

@@ -34,7 +34,8 @@ impl Store {
         reason: &str,
     ) -> Result<Finished, StoreError> {
         let mut session = self.db().begin().await?;
-        let sql = "UPDATE deliveries SET state = $3, reason = $4, owner = NULL, due_at = NULL WHERE id = $1 AND owner = $2";
+        let sql =
+            "UPDATE deliveries SET state = $3, reason = $4, owner = NULL, due_at = NULL WHERE id = $1 AND owner = $2";
         let changed = session.execute(sql, args![id, serial, state, reason]).await?;
         session.commit().await?;
         Ok(if changed == 1 { Finished::Finished } else { Finished::LeaseLost })

@@ -5,13 +5,7 @@ use std::time::Duration;
 
 use engate_model::{DeliveryId, EventId, Timestamp};
 
-use crate::{
-    compose::partition_create,
-    db::Db,
-    error::StoreError,
-    sql::Dialect,
-    value::args,
-};
+use crate::{compose::partition_create, db::Db, error::StoreError, sql::Dialect, value::args};
 
 const WEEK: Duration = Duration::from_secs(7 * 24 * 3_600);
 /// Partitions that exist beyond the present one.

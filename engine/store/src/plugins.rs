@@ -186,11 +186,8 @@ impl Store {
         name: &str,
         wanted: &str,
     ) -> Result<Option<PluginVersion>, StoreError> {
-        let sql = concat!(
-            "SELECT ",
-            columns!(),
-            " FROM plugins p WHERE p.tenant_id = $1 AND p.name = $2 AND p.version = $3"
-        );
+        let sql =
+            concat!("SELECT ", columns!(), " FROM plugins p WHERE p.tenant_id = $1 AND p.name = $2 AND p.version = $3");
         self.db().row(sql, args![tenant, name, wanted]).await?.as_ref().map(version).transpose()
     }
 

@@ -87,8 +87,7 @@ impl Sealer {
         }
         let mut body = body.to_vec();
         let nonce = Nonce::assume_unique_for_key(*nonce);
-        let plain =
-            self.key.open_in_place(nonce, Aad::from(place.as_bytes()), &mut body).map_err(|_| unreadable())?;
+        let plain = self.key.open_in_place(nonce, Aad::from(place.as_bytes()), &mut body).map_err(|_| unreadable())?;
         Ok(plain.to_vec())
     }
 

@@ -3,13 +3,7 @@
 use engate_model::{Secret, TenantId, Timestamp};
 use serde_json::json;
 
-use crate::{
-    Store,
-    audit::Actor,
-    error::StoreError,
-    tenants::found,
-    value::args,
-};
+use crate::{Store, audit::Actor, error::StoreError, tenants::found, value::args};
 
 /// A secret as people see it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -71,7 +71,8 @@ impl Value {
         match self {
             Self::Text(Some(text)) => text.len(),
             Self::Blob(Some(bytes)) => bytes.len(),
-            _ => 8,
+            Self::Int(Some(_)) => 8,
+            _ => 0,
         }
     }
 }

@@ -43,7 +43,7 @@ impl Database {
             }
             Backend::Postgres => {
                 let server = Server::create().await?;
-                Some(Self { backend, url: server.database_url(), folder, server: Some(server) })
+                Some(Self { url: server.database_url(), folder, server: Some(server) })
             }
         }
     }

@@ -135,3 +135,149 @@ fn document(routes: Routes) -> OpenApi {
 pub(crate) async fn openapi_json() -> impl IntoResponse {
     (StatusCode::OK, [(header::CONTENT_TYPE, "application/json")], contract().text.clone())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, HashMap, HashSet};
+
+    use super::*;
+    use crate::api::schema;
+
+    /// What may hold anything: a plugin's own configuration, a payload.
+    fn is_free(schema: &Value) -> bool {
+        schema.as_object().is_some_and(|schema| schema.keys().all(|key| matches!(key.as_str(), "description" | "example")))
+    }
+
+    fn resolve(schema: &Value) -> &Value {
+        match schema.get("$ref").and_then(Value::as_str) {
+            Some(reference) => contract().value.pointer(reference.trim_start_matches('#')).unwrap(),
+            None => schema,
+        }
+    }
+
+    fn is(schema: &Value, name: &str) -> bool {
+        let kind = &schema["type"];
+        kind == name || kind.as_array().is_some_and(|kinds| kinds.iter().any(|kind| kind == name))
+    }
+
+    /// Walks a request's schema and complains of what has no bound.
+    fn walk(at: &str, schema: &Value, complaints: &mut Vec<String>, depth: usize) {
+        let schema = resolve(schema);
+        if is_free(schema) || depth == 0 {
+            return;
+        }
+        for word in ["oneOf", "anyOf", "allOf"] {
+            for part in schema[word].as_array().into_iter().flatten() {
+                walk(at, part, complaints, depth - 1);
+            }
+        }
+        let mut complain = |what: &str| complaints.push(format!("{at}: {what}"));
+        if is(schema, "object") && schema.get("additionalProperties").is_none() {
+            complain("takes unknown fields");
+        }
+        let bounded = ["maxLength", "enum", "format", "const"].iter().any(|word| schema.get(word).is_some());
+        if is(schema, "string") && !bounded {
+            complain("is a text without a bound");
+        }
+        if is(schema, "integer") && (schema.get("minimum").is_none() || schema.get("maximum").is_none()) {
+            complain("is a number without bounds");
+        }
+        if is(schema, "array") && schema.get("maxItems").is_none() {
+            complain("is a list without a bound");
+        }
+        for (name, field) in schema["properties"].as_object().into_iter().flatten() {
+            walk(&format!("{at}.{name}"), field, complaints, depth - 1);
+        }
+        if schema.get("items").is_some() {
+            walk(&format!("{at}[]"), &schema["items"], complaints, depth - 1);
+        }
+        if schema["additionalProperties"].is_object() {
+            walk(&format!("{at}.*"), &schema["additionalProperties"], complaints, depth - 1);
+        }
+    }
+
+    fn operations() -> impl Iterator<Item = (String, &'static Value)> {
+        let paths = contract().value["paths"].as_object().unwrap();
+        paths.iter().flat_map(|(path, methods)| {
+            let methods = methods.as_object().unwrap();
+            methods.iter().map(move |(method, operation)| (format!("{method} {path}"), operation))
+        })
+    }
+
+    #[test]
+    fn every_request_is_bounded_and_closed() {
+        let mut complaints = Vec::new();
+        for (name, operation) in operations() {
+            for (media_type, content) in operation["requestBody"]["content"].as_object().into_iter().flatten() {
+                // A CloudEvent has extensions; other types are bytes.
+                if media_type == "application/json" {
+                    walk(&name, &content["schema"], &mut complaints, 12);
+                }
+            }
+            for parameter in operation["parameters"].as_array().into_iter().flatten() {
+                if parameter["in"] == "query" {
+                    let at = format!("{name}?{}", parameter["name"]);
+                    walk(&at, &parameter["schema"], &mut complaints, 12);
+                }
+            }
+        }
+        assert_eq!(complaints, Vec::<String>::new());
+    }
+
+    #[test]
+    fn every_schema_compiles() {
+        let schemas = contract().value.pointer("/components/schemas").unwrap().as_object().unwrap();
+        for name in schemas.keys() {
+            let judged = schema::check_component(name, &Value::Null);
+            let fields = judged.err().map(|invalid| invalid.to_string()).unwrap_or_default();
+            assert!(!fields.contains("cannot be checked"), "{name}: {fields}");
+        }
+    }
+
+    #[test]
+    fn names_are_given_once() {
+        let mut schemas: HashMap<String, Value> = HashMap::new();
+        for (name, schema) in crate::api::routes().schemas {
+            let schema = serde_json::to_value(schema).unwrap();
+            let known = schemas.entry(name.clone()).or_insert_with(|| schema.clone());
+            assert_eq!(*known, schema, "two schemas are named {name}");
+        }
+        let mut ids = HashSet::new();
+        for (name, operation) in operations() {
+            assert!(ids.insert(operation["operationId"].as_str().unwrap()), "{name}: its operation id is taken");
+        }
+    }
+
+    #[test]
+    fn every_reference_leads_somewhere() {
+        fn references(value: &Value, found: &mut Vec<String>) {
+            match value {
+                Value::Object(fields) => {
+                    found.extend(fields.get("$ref").and_then(Value::as_str).map(str::to_owned));
+                    fields.values().for_each(|field| references(field, found));
+                }
+                Value::Array(items) => items.iter().for_each(|item| references(item, found)),
+                _ => {}
+            }
+        }
+        let mut found = Vec::new();
+        references(&contract().value, &mut found);
+        for reference in found {
+            assert!(contract().value.pointer(reference.trim_start_matches('#')).is_some(), "{reference}");
+        }
+    }
+
+    #[test]
+    fn every_operation_is_described_and_tagged() {
+        let tags: HashSet<_> = TAGS.iter().map(|(name, _)| *name).collect();
+        let mut without = BTreeMap::new();
+        for (name, operation) in operations() {
+            let described = operation["summary"].is_string() || operation["description"].is_string();
+            let tagged = operation["tags"].as_array().is_some_and(|t| t.iter().all(|t| tags.contains(t.as_str().unwrap())));
+            if !described || !tagged || operation["responses"].as_object().is_none_or(serde_json::Map::is_empty) {
+                without.insert(name, operation["tags"].clone());
+            }
+        }
+        assert_eq!(without, BTreeMap::new());
+    }
+}

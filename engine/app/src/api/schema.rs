@@ -246,3 +246,67 @@ fn zero_characters(value: &Value, at: &mut String, complaints: &mut Vec<FieldErr
         _ => {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn complaints(schema: Value, value: Value) -> Vec<String> {
+        let key = format!("test {schema}");
+        let judged = check_inline(&key, || schema, &value);
+        judged.err().map(|invalid| invalid.0).unwrap_or_default().into_iter().map(|e| format!("{}: {}", e.field, e.message)).collect()
+    }
+
+    fn auth() -> Value {
+        let form = |tag: &str, field: &str| {
+            json!({ "type": "object", "additionalProperties": false, "required": ["type", field],
+                    "properties": { "type": { "type": "string", "enum": [tag] }, field: { "type": "string", "maxLength": 3 } } })
+        };
+        json!({ "type": "object", "properties": { "auth": { "oneOf": [
+            { "type": "null" }, { "oneOf": [form("basic", "password"), form("header", "value")] } ] } } })
+    }
+
+    #[test]
+    fn of_several_forms_the_one_meant_is_judged() {
+        let of = |auth_value: Value| complaints(auth(), json!({ "auth": auth_value }));
+        assert_eq!(of(json!({ "type": "basic", "password": "abc" })), Vec::<String>::new());
+        assert_eq!(of(Value::Null), Vec::<String>::new());
+        assert_eq!(of(json!({ "type": "basic", "password": "abcd" })), ["auth.password: must have at most 3 characters"]);
+        assert_eq!(of(json!({ "type": "header" })), ["auth.value: is required"]);
+        assert_eq!(of(json!({ "type": "mtls" })), ["auth.type: must be one of basic, header"]);
+        assert_eq!(of(json!({ "password": "a" })), ["auth.type: is required"]);
+        let both = of(json!({ "type": "basic", "password": "a", "value": "b" }));
+        assert_eq!(both, ["auth.value: is not known here; leave it out or correct its name"]);
+        assert_eq!(of(json!(7)), ["auth: must be an object"]);
+    }
+
+    #[test]
+    fn every_fault_is_named_by_its_path_at_once() {
+        let schema = json!({
+            "type": "object", "additionalProperties": false, "required": ["url"],
+            "properties": {
+                "url": { "type": "string" }, "n": { "type": ["integer", "null"], "minimum": 1, "maximum": 9 },
+                "list": { "type": "array", "items": { "type": "string", "minLength": 1 } },
+                "at": { "type": "string", "format": "date-time" },
+            },
+        });
+        let found = complaints(schema.clone(), json!({ "n": 10, "list": ["a", "", 3], "at": "today", "filter": 1, "x": 1 }));
+        let expected = [
+            "url: is required",
+            "n: must be at most 9",
+            "list[1]: must not be empty",
+            "list[2]: must be a text",
+            "at: must be an RFC 3339 time such as 2026-01-31T12:00:00Z",
+            "filter: is not built yet; leave it out",
+            "x: is not known here; leave it out or correct its name",
+        ];
+        let sorted = |mut texts: Vec<String>| {
+            texts.sort();
+            texts
+        };
+        assert_eq!(sorted(found), sorted(expected.map(str::to_owned).to_vec()));
+        assert_eq!(complaints(schema.clone(), json!([])), ["body: must be an object"]);
+        let zero = complaints(schema, json!({ "url": "a\u{0}", "list": ["b\u{0}"] }));
+        assert_eq!(zero.len(), 2, "{zero:?}");
+    }
+}

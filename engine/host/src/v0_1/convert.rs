@@ -105,11 +105,7 @@ fn payload(bytes: &[u8]) -> Payload {
 ///
 /// # Errors
 /// A fault where its request cannot be sent or is too large.
-pub(crate) fn plan(
-    answer: Result<Plan, Problem>,
-    limits: &Limits,
-    log: &mut PluginLog,
-) -> Result<call::Plan, Fault> {
+pub(crate) fn plan(answer: Result<Plan, Problem>, limits: &Limits, log: &mut PluginLog) -> Result<call::Plan, Fault> {
     let outgoing = match answer {
         Err(problem) => return Ok(call::Plan::Refused(failure(problem))),
         Ok(Plan::Skip(reason)) => return Ok(call::Plan::Skip(printable(&reason, MESSAGE_BYTES_MAX))),

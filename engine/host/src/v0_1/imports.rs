@@ -1,11 +1,7 @@
 //! What a plugin may ask of the engine. Each call costs one of the call's budget.
 
 use super::bindings::engate::plugin::{config, log, secrets, state, types};
-use crate::{
-    instance::CallState,
-    secrets::SecretError,
-    state::StateError,
-};
+use crate::{instance::CallState, secrets::SecretError, state::StateError};
 
 impl types::Host for CallState {}
 

@@ -22,10 +22,8 @@ use wasmtime::{
     },
 };
 
+use bindings::exports::engate::plugin::delivery::{Attempt, DeliveryInfo, Endpoint, Event, Exchange, Problem, Verdict};
 pub(crate) use bindings::exports::engate::plugin::{delivery::Plan, plugin::Manifest};
-use bindings::exports::engate::plugin::delivery::{
-    Attempt, DeliveryInfo, Endpoint, Event, Exchange, Problem, Verdict,
-};
 pub(crate) use convert::{manifest, plan, verdict};
 
 use crate::{

@@ -11,7 +11,10 @@ use std::{
 };
 
 use engate_host::{Digest, Host, HostConfig, LoadedPlugin};
-use engate_model::{Timestamp, plugin::{Fault, FaultCode}};
+use engate_model::{
+    Timestamp,
+    plugin::{Fault, FaultCode},
+};
 use tempfile::TempDir;
 
 use crate::{

@@ -75,7 +75,9 @@ async fn isolation_21_settings_are_found_by_pointer_and_anything_else_is_none() 
     assert_eq!(body("", config.clone()).await, config.to_string());
     assert_eq!(body("/a/x~1y", config.clone()).await, "true");
     assert_eq!(body("/a/", config.clone()).await, "null");
-    for pointer in ["a", "/", "/a/b/9", "/a/b/-1", "/a/b/-", "/a/b/99999999999999999999", "/__proto__", "/a~2", "//", "/a/b/1/x"] {
+    for pointer in
+        ["a", "/", "/a/b/9", "/a/b/-1", "/a/b/-", "/a/b/99999999999999999999", "/__proto__", "/a~2", "//", "/a/b/1/x"]
+    {
         assert_eq!(body(pointer, config.clone()).await, "", "{pointer}");
     }
     assert_eq!(body("/constructor", config).await, "1");

@@ -76,9 +76,10 @@ async fn isolation_03_memory_without_end_is_a_memory_limit_and_not_a_panic() {
 
 #[tokio::test]
 async fn isolation_04_a_table_bomb_is_a_memory_limit() {
-    let bomb = guest()
-        .at("more", "(table $t 1 funcref)")
-        .at("transform", "(loop $l (br_if $l (i32.ne (table.grow $t (ref.null func) (i32.const 10000)) (i32.const -1)))) (unreachable)");
+    let bomb = guest().at("more", "(table $t 1 funcref)").at(
+        "transform",
+        "(loop $l (br_if $l (i32.ne (table.grow $t (ref.null func) (i32.const 10000)) (i32.const -1)))) (unreachable)",
+    );
     let (code, message, _) = rig().fault(bomb.build()).await;
     assert_eq!(code, FaultCode::MemoryLimit, "{message}");
     assert!(message.contains("65536"), "{message}");
@@ -94,7 +95,10 @@ async fn isolation_05_recursion_without_end_is_a_stack_overflow() {
 async fn isolation_06_output_beyond_the_limit_or_out_of_memory_is_refused() {
     let rig = rig();
     let large = |bytes: u32| {
-        guest().swap("(memory (export \"memory\") 1)", "(memory (export \"memory\") 900)").at("transform", &(store(1236, 65_536) + &store(1240, bytes))).build()
+        guest()
+            .swap("(memory (export \"memory\") 1)", "(memory (export \"memory\") 900)")
+            .at("transform", &(store(1236, 65_536) + &store(1240, bytes)))
+            .build()
     };
     let just_over = rig.fault(large((1 << 20) + 1)).await;
     assert_eq!(just_over.0, FaultCode::OutputTooLarge, "{}", just_over.1);
@@ -137,7 +141,8 @@ async fn isolation_08_a_flood_of_host_calls_runs_out_of_budget() {
         "(call $state_get (i32.const 2256) (i32.const 3) (i32.const 4096))",
         "(call $hmac (i32.const 2256) (i32.const 3) (i32.const 2048) (i32.const 5) (i32.const 4096))",
     ] {
-        let flood = guest().at("realloc", "(return (i32.const 16384))").at("transform", &format!("(loop $l {call} (br $l))"));
+        let flood =
+            guest().at("realloc", "(return (i32.const 16384))").at("transform", &format!("(loop $l {call} (br $l))"));
         let (code, message, record) = rig.fault(flood.build()).await;
         assert_eq!(code, FaultCode::CallBudget, "{call}: {message}");
         assert_eq!(record.host_calls, 1_000);
@@ -156,7 +161,9 @@ async fn isolation_09_hostile_log_lines_are_written_out() {
 async fn isolation_10_requests_that_could_split_the_wire_are_refused() {
     let rig = rig();
     let one_header = || guest().at("transform", &store(1228, 1));
-    assert!(matches!(rig.plan(one_header().build(), &Setup::default()).await.0, Plan::Send { request, .. } if request.headers == [("x-a".to_owned(), "b-c".to_owned())]));
+    assert!(
+        matches!(rig.plan(one_header().build(), &Setup::default()).await.0, Plan::Send { request, .. } if request.headers == [("x-a".to_owned(), "b-c".to_owned())])
+    );
     for guest in [
         one_header().swap("\"x-a\"", r#""x\0da""#),
         one_header().swap("\"x-a\"", r#""x\00a""#),
@@ -166,7 +173,9 @@ async fn isolation_10_requests_that_could_split_the_wire_are_refused() {
         guest().swap("https://a.example/in", "https://u@a.example/"),
         guest().swap("https://a.example/in", "file:///etc/password"),
         guest().swap("https://a.example/in", r"https://a.example/\0d\0a"),
-        guest().swap("(memory (export \"memory\") 1)", "(memory (export \"memory\") 17)").at("transform", &(store(1216, 65_536) + &store(1220, 1 << 20))),
+        guest()
+            .swap("(memory (export \"memory\") 1)", "(memory (export \"memory\") 17)")
+            .at("transform", &(store(1216, 65_536) + &store(1220, 1 << 20))),
     ] {
         let (code, message, _) = rig.fault(guest.build()).await;
         assert_eq!(code, FaultCode::InvalidRequest, "{message}");
@@ -182,7 +191,10 @@ async fn isolation_13_traps_and_exits_are_a_fault_with_a_story() {
     for status in [0, 1] {
         let exit = guest()
             .contract("world integrator {", "world integrator { import wasi:cli/exit@0.2.0;")
-            .contract("/// What every other", "package wasi:cli@0.2.0 { interface exit { exit: func(status: result); } }\n/// What every other")
+            .contract(
+                "/// What every other",
+                "package wasi:cli@0.2.0 { interface exit { exit: func(status: result); } }\n/// What every other",
+            )
             .at("imports", r#"(import "wasi:cli/exit@0.2.0" "exit" (func $exit (param i32)))"#)
             .at("transform", &format!("(call $exit (i32.const {status}))"));
         let (code, message, _) = rig.fault(exit.build()).await;

@@ -80,7 +80,8 @@ async fn isolation_17_what_is_malformed_is_refused() {
 #[tokio::test]
 async fn isolation_17_a_compiler_that_hangs_or_dies_harms_nobody() {
     let dir = TempDir::new().unwrap();
-    let shell = |script: &str| CompilerCommand { program: "/bin/sh".into(), args: vec!["-c".to_owned(), script.to_owned()] };
+    let shell =
+        |script: &str| CompilerCommand { program: "/bin/sh".into(), args: vec!["-c".to_owned(), script.to_owned()] };
     let with = |compiler| HostConfig { compiler, compile_timeout: Duration::from_millis(300), ..config(dir.path()) };
     for (script, code) in [
         ("exec sleep 60", InstallCode::CompileTimeout),
@@ -103,7 +104,8 @@ async fn isolation_17_a_compiler_that_hangs_or_dies_harms_nobody() {
 async fn isolation_17_the_compiler_keeps_to_its_memory() {
     let dir = TempDir::new().unwrap();
     let host = Host::start(HostConfig { compile_memory_bytes: 24 << 20, ..config(dir.path()) }).unwrap();
-    let large = guest().at("more", &"(func (param i32) (result i32) (i32.mul (local.get 0) (local.get 0)))".repeat(20_000));
+    let large =
+        guest().at("more", &"(func (param i32) (result i32) (i32.mul (local.get 0) (local.get 0)))".repeat(20_000));
     let error = host.install(&large.build()).await.unwrap_err();
     assert!(matches!(error.code, InstallCode::CompileFailed | InstallCode::Unavailable), "{error}");
 }
@@ -114,7 +116,12 @@ async fn isolation_18_another_world_or_version_is_refused_by_name() {
     refused(&other(guest()).build(), InstallCode::UnsupportedVersion, &["@0.2.0", "0.1.x"]).await;
     let newer = |guest: Guest| guest.contract("engate:plugin@0.1.0", "engate:plugin@0.1.9").swap("@0.1.0", "@0.1.9");
     assert!(rig().install(&newer(guest()).build()).await.is_ok(), "0.1.x only adds");
-    refused(&wat::parse_str("(component)").unwrap(), InstallCode::WrongWorld, &["engate:plugin/plugin@0.1.x", "integrator"]).await;
+    refused(
+        &wat::parse_str("(component)").unwrap(),
+        InstallCode::WrongWorld,
+        &["engate:plugin/plugin@0.1.x", "integrator"],
+    )
+    .await;
     let silent = guest().contract("export delivery; }", "}").swap("engate:plugin/delivery@0.1.0#", "");
     refused(&silent.build(), InstallCode::WrongWorld, &["engate:plugin/delivery@0.1.x"]).await;
     let altered = guest().contract("transform: func(event: event,", "transform: func(event: event, more: u32,");
@@ -133,7 +140,10 @@ async fn isolation_18_an_import_that_is_not_offered_is_refused_by_name() {
     };
     for (name, package) in [
         ("wasi:sockets/tcp@0.2.0", "package wasi:sockets@0.2.0 { interface tcp { f: func() -> u32; } }"),
-        ("wasi:http/outgoing-handler@0.2.0", "package wasi:http@0.2.0 { interface outgoing-handler { f: func() -> u32; } }"),
+        (
+            "wasi:http/outgoing-handler@0.2.0",
+            "package wasi:http@0.2.0 { interface outgoing-handler { f: func() -> u32; } }",
+        ),
         ("wasi:io/poll@0.3.0", "package wasi:io@0.3.0 { interface poll { f: func() -> u32; } }"),
         ("acme:tools/clock@1.0.0", "package acme:tools@1.0.0 { interface clock { f: func() -> u32; } }"),
     ] {
@@ -155,9 +165,39 @@ async fn isolation_03_and_04_memory_and_tables_beyond_the_limits_are_refused_at_
     refused(&table.build(), InstallCode::TooManyResources, &["70000 entries"]).await;
     let tables = guest().at("more", &"(table 1 funcref)".repeat(17));
     refused(&tables.build(), InstallCode::TooManyResources, &["17 tables"]).await;
-    let memories = format!("(component (core module $m (memory 1)) {})", "(core instance (instantiate $m))".repeat(100));
-    let (code, message) = refusal(&wat::parse_str(memories).unwrap()).await;
-    assert!(matches!(code, InstallCode::WrongWorld | InstallCode::TooManyResources), "{message}");
+    let memory = b"\0asm\x01\0\0\0\x05\x03\x01\0\x01";
+    refused(&with_instances(memory, 5), InstallCode::TooManyResources, &["6 Wasm linear memories"]).await;
+    refused(&with_instances(b"\0asm\x01\0\0\0", 100), InstallCode::TooManyResources, &["core module instances", "64"])
+        .await;
+    assert!(rig().install(&with_instances(memory, 3)).await.is_ok());
+}
+
+/// The plain guest with `count` more instances of a small core module.
+fn with_instances(module: &[u8], count: u8) -> Vec<u8> {
+    use wasmparser::{Parser, Payload};
+    let mut component = guest().build();
+    let modules = Parser::new(0)
+        .parse_all(&component)
+        .filter(|payload| matches!(payload, Ok(Payload::ModuleSection { .. })))
+        .count();
+    component.extend([1, module.len() as u8]);
+    component.extend(module);
+    component.push(2);
+    let mut section = vec![count];
+    section.extend([0, modules as u8, 0].repeat(usize::from(count)));
+    let length = section.len();
+    component.extend([(length & 0x7f) as u8 | 0x80, (length >> 7) as u8]);
+    component.extend(section);
+    component
+}
+
+#[tokio::test]
+async fn the_plugins_that_come_with_the_engine_install_under_their_names() {
+    let rig = rig();
+    for plugin in engate_bundled::PLUGINS {
+        let installed = rig.install(plugin.wasm).await.unwrap();
+        assert_eq!(installed.manifest.id, plugin.name);
+    }
 }
 
 #[tokio::test]
@@ -171,7 +211,8 @@ async fn isolation_01_a_describe_that_loops_or_traps_is_refused_within_its_limit
     ] {
         refused(&guest().at(place, code).build(), InstallCode::DescribeFailed, &[words]).await;
     }
-    refused(&guest().at("describe", &store(1024, 0xffff_fff0)).build(), InstallCode::DescribeFailed, &["bad_abi"]).await;
+    refused(&guest().at("describe", &store(1024, 0xffff_fff0)).build(), InstallCode::DescribeFailed, &["bad_abi"])
+        .await;
 }
 
 #[tokio::test]
@@ -181,6 +222,8 @@ async fn isolation_20_a_manifest_that_lies_is_refused() {
     refused(&guest().swap("\"0.1.0\"", "\"0.1.x\"").build(), bad, &["version", "SemVer"]).await;
     refused(&guest().swap("2096) \"{}\"", "2096) \"[]\"").build(), bad, &["config_schema"]).await;
     refused(&guest().swap("2096) \"{}\"", "2096) \"{x\"").build(), bad, &["config_schema", "JSON"]).await;
-    let long = guest().swap("(memory (export \"memory\") 1)", "(memory (export \"memory\") 4)").at("describe", &(store(1048, 8192) + &store(1052, 70_000)));
+    let long = guest()
+        .swap("(memory (export \"memory\") 1)", "(memory (export \"memory\") 4)")
+        .at("describe", &(store(1048, 8192) + &store(1052, 70_000)));
     refused(&long.build(), bad, &["config_schema", "64 KiB"]).await;
 }

@@ -13,11 +13,7 @@ const ROUNDS: u32 = 20_000;
 
 async fn measure(rig: &Rig, name: &str, component: Vec<u8>, reuse: Reuse) {
     let plugin = rig.load(component).await;
-    let setup = Setup {
-        reuse,
-        data: format!(r#"{{"text": "{}"}}"#, "x".repeat(700)).into_bytes(),
-        ..Setup::default()
-    };
+    let setup = Setup { reuse, data: format!(r#"{{"text": "{}"}}"#, "x".repeat(700)).into_bytes(), ..Setup::default() };
     let mut best = f64::MAX;
     for _ in 0..5 {
         let started = Instant::now();

@@ -4,11 +4,13 @@ use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use engate_host::{
     AttemptView, CallContext, CallFailed, CallRecord, CompilerCommand, DeliveryView, Digest, EndpointView, EventView,
-    Host, HostConfig, Installed, InstallError, InterpretCall, InterpretDone, LoadedPlugin, Plan, Reuse, Secrets,
+    Host, HostConfig, InstallError, Installed, InterpretCall, InterpretDone, LoadedPlugin, Plan, Reuse, Secrets,
     TransformCall, TransformDone,
 };
 use engate_model::{
-    Clock, DeliveryId, EndpointId, EventId, TenantId, Timestamp, delivery::Response, plugin::{FaultCode, Limits},
+    Clock, DeliveryId, EndpointId, EventId, TenantId, Timestamp,
+    delivery::Response,
+    plugin::{FaultCode, Limits},
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -84,7 +86,12 @@ impl Setup {
                 tenant: TenantId::new(now, 2),
                 correlation_id: None,
             },
-            endpoint: EndpointView { id: EndpointId::new(now, 3), url: "https://a.example/hook", integrator: "acme", labels: &[] },
+            endpoint: EndpointView {
+                id: EndpointId::new(now, 3),
+                url: "https://a.example/hook",
+                integrator: "acme",
+                labels: &[],
+            },
             attempt: AttemptView { number: self.attempt, first_at: now, now },
         }
     }

@@ -137,9 +137,7 @@ impl Store {
         let bytes = items.iter().map(|item| item.bytes).sum();
         let tenant: Arc<str> = request.tenant.to_string().into();
         let revision = request.revision;
-        self.committers()
-            .accept(|reply| AcceptJob { tenant, revision, items, bytes, settled: None, reply })
-            .await
+        self.committers().accept(|reply| AcceptJob { tenant, revision, items, bytes, settled: None, reply }).await
     }
 }
 
@@ -259,7 +257,8 @@ static KEYS_TAKEN: Bulk = Bulk::new(
 fn encode(accept: &AcceptEvent) -> Result<Item, StoreError> {
     let event = &*accept.event;
     let [tenant, event_type] = [event.tenant.to_string(), event.event_type.clone()].map(Arc::<str>::from);
-    let [subject, correlation] = [&event.subject, &event.correlation_id].map(|text| text.as_deref().map(Arc::<str>::from));
+    let [subject, correlation] =
+        [&event.subject, &event.correlation_id].map(|text| text.as_deref().map(Arc::<str>::from));
     let id: Arc<str> = event.id.to_string().into();
     let labels = if event.labels.is_empty() { Value::Text(None) } else { json(&event.labels)? };
     let created_at = Value::from(event.accepted_at);

@@ -27,9 +27,8 @@ pub(crate) async fn an_accepted_event_is_there_when_the_answer_comes(t: &Subject
     }
     let mut nobody = t.event(11);
     (nobody.reason, nobody.labels, nobody.subject) = (Some(NoDelivery::NoMatch), vec![], None);
-    let answer = t
-        .accept(AcceptEvent { event: Arc::new(nobody.clone()), body_hash: [0; 32], deliveries: vec![] })
-        .await;
+    let answer =
+        t.accept(AcceptEvent { event: Arc::new(nobody.clone()), body_hash: [0; 32], deliveries: vec![] }).await;
     assert_eq!(answer.delivery_count, 0);
     assert_eq!(t.store.event_get(t.tenant, nobody.id).await.unwrap().unwrap(), nobody);
     let stranger = engate_model::TenantId::new(at(0), unique());
@@ -72,7 +71,8 @@ pub(crate) async fn an_array_is_all_or_nothing_and_leaves_no_key(t: &Subject) {
     let array = vec![keyed(t, "fresh", 1), keyed(t, "taken", 1), keyed(t, "taken", 9), keyed(t, "later", 1)];
     let ids: Vec<EventId> = array.iter().map(|accept| accept.event.id).collect();
     // Neighbours in the same moment: one of them repeats the key that the array does not get to keep.
-    let (array, neighbour, twin) = (t.request(array).await, t.request(vec![keyed(t, "fresh", 1)]).await, keyed(t, "x", 1));
+    let (array, neighbour, twin) =
+        (t.request(array).await, t.request(vec![keyed(t, "fresh", 1)]).await, keyed(t, "x", 1));
     let twin = t.request(vec![twin]).await;
     let (array, neighbour, twin) =
         tokio::join!(t.store.event_accept(array), t.store.event_accept(neighbour), t.store.event_accept(twin));
@@ -131,7 +131,8 @@ pub(crate) async fn one_bad_item_never_fails_its_neighbours(t: &Subject) {
 pub(crate) async fn codes_are_unique_and_those_of_the_rows(t: &Subject) {
     let revision = t.store.revision_get(t.tenant).await.unwrap();
     let tasks = (0..20).map(|n| {
-        let deliveries: Vec<NewDelivery> = (0..n % 4).map(|_| t.delivery_to(t.endpoint, 0, Start::Skipped("x".into()))).collect();
+        let deliveries: Vec<NewDelivery> =
+            (0..n % 4).map(|_| t.delivery_to(t.endpoint, 0, Start::Skipped("x".into()))).collect();
         let ids: Vec<_> = deliveries.iter().map(|delivery| delivery.id).collect();
         let mut event = t.event(n);
         event.reason = deliveries.is_empty().then_some(NoDelivery::NoMatch);

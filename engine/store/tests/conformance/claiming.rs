@@ -1,6 +1,9 @@
 use std::collections::HashSet;
 
-use engate_model::{DeliveryId, delivery::{DeliveryState, Trigger}};
+use engate_model::{
+    DeliveryId,
+    delivery::{DeliveryState, Trigger},
+};
 use engate_store::{FinishItem, Finished, Renewal};
 
 use crate::{

@@ -20,7 +20,8 @@ fn not_found<T: std::fmt::Debug>(answer: Result<T, StoreError>) {
 }
 
 pub(crate) async fn tenants_and_settings(t: &Subject) {
-    let mut second = Tenant { id: TenantId::new(at(5), unique()), slug: "two".into(), name: "Two".into(), created_at: at(5) };
+    let mut second =
+        Tenant { id: TenantId::new(at(5), unique()), slug: "two".into(), name: "Two".into(), created_at: at(5) };
     t.store.tenant_create(&actor(), &second).await.unwrap();
     let twin = Tenant { id: TenantId::new(at(6), unique()), ..second.clone() };
     conflicts(t.store.tenant_create(&actor(), &twin).await);
@@ -175,7 +176,10 @@ pub(crate) async fn a_partner_that_says_stop_disables_its_endpoint(t: &Subject) 
     let row = t.store.endpoint_get(t.tenant, t.endpoint).await.unwrap().unwrap();
     assert_eq!((row.enabled, row.disabled_reason.as_deref(), row.revision), (false, Some("gone"), 2));
     assert_eq!(t.store.revision_get(t.tenant).await.unwrap(), revision + 1);
-    assert_eq!(t.store.catalog_load(t.tenant).await.unwrap().route("order.created").to[0].skipped, Some("endpoint_disabled"));
+    assert_eq!(
+        t.store.catalog_load(t.tenant).await.unwrap().route("order.created").to[0].skipped,
+        Some("endpoint_disabled")
+    );
 }
 
 pub(crate) async fn secrets_are_write_only_and_sealed(t: &Subject) {

@@ -31,7 +31,8 @@ pub(crate) async fn deliveries_are_filtered_paged_and_counted(t: &Subject) {
     let mut typed = t.event(7);
     typed.event_type = "order.created".into();
     let event = typed.id;
-    let deliveries = vec![t.delivery_to(other, 0, Start::Pending(at(0))), t.delivery_to(t.endpoint, 0, Start::Skipped("x".into()))];
+    let deliveries =
+        vec![t.delivery_to(other, 0, Start::Pending(at(0))), t.delivery_to(t.endpoint, 0, Start::Skipped("x".into()))];
     let answer = t.accept(AcceptEvent { event: Arc::new(typed), body_hash: [0; 32], deliveries }).await;
     let (to_other, skipped) = (answer.codes[0], answer.codes[1]);
 
@@ -144,7 +145,10 @@ pub(crate) async fn only_what_waits_is_cancelled(t: &Subject) {
     let cancel = async |id| t.store.delivery_cancel(&actor(), t.tenant, id, "by_hand").await.unwrap();
     assert_eq!(cancel(waits).await, Cancelled::Cancelled);
     let row = t.store.delivery_get(t.tenant, waits).await.unwrap().unwrap();
-    assert_eq!((row.state, row.reason.as_deref(), row.next_attempt_at), (DeliveryState::Cancelled, Some("by_hand"), None));
+    assert_eq!(
+        (row.state, row.reason.as_deref(), row.next_attempt_at),
+        (DeliveryState::Cancelled, Some("by_hand"), None)
+    );
     assert_eq!(cancel(waits).await, Cancelled::AlreadyFinished(DeliveryState::Cancelled));
     assert_eq!(cancel(held.id).await, Cancelled::InProgress);
     let item = FinishItem::new(&held, &event, node, &attempt(1, b"x"), &succeeded());

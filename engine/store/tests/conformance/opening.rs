@@ -79,9 +79,13 @@ pub(crate) async fn values_the_database_refuses_are_a_data_error(t: &Subject) {
     if !t.is_sqlite() {
         assert_eq!(answer.unwrap_err().code(), "store_data", "PostgreSQL keeps no NUL in text");
     }
-    let tenant = Tenant { id: TenantId::new(at(0), unique()), slug: "default".into(), name: String::new(), created_at: at(0) };
+    let tenant =
+        Tenant { id: TenantId::new(at(0), unique()), slug: "default".into(), name: String::new(), created_at: at(0) };
     let error = t.store.tenant_create(&actor(), &tenant).await.unwrap_err();
-    assert_eq!((error.code(), error.to_string().as_str()), ("conflict", "a tenant of this slug already exists or is in use"));
+    assert_eq!(
+        (error.code(), error.to_string().as_str()),
+        ("conflict", "a tenant of this slug already exists or is in use")
+    );
 }
 
 pub(crate) async fn a_closed_store_answers_that_it_is_closed(t: &Subject) {

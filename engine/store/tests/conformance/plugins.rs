@@ -46,7 +46,8 @@ pub(crate) async fn a_version_never_changes(t: &Subject) {
     push(&version(t, "carol", "0.1.0", 1)).await;
     assert_eq!(t.store.plugin_version_get(t.tenant, "gsan", "1.0.0").await.unwrap().as_ref(), Some(&first));
     assert_eq!(t.store.plugin_versions(t.tenant, "gsan").await.unwrap(), [failed.clone(), first.clone()]);
-    let latest: Vec<_> = t.store.plugin_list(t.tenant).await.unwrap().into_iter().map(|p| (p.name, p.version)).collect();
+    let latest: Vec<_> =
+        t.store.plugin_list(t.tenant).await.unwrap().into_iter().map(|p| (p.name, p.version)).collect();
     assert_eq!(latest, [("carol".to_owned(), "0.1.0".to_owned()), ("gsan".to_owned(), "1.10.0".to_owned())]);
     assert_eq!(t.store.plugin_component(&first.digest).await.unwrap().as_deref(), Some(&b"\0asm"[..]));
     assert_eq!(t.store.plugin_component("unknown").await.unwrap(), None);

@@ -19,7 +19,7 @@ use clap::Args;
 use self::{live::Live, partners::Partner, stage::Stage, watch::Watch};
 use super::{
     failure::{Exit, Failure},
-    present::{Screen, Tone},
+    present::{Field, Screen, Tone},
     serve::StopSignals,
 };
 
@@ -74,7 +74,12 @@ fn welcome(stage: &Stage, args: &DemoArgs, screen: Screen) -> Result<(), Failure
     screen.line(format!("  API      {engine}/v1"))?;
     screen.line(format!("  docs     {engine}/docs and {engine}/openapi.json, with the token"))?;
     screen.line("  console  not in this version")?;
-    screen.line(format!("  plugins  {}", stage.plugins.join(", ")))?;
+    screen.line(format!("  plugins  {}\n", stage.plugins.join(", ")))?;
+    let rows = stage.partners.iter().map(|Partner { profile, .. }| {
+        let plugin = profile.plugin.unwrap_or("none");
+        vec![Field::new(format!("  {}", profile.name)), Field::new(profile.answers), Field::new(plugin)]
+    });
+    screen.line(screen.render(&["  PARTNER", "ANSWERS", "PLUGIN"], rows.collect()))?;
     if !args.once {
         screen.line("\nLook around from another terminal while it runs (Ctrl-C ends it):\n")?;
         screen.line(format!("  export ENGATE_URL={engine} ENGATE_TOKEN={}", stage.token.expose()))?;
