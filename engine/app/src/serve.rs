@@ -11,9 +11,8 @@ use engate_store::{Database, SecretKey, Store, StoreOptions};
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
 use crate::{
-    verbs::access::TokenCache,
     api, clock::Chance, config::Config, engine::Engine, first_start::first_start, health::Health, metrics::Metrics,
-    views::Views, worker::Worker,
+    verbs::access::TokenCache, views::Views, worker::Worker,
 };
 
 /// File in the data folder that holds the key of stored secrets where none is configured.

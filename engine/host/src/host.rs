@@ -212,7 +212,7 @@ impl Shared {
         F: FnOnce() -> Fut + Send,
         Fut: Future<Output = Result<Vec<u8>, String>> + Send,
     {
-        let code = match self.from_cache(digest).await.map_err(|error| error.to_string())? {
+        let code = match self.cached(digest).await.map_err(|error| error.to_string())? {
             Some(code) => code,
             None => {
                 let component = fetch().await?;

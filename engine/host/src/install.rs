@@ -43,7 +43,7 @@ pub struct Installed {
 pub(crate) async fn install(shared: &Shared, component: &[u8]) -> Result<Installed, InstallError> {
     let digest = Digest::of(component);
     let started = Stopwatch::now();
-    let cached = shared.from_cache(&digest).await?;
+    let cached = shared.cached(&digest).await?;
     let (code, compile_time) = match cached {
         Some(code) => (code, Duration::ZERO),
         None => (shared.compile(&digest, component).await?, started.elapsed()),
@@ -92,7 +92,7 @@ impl Shared {
     ///
     /// # Errors
     /// `unavailable`.
-    pub(crate) async fn from_cache(&self, digest: &Digest) -> Result<Option<Component>, InstallError> {
+    pub(crate) async fn cached(&self, digest: &Digest) -> Result<Option<Component>, InstallError> {
         Ok(self.read_cache(digest).await?.ok())
     }
 

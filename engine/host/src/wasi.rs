@@ -203,7 +203,6 @@ impl TryRng for Seeded {
     type Error = Infallible;
 
     fn try_next_u32(&mut self) -> Result<u32, Infallible> {
-        #[expect(clippy::cast_possible_truncation, reason = "the upper half is as random as the lower")]
         Ok((self.0.next_random() >> 32) as u32)
     }
 

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::process::Command;
 
 use crate::{
-    DeliverOptions, Error,
+    DeliverOptions, Error, guest,
     http1::Connection,
     load::{self, Target},
     process::{self, Running},
@@ -22,6 +22,7 @@ const IN_FLIGHT: u32 = 64;
 /// Runs all benches in turn, `runs` times.
 pub(crate) async fn run(options: &DeliverOptions) -> Result<(), Error> {
     let sink = Running::start(Command::new(process::own_program()?).arg("sink")).await?;
+    let component = guest::component(options.plugin.as_deref())?;
     let mut raw = figure("raw");
     let mut durable = figure("raw-durable");
     let mut plain = figure("deliver");
@@ -30,23 +31,18 @@ pub(crate) async fn run(options: &DeliverOptions) -> Result<(), Error> {
         raw.runs.push(run_raw(&sink.address, options).await?);
         durable.runs.push(run_durable(&sink.address, options, &mut durable.durability).await?);
         plain.runs.push(run_engate(&sink.address, options, None, &mut plain.durability).await?);
-        if let Some(component) = &options.plugin {
-            plugin.runs.push(run_engate(&sink.address, options, Some(component), &mut plugin.durability).await?);
-        }
+        plugin.runs.push(run_engate(&sink.address, options, Some(&component), &mut plugin.durability).await?);
     }
     sink.stop().await?;
     let ratio = |name: &str, a: &Figure, b: &Figure| Ratio { name: name.to_owned(), value: a.median() / b.median() };
-    let mut ratios = vec![
+    let ratios = [
         ratio("raw-durable / raw", &durable, &raw),
         ratio("deliver / raw", &plain, &raw),
         ratio("deliver / raw-durable", &plain, &durable),
+        ratio("deliver with plugin / raw-durable", &plugin, &durable),
+        ratio("deliver with plugin / deliver", &plugin, &plain),
     ];
-    let mut figures = vec![raw, durable, plain];
-    if options.plugin.is_some() {
-        ratios.push(ratio("deliver with plugin / raw-durable", &plugin, &figures[1]));
-        ratios.push(ratio("deliver with plugin / deliver", &plugin, &figures[2]));
-        figures.push(plugin);
-    }
+    let figures = [raw, durable, plain, plugin];
     report::print(&figures, &ratios, options.json)
 }
 
@@ -91,11 +87,19 @@ async fn run_durable(sink: &str, options: &DeliverOptions, durability: &mut Opti
 }
 
 /// Every result must be written, or the run does not count.
-async fn wait_until_written(ask: &mut Connection, path: &str, headers: &[(&str, &str)], events: usize) -> Result<(), Error> {
+async fn wait_until_written(
+    ask: &mut Connection,
+    path: &str,
+    headers: &[(&str, &str)],
+    events: usize,
+) -> Result<(), Error> {
     for _ in 0..2_000 {
         let (_, body) = ask.call("GET", path, headers, Bytes::new()).await?;
         let text = String::from_utf8_lossy(&body);
-        let count = text.lines().find_map(|line| line.strip_prefix("engate_attempts_total{outcome=\"success\"} ")).unwrap_or(&text);
+        let count = text
+            .lines()
+            .find_map(|line| line.strip_prefix("engate_attempts_total{outcome=\"success\"} "))
+            .unwrap_or(&text);
         if count.trim().parse::<usize>().is_ok_and(|count| count >= events) {
             return Ok(());
         }
@@ -134,7 +138,12 @@ fn event(n: usize) -> Bytes {
     Bytes::from(format!(r#"{{"type":"order.created","subject":"{n}","payload":{}}}"#, load::order(n)))
 }
 
-async fn set_up(ask: &mut Connection, headers: &[(&str, &str)], sink: &str, plugin: Option<&Path>) -> Result<(), Error> {
+async fn set_up(
+    ask: &mut Connection,
+    headers: &[(&str, &str)],
+    sink: &str,
+    plugin: Option<&Path>,
+) -> Result<(), Error> {
     let integrator = json!({"slug": "bench", "name": "Bench", "active": true, "services": ["orders"]});
     create(ask, headers, "/v1/integrators", &integrator).await?;
     let mut endpoint = json!({

@@ -6,7 +6,13 @@
 
 use std::{path::Path, sync::Arc};
 
-use axum::{Router, body::Bytes, extract::State, http::StatusCode, routing::{get, post}};
+use axum::{
+    Router,
+    body::Bytes,
+    extract::State,
+    http::StatusCode,
+    routing::{get, post},
+};
 use sqlx::{
     AssertSqlSafe, Connection as _, Executor as _, Row as _, SqliteConnection,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
@@ -101,7 +107,9 @@ async fn open(path: &Path) -> Result<SqliteConnection, Error> {
         .synchronous(SqliteSynchronous::Full);
     let mut database = SqliteConnection::connect_with(&options).await?;
     database.execute("CREATE TABLE events (id INTEGER PRIMARY KEY, body BLOB NOT NULL)").await?;
-    database.execute("CREATE TABLE results (id INTEGER PRIMARY KEY, status INTEGER NOT NULL, body BLOB NOT NULL)").await?;
+    database
+        .execute("CREATE TABLE results (id INTEGER PRIMARY KEY, status INTEGER NOT NULL, body BLOB NOT NULL)")
+        .await?;
     Ok(database)
 }
 
@@ -134,7 +142,10 @@ async fn write(
 
 async fn write_group(database: &mut SqliteConnection, group: &[Write]) -> Result<(), sqlx::Error> {
     let mut transaction = database.begin().await?;
-    let events: Vec<_> = group.iter().filter_map(|w| if let Write::Event { id, body, .. } = w { Some((*id, body)) } else { None }).collect();
+    let events: Vec<_> = group
+        .iter()
+        .filter_map(|w| if let Write::Event { id, body, .. } = w { Some((*id, body)) } else { None })
+        .collect();
     for rows in chunks(&events) {
         let mut query = sqlx::query(AssertSqlSafe(insert("INSERT INTO events (id, body) VALUES ", 2, rows.len())));
         for (id, body) in rows {

@@ -6,6 +6,7 @@
 
 mod deliver;
 mod durable;
+mod guest;
 mod http1;
 mod ladder;
 mod load;
@@ -63,7 +64,7 @@ struct DeliverOptions {
     /// The engine's binary; default: `engate` beside this program.
     #[arg(long)]
     engate: Option<PathBuf>,
-    /// Component with which `deliver` runs a second time; default: without that bench.
+    /// Component with which `deliver` runs a second time; default: the benches' own, built here.
     #[arg(long)]
     plugin: Option<PathBuf>,
     /// Database of `deliver`: sqlite, or a postgres:// URL of an empty database.
@@ -77,9 +78,12 @@ struct DeliverOptions {
 /// How the plugin ladder runs.
 #[derive(Debug, clap::Args)]
 struct PluginOptions {
-    /// The component.
+    /// The component; default: the benches' own, built here.
     #[arg(long)]
-    plugin: PathBuf,
+    plugin: Option<PathBuf>,
+    /// The engine's binary, which compiles the component; default: `engate` beside this program.
+    #[arg(long)]
+    engate: Option<PathBuf>,
     /// Calls per run.
     #[arg(long, default_value_t = 2_000)]
     calls: usize,

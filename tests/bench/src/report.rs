@@ -41,7 +41,12 @@ pub(crate) fn print(figures: &[Figure], ratios: &[Ratio], json: bool) -> Result<
     let machine = machine();
     if json {
         let medians: Vec<_> = figures.iter().map(|f| serde_json::json!({"name": f.name, "median": f.median(), "unit": f.unit, "runs": f.runs, "durability": f.durability})).collect();
-        println!("{}", serde_json::to_string_pretty(&serde_json::json!({"machine": machine, "figures": medians, "ratios": ratios}))?);
+        println!(
+            "{}",
+            serde_json::to_string_pretty(
+                &serde_json::json!({"machine": machine, "figures": medians, "ratios": ratios})
+            )?
+        );
         return Ok(());
     }
     println!("machine: {machine}");
@@ -70,6 +75,9 @@ pub(crate) fn print(figures: &[Figure], ratios: &[Ratio], json: bool) -> Result<
 fn machine() -> String {
     let cpus = std::thread::available_parallelism().map_or(0, usize::from);
     let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = info.lines().find_map(|line| line.strip_prefix("model name")).map_or("", |name| name.trim_start_matches(['\t', ' ', ':']));
+    let model = info
+        .lines()
+        .find_map(|line| line.strip_prefix("model name"))
+        .map_or("", |name| name.trim_start_matches(['\t', ' ', ':']));
     format!("{cpus} cores, {model}, {}", if cfg!(debug_assertions) { "dev profile" } else { "optimised" })
 }

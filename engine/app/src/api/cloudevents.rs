@@ -15,7 +15,11 @@ use std::{borrow::Cow, fmt};
 use axum::http::HeaderMap;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
-use engate_model::{FieldError, Invalid, Timestamp, event::{NAME_BYTES_MAX, check_name}, invalid::Complaints};
+use engate_model::{
+    FieldError, Invalid, Timestamp,
+    event::{NAME_BYTES_MAX, check_name},
+    invalid::Complaints,
+};
 use ring::digest::{SHA256, digest};
 use serde::{
     Deserialize, Deserializer,
@@ -283,11 +287,9 @@ mod tests {
 
     #[test]
     fn attributes_find_their_places() {
-        let event = one(
-            r#"{"specversion":"1.0","id":"7","source":"/erp","type":"bill.paid","subject":"c1",
+        let event = one(r#"{"specversion":"1.0","id":"7","source":"/erp","type":"bill.paid","subject":"c1",
                 "time":"2026-01-31T09:00:00-03:00","dataschema":"http://s","correlationid":"k","tries":3,"urgent":true,
-                "nothing":null,"data":{"b":1.50,"a":2}}"#,
-        );
+                "nothing":null,"data":{"b":1.50,"a":2}}"#);
         assert_eq!((event.event_type.as_str(), event.subject.as_deref()), ("bill.paid", Some("c1")));
         assert_eq!(event.idempotency_key.as_deref(), Some("/erp 7"));
         assert_eq!(event.payload, br#"{"b":1.50,"a":2}"#);
@@ -310,7 +312,8 @@ mod tests {
 
     #[test]
     fn every_fault_is_named_by_place_and_attribute() {
-        let problem = read_structured(br#"[{"specversion":"0.3","id":"1","source":"a b","type":7,"Bad":"x"}]"#, true, 9);
+        let problem =
+            read_structured(br#"[{"specversion":"0.3","id":"1","source":"a b","type":7,"Bad":"x"}]"#, true, 9);
         assert_eq!(problem.unwrap_err().fields(), ["[0].type"]);
         let problem = read_structured(br#"{"specversion":"0.3","id":"1","source":"a b","Bad":"x"}"#, false, 9);
         assert_eq!(problem.unwrap_err().fields(), ["specversion", "source", "Bad", "type"]);

@@ -460,7 +460,8 @@ mod tests {
         assert_eq!(query.state, Some(vec![DeliveryState::Pending, DeliveryState::Failed]));
         assert_eq!((query.sort, query.limit), (Some(Sort::CodeDescending), Some(5)));
         let wrong = "state=lost&success=maybe&sort=reason&limit=501&created_from=today&integrated_from=x&zzz=1";
-        let mut fields: Vec<_> = read_query::<DeliveryQuery>(wrong).unwrap_err().0.into_iter().map(|e| e.field).collect();
+        let mut fields: Vec<_> =
+            read_query::<DeliveryQuery>(wrong).unwrap_err().0.into_iter().map(|e| e.field).collect();
         fields.sort();
         assert_eq!(fields, ["created_from", "integrated_from", "limit", "sort", "state[0]", "success", "zzz"]);
         let id = read_query::<DeliveryQuery>("event=evt_1").unwrap_err();

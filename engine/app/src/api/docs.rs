@@ -36,7 +36,8 @@ const PAGE: &str = r#"<!DOCTYPE html>
 "#;
 
 /// Nothing from elsewhere; Swagger UI sets styles from its script and embeds icons as data.
-const POLICY: &str = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'";
+const POLICY: &str =
+    "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'";
 
 pub(super) fn routes() -> Routes {
     Routes::default()

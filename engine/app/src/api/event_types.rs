@@ -114,7 +114,9 @@ fn require_not_system(system: Option<bool>) -> Result<(), VerbError> {
 
 fn require_key(given: Option<&str>, key: &str) -> Result<(), VerbError> {
     match given {
-        Some(given) if given != key => Err(VerbError::field("key", "cannot change; enter a new type and delete this one")),
+        Some(given) if given != key => {
+            Err(VerbError::field("key", "cannot change; enter a new type and delete this one"))
+        }
         _ => Ok(()),
     }
 }

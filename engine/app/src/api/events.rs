@@ -39,10 +39,11 @@ const BODY_BYTES_MAX: usize = 16 << 20;
 const ENVELOPE_BYTES_MAX: usize = 128 << 10;
 
 pub(super) fn routes() -> Routes {
-    Routes::default()
-        .add(__path_send, Permission::SendEvents, send)
-        .add(__path_list, Permission::ReadEvents, list)
-        .add(__path_get, Permission::ReadEvents, get)
+    Routes::default().add(__path_send, Permission::SendEvents, send).add(__path_list, Permission::ReadEvents, list).add(
+        __path_get,
+        Permission::ReadEvents,
+        get,
+    )
 }
 
 /// What became of an event.
@@ -335,7 +336,8 @@ mod tests {
 
     #[test]
     fn a_payload_is_shown_as_spelled_or_byte_by_byte() {
-        let shown = |content_type, payload: &[u8]| serde_json::to_string(&EventView::of(event(content_type, payload))).unwrap();
+        let shown =
+            |content_type, payload: &[u8]| serde_json::to_string(&EventView::of(event(content_type, payload))).unwrap();
         let json = shown("application/json; charset=utf-8", br#"{"b":10.50,"a":1}"#);
         assert!(json.contains(r#""payload":{"b":10.50,"a":1},"payload_encoding":"json""#), "{json}");
         assert!(shown("application/json", b"{").contains(r#""payload":"ew==","payload_encoding":"base64""#));

@@ -83,7 +83,9 @@ impl<S: Sync, T: DeserializeOwned + ToSchema> FromRequest<S> for Body<T> {
 pub(crate) async fn read_body(body: HttpBody, limit: usize) -> Result<Bytes, Problem> {
     let collected = tokio::time::timeout(BODY_TIME_MAX, Limited::new(body, limit).collect()).await;
     match collected {
-        Err(_) => Err(Problem::of("request_timeout", format!("the body took longer than {} s", BODY_TIME_MAX.as_secs()))),
+        Err(_) => {
+            Err(Problem::of("request_timeout", format!("the body took longer than {} s", BODY_TIME_MAX.as_secs())))
+        }
         Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => {
             Err(Problem::of("payload_too_large", format!("the body may have at most {limit} bytes")))
@@ -138,10 +140,8 @@ fn typed<T: DeserializeOwned>(value: Value) -> Result<T, Invalid> {
 /// Reads a query string as a `T`.
 pub(crate) fn read_query<T: DeserializeOwned + IntoParams>(query: &str) -> Result<T, Invalid> {
     let parameters = T::into_params(|| Some(ParameterIn::Query));
-    let schemas: Map<String, Value> = parameters
-        .iter()
-        .map(|p| (p.name.clone(), serde_json::to_value(&p.schema).unwrap_or_default()))
-        .collect();
+    let schemas: Map<String, Value> =
+        parameters.iter().map(|p| (p.name.clone(), serde_json::to_value(&p.schema).unwrap_or_default())).collect();
     let mut given = Map::new();
     for (name, text) in url::form_urlencoded::parse(query.as_bytes()) {
         let value = coerced(schemas.get(name.as_ref()), &text);

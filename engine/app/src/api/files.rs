@@ -63,10 +63,7 @@ struct LinkQuery {
         (status = 404, description = "The file is gone, or `files_not_served`"),
         (status = 410, description = "`link_expired`"),
         (status = 422, description = "The token is missing")))]
-async fn download(
-    State(engine): State<Arc<Engine>>,
-    Params(link): Params<LinkQuery>,
-) -> Result<Response, Problem> {
+async fn download(State(engine): State<Arc<Engine>>, Params(link): Params<LinkQuery>) -> Result<Response, Problem> {
     let opened = engine.file_open(&link.token).await.map_err(refusal)?;
     Ok(answer(opened))
 }
@@ -114,7 +111,8 @@ fn content_type(name: &str) -> &'static str {
 /// `attachment` with the name twice: plain for old clients, percent-encoded UTF-8 (RFC 8187) for the others.
 fn disposition(name: &str) -> String {
     let plain = |c: char| if c.is_ascii_graphic() && !matches!(c, '"' | '\\') || c == ' ' { c } else { '_' };
-    let mut text = format!("attachment; filename=\"{}\"; filename*=UTF-8''", name.chars().map(plain).collect::<String>());
+    let mut text =
+        format!("attachment; filename=\"{}\"; filename*=UTF-8''", name.chars().map(plain).collect::<String>());
     for byte in name.bytes() {
         if byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_') {
             text.push(char::from(byte));

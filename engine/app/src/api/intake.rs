@@ -57,7 +57,8 @@ fn labels_schema() -> Schema {
     object.description = Some("Names and values, handed to plugins.".to_owned());
     object.max_properties = Some(LABELS_MAX);
     object.property_names = Some(Box::new(text(1, NAME_BYTES_MAX)));
-    object.additional_properties = Some(Box::new(AdditionalProperties::RefOr(RefOr::T(text(0, LABEL_VALUE_BYTES_MAX)))));
+    object.additional_properties =
+        Some(Box::new(AdditionalProperties::RefOr(RefOr::T(text(0, LABEL_VALUE_BYTES_MAX)))));
     Schema::Object(object)
 }
 
@@ -209,7 +210,8 @@ pub(crate) fn placed(many: bool, index: usize, field: &str) -> String {
 fn check(event: &NewEvent) -> Result<(), Invalid> {
     let mut complaints = Complaints::default();
     complaints.take(check_key("type", &event.event_type));
-    let names = [("subject", &event.subject), ("id", &event.idempotency_key), ("correlation_id", &event.correlation_id)];
+    let names =
+        [("subject", &event.subject), ("id", &event.idempotency_key), ("correlation_id", &event.correlation_id)];
     for (field, name) in names {
         if let Some(name) = name {
             complaints.take(check_name(field, name));

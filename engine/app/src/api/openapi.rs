@@ -145,7 +145,9 @@ mod tests {
 
     /// What may hold anything: a plugin's own configuration, a payload.
     fn is_free(schema: &Value) -> bool {
-        schema.as_object().is_some_and(|schema| schema.keys().all(|key| matches!(key.as_str(), "description" | "example")))
+        schema
+            .as_object()
+            .is_some_and(|schema| schema.keys().all(|key| matches!(key.as_str(), "description" | "example")))
     }
 
     fn resolve(schema: &Value) -> &Value {
@@ -273,7 +275,8 @@ mod tests {
         let mut without = BTreeMap::new();
         for (name, operation) in operations() {
             let described = operation["summary"].is_string() || operation["description"].is_string();
-            let tagged = operation["tags"].as_array().is_some_and(|t| t.iter().all(|t| tags.contains(t.as_str().unwrap())));
+            let tagged =
+                operation["tags"].as_array().is_some_and(|t| t.iter().all(|t| tags.contains(t.as_str().unwrap())));
             if !described || !tagged || operation["responses"].as_object().is_none_or(serde_json::Map::is_empty) {
                 without.insert(name, operation["tags"].clone());
             }

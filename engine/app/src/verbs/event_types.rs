@@ -50,7 +50,11 @@ impl Engine {
     }
 
     /// Enters a type.
-    pub(crate) async fn event_type_create(&self, principal: &Principal, new: EventTypeNew) -> Result<EventType, VerbError> {
+    pub(crate) async fn event_type_create(
+        &self,
+        principal: &Principal,
+        new: EventTypeNew,
+    ) -> Result<EventType, VerbError> {
         let event_type = EventType {
             tenant: principal.tenant,
             title: new.title.filter(|title| !title.is_empty()).unwrap_or_else(|| new.key.clone()),

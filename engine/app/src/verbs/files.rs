@@ -116,8 +116,20 @@ mod tests {
         assert_eq!(open("in.pdf").await.unwrap().1, 6);
         let absolute = folder.path().join("outside.txt");
         let refused = [
-            "out.txt", "up/outside.txt", "../outside.txt", "a/../../outside.txt", "a", "a/", "", ".", "/", "a/x.pdf",
-            "a\\ç.pdf", "a/ç.pdf\0", "a/ç.pdf/", absolute.to_str().unwrap(),
+            "out.txt",
+            "up/outside.txt",
+            "../outside.txt",
+            "a/../../outside.txt",
+            "a",
+            "a/",
+            "",
+            ".",
+            "/",
+            "a/x.pdf",
+            "a\\ç.pdf",
+            "a/ç.pdf\0",
+            "a/ç.pdf/",
+            absolute.to_str().unwrap(),
         ];
         for path in refused {
             assert!(matches!(open(path).await, Err(NoFile::Missing)), "{path}");

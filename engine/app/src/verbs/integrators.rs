@@ -1,11 +1,7 @@
 //! Partner companies.
 
 use engate_model::{
-    IntegratorId, Invalid, TenantId,
-    event::check_name,
-    integrator::Integrator,
-    invalid::Complaints,
-    plugin::PluginRef,
+    IntegratorId, Invalid, TenantId, event::check_name, integrator::Integrator, invalid::Complaints, plugin::PluginRef,
     token::Principal,
 };
 use serde_json::Value;
@@ -140,7 +136,8 @@ impl Engine {
     pub(crate) async fn integrator_delete(&self, principal: &Principal, name: &str) -> Result<(), VerbError> {
         let integrator = self.integrator_get(principal, name).await?;
         let deleted = self.store.integrator_delete(&self.actor(principal), principal.tenant, integrator.id).await;
-        let message = format!("{} has or had endpoints, whose deliveries are kept; set active to false instead", integrator.slug);
+        let message =
+            format!("{} has or had endpoints, whose deliveries are kept; set active to false instead", integrator.slug);
         deleted.map_err(on_conflict("in_use", message))?;
         self.views.refresh(&self.store, principal.tenant).await?;
         Ok(())
@@ -198,7 +195,8 @@ pub(crate) fn check_slug(field: &str, slug: &str) -> Result<(), Invalid> {
     let first = slug.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit());
     let rest = slug.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'-' | b'_'));
     if !first || !rest || slug.len() > SLUG_BYTES_MAX {
-        let message = format!("must be 1 to {SLUG_BYTES_MAX} lower-case letters, digits and . - _, a letter or digit first");
+        let message =
+            format!("must be 1 to {SLUG_BYTES_MAX} lower-case letters, digits and . - _, a letter or digit first");
         return Err(Invalid::field(field, message));
     }
     if slug.parse::<IntegratorId>().is_ok() || slug.parse::<TenantId>().is_ok() {
@@ -216,7 +214,16 @@ mod tests {
         for slug in ["ons", "acme-billing", "9.b_c"] {
             assert_eq!(check_slug("slug", slug), Ok(()));
         }
-        for slug in ["", "..", "-a", "Ons", "a/b", "a b", "int_00000000000000000000000000000000", "ten_00000000000000000000000000000000"] {
+        for slug in [
+            "",
+            "..",
+            "-a",
+            "Ons",
+            "a/b",
+            "a b",
+            "int_00000000000000000000000000000000",
+            "ten_00000000000000000000000000000000",
+        ] {
             assert!(check_slug("slug", slug).is_err(), "{slug}");
         }
     }

@@ -19,8 +19,7 @@ pub(crate) struct KnownSetting {
 }
 
 /// Every setting that there is.
-pub(crate) const KNOWN: &[KnownSetting] =
-    &[KnownSetting { key: USE_WEBHOOKS, short: "use_webhooks", default: true }];
+pub(crate) const KNOWN: &[KnownSetting] = &[KnownSetting { key: USE_WEBHOOKS, short: "use_webhooks", default: true }];
 
 impl Engine {
     /// Every setting with its present value, under its dotted key and its short one.
@@ -66,7 +65,9 @@ fn checked(given: &Map<String, Value>) -> Result<Vec<(&'static KnownSetting, Val
             complaints.add(key, "must be true or false");
         }
         match wanted.iter().find(|(other, _)| other.key == known.key) {
-            Some((_, other)) if other != value => complaints.add(key, format!("says something else than {}", known.key)),
+            Some((_, other)) if other != value => {
+                complaints.add(key, format!("says something else than {}", known.key))
+            }
             Some(_) => {}
             None => wanted.push((known, value.clone())),
         }
@@ -91,7 +92,10 @@ mod tests {
         for key in ["use_webhooks", "service_desk.use_webhooks"] {
             let given = json!({key: false});
             let wanted = checked(given.as_object().unwrap()).unwrap();
-            assert_eq!(wanted.first().map(|(known, value)| (known.key, value.clone())), Some((USE_WEBHOOKS, json!(false))));
+            assert_eq!(
+                wanted.first().map(|(known, value)| (known.key, value.clone())),
+                Some((USE_WEBHOOKS, json!(false)))
+            );
         }
         let both = json!({"use_webhooks": true, "service_desk.use_webhooks": true});
         assert_eq!(checked(both.as_object().unwrap()).unwrap().len(), 1);

@@ -139,14 +139,14 @@ impl Prepared {
     ) -> wasmtime::Result<Answer> {
         match invocation {
             Invocation::Describe => {
-                let describe: Describe = instance.raw.get_typed_func(&mut *store, &self.describe)?;
+                let describe: Describe = instance.raw.get_typed_func(&mut *store, self.describe)?;
                 let (manifest,) = describe.call_async(store, ()).await?;
                 Ok(Answer::Describe(manifest))
             }
             Invocation::Transform(call) => {
                 let transform = match instance.transform {
                     Some(transform) => transform,
-                    None => *instance.transform.insert(instance.raw.get_typed_func(&mut *store, &self.transform)?),
+                    None => *instance.transform.insert(instance.raw.get_typed_func(&mut *store, self.transform)?),
                 };
                 let (plan,) = transform.call_async(store, convert::transform(call)).await?;
                 Ok(Answer::Transform(plan))
@@ -154,7 +154,7 @@ impl Prepared {
             Invocation::Interpret(call) => {
                 let interpret = match instance.interpret {
                     Some(interpret) => interpret,
-                    None => *instance.interpret.insert(instance.raw.get_typed_func(&mut *store, &self.interpret)?),
+                    None => *instance.interpret.insert(instance.raw.get_typed_func(&mut *store, self.interpret)?),
                 };
                 let (verdict,) = interpret.call_async(store, (convert::exchange(call),)).await?;
                 Ok(Answer::Interpret(verdict))

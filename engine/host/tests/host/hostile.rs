@@ -113,7 +113,7 @@ async fn isolation_06_output_beyond_the_limit_or_out_of_memory_is_refused() {
     }
     let nowhere = guest().at("transform", "(return (i32.const 0x7ffffffc))");
     assert_eq!(rig.fault(nowhere.build()).await.0, FaultCode::BadAbi);
-    let memo = guest().at("transform", &format!("{}{}{}", store(1260, 1), store(1264, 8192), store(1268, 5000)));
+    let memo = guest().at("transform", &format!("{}{}{}", store(1260, 1), store(1264, 40_000), store(1268, 5000)));
     assert_eq!(rig.fault(memo.build()).await.0, FaultCode::OutputTooLarge);
 }
 

@@ -10,7 +10,7 @@ pub(crate) mod finish;
 use std::{collections::VecDeque, sync::Arc};
 
 use tokio::{
-    sync::{Mutex, Notify, mpsc, oneshot, watch},
+    sync::{Mutex, mpsc, oneshot, watch},
     task::JoinHandle,
 };
 
@@ -30,8 +30,6 @@ const BATCH_BYTES_MAX: usize = 8 << 20;
 /// How often a committer steps aside before it takes a batch, as long as each time more has arrived: tasks
 /// just answered get to hand in their next item, instead of just missing this commit.
 const STEP_ASIDE_MAX: usize = 16;
-/// Bytes of items after which SQLite's log is folded into its file.
-const CHECKPOINT_BYTES: usize = 4 << 20;
 /// Committers on PostgreSQL: one writes while another waits for its commit.
 const COMMITTERS_POSTGRES: usize = 2;
 
@@ -109,18 +107,10 @@ impl Committers {
         let (queue, receiver) = mpsc::channel(QUEUE_MAX);
         let (closing, watching) = watch::channel(false);
         let receiver = Arc::new(Mutex::new(receiver));
-        let grown = Arc::new(Notify::new());
-        let committer = || Committer {
-            written: 0,
-            grown: Arc::clone(&grown),
-            db: Arc::clone(db),
-            queue: Arc::clone(&receiver),
-            closing: watching.clone(),
-            acknowledge,
-        };
+        let committer =
+            || Committer { db: Arc::clone(db), queue: Arc::clone(&receiver), closing: watching.clone(), acknowledge };
         let count = db.dialect().pick(1, COMMITTERS_POSTGRES);
-        let mut tasks: Vec<_> = (0..count).map(|_| tokio::spawn(committer().run())).collect();
-        tasks.push(tokio::spawn(checkpoints(Arc::clone(db), grown, watching)));
+        let tasks = (0..count).map(|_| tokio::spawn(committer().run())).collect();
         Self { queue, closing, tasks: Mutex::new(tasks) }
     }
 
@@ -150,25 +140,8 @@ impl Committers {
     }
 }
 
-/// Folds SQLite's log into its file beside the committers, each time they have written a good deal.
-async fn checkpoints(db: Arc<Db>, grown: Arc<Notify>, mut closing: watch::Receiver<bool>) {
-    loop {
-        tokio::select! {
-            // An error says that the store was dropped.
-            _ = closing.wait_for(|closing| *closing) => return,
-            () = grown.notified() => {}
-        }
-        if let Err(error) = db.checkpoint().await {
-            tracing::warn!(%error, "the log of the database was not folded in");
-        }
-    }
-}
-
 /// Writes batches until the queue is closed and empty.
 struct Committer {
-    /// Bytes since the log was folded in last.
-    written: usize,
-    grown: Arc<Notify>,
     db: Arc<Db>,
     queue: Arc<Mutex<mpsc::Receiver<Job>>>,
     closing: watch::Receiver<bool>,
@@ -183,11 +156,6 @@ impl Committer {
                 return;
             }
             let batch = cut(&mut waiting);
-            self.written += batch.iter().map(Job::bytes).sum::<usize>();
-            if self.written > CHECKPOINT_BYTES {
-                self.written = 0;
-                self.grown.notify_one();
-            }
             self.write(batch).await;
         }
     }

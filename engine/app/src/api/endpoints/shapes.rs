@@ -391,7 +391,9 @@ impl EndpointChangeBody {
 fn require_parallel(ordering: Option<Ordering>) -> Result<(), VerbError> {
     match ordering {
         None | Some(Ordering::Parallel) => Ok(()),
-        Some(_) => Err(VerbError::field("ordering", "fifo and latest are not built yet; use parallel, or leave it out")),
+        Some(_) => {
+            Err(VerbError::field("ordering", "fifo and latest are not built yet; use parallel, or leave it out"))
+        }
     }
 }
 

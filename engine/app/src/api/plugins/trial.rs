@@ -222,7 +222,8 @@ pub(super) async fn try_plugin(
     }
     let bytes = read_body(request.into_body(), BODY_BYTES_MAX).await?;
     let body: PluginTry = read_json(&bytes)?;
-    let spelled: Spelled<'_> = serde_json::from_slice(&bytes).map_err(|error| Problem::of("invalid_json", error.to_string()))?;
+    let spelled: Spelled<'_> =
+        serde_json::from_slice(&bytes).map_err(|error| Problem::of("invalid_json", error.to_string()))?;
     let trial = engine.plugin_try(&principal, &name, body.new(&spelled)).await?;
     Ok(Json(PluginTried::of(trial)))
 }
@@ -237,7 +238,12 @@ impl PluginTry {
         let body = spelled.response.as_ref().and_then(|response| response.body);
         let response = self.response.map(|response| Response {
             status: response.status,
-            headers: response.headers.unwrap_or_default().into_iter().map(|(n, v)| (n.to_ascii_lowercase(), v)).collect(),
+            headers: response
+                .headers
+                .unwrap_or_default()
+                .into_iter()
+                .map(|(n, v)| (n.to_ascii_lowercase(), v))
+                .collect(),
             body: body.map(|body| text_of(body.get()).into_owned().into_bytes()).unwrap_or_default(),
             truncated: false,
         });
@@ -369,7 +375,9 @@ mod tests {
 
     #[test]
     fn texts_are_taken_as_they_are_where_they_are_no_json() {
-        let new = tried(r#"{"event":{"type":"t","content_type":"text/plain","payload":"a\nb"},"response":{"status":200,"body":"ok"}}"#);
+        let new = tried(
+            r#"{"event":{"type":"t","content_type":"text/plain","payload":"a\nb"},"response":{"status":200,"body":"ok"}}"#,
+        );
         assert_eq!(new.event.payload, b"a\nb");
         assert_eq!(new.response.unwrap().body, b"ok");
         let json = tried(r#"{"event":{"type":"t","payload":"a"}}"#);

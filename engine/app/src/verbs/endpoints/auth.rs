@@ -109,7 +109,8 @@ fn refuse_others(kind: AuthKind, fields: &AuthFields, complaints: &mut Complaint
     ];
     let own = given.into_iter().filter(|(_, given)| *given).map(|(field, _)| field);
     for field in own.chain(fields.foreign.iter().copied()).filter(|field| !kind.takes(field)) {
-        let message = format!("does not belong to type {}; leave it out, or choose the type it belongs to", kind.code());
+        let message =
+            format!("does not belong to type {}; leave it out, or choose the type it belongs to", kind.code());
         complaints.add(format!("auth.{field}"), message);
     }
 }

@@ -66,7 +66,8 @@ pub(super) fn endpoint(endpoint: &Endpoint, complaints: &mut Complaints) {
 /// Subscriptions without repeats: keys, `order.*` or `*`.
 pub(super) fn event_types(subscriptions: Vec<String>, complaints: &mut Complaints) -> Vec<String> {
     if subscriptions.len() > EVENT_TYPES_MAX {
-        complaints.add("event_types", format!("at most {EVENT_TYPES_MAX}; a pattern such as order.* takes many at once"));
+        complaints
+            .add("event_types", format!("at most {EVENT_TYPES_MAX}; a pattern such as order.* takes many at once"));
         return Vec::new();
     }
     let mut seen = HashSet::new();
@@ -129,7 +130,10 @@ mod tests {
     #[test]
     fn subscriptions_are_keys_or_dotted_patterns() {
         assert!(blamed(&["order.created", "order.*", "*", "Boletim/ONS", "ação"]).is_empty());
-        assert_eq!(blamed(&["a", "order*", "", ".*", "a b"]), ["event_types[1]", "event_types[2]", "event_types[3]", "event_types[4]"]);
+        assert_eq!(
+            blamed(&["a", "order*", "", ".*", "a b"]),
+            ["event_types[1]", "event_types[2]", "event_types[3]", "event_types[4]"]
+        );
     }
 
     #[test]
@@ -143,7 +147,9 @@ mod tests {
     fn a_denied_url_gives_the_refusal_its_code() {
         let mut complaints = Complaints::default();
         complaints.add("url", "no");
-        let Err(VerbError::Refused { code, .. }) = finish(Some("egress_denied"), complaints) else { panic!("not refused") };
+        let Err(VerbError::Refused { code, .. }) = finish(Some("egress_denied"), complaints) else {
+            panic!("not refused")
+        };
         assert_eq!(code, "egress_denied");
     }
 }

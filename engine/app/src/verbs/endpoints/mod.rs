@@ -15,8 +15,8 @@ use engate_store::EndpointFilter;
 use serde_json::Value;
 use std::{collections::HashMap, time::Duration};
 
-pub(crate) use self::auth::{AuthFields, AuthKind};
 use self::auth::auth_of;
+pub(crate) use self::auth::{AuthFields, AuthKind};
 use super::{Scope, VerbError, integrators::plugin_ref};
 use crate::engine::Engine;
 
@@ -137,7 +137,11 @@ impl Engine {
     }
 
     /// Registers an endpoint. Event types that it names and the catalogue lacks are entered under their keys.
-    pub(crate) async fn endpoint_create(&self, principal: &Principal, new: EndpointNew) -> Result<Registered, VerbError> {
+    pub(crate) async fn endpoint_create(
+        &self,
+        principal: &Principal,
+        new: EndpointNew,
+    ) -> Result<Registered, VerbError> {
         let mut complaints = Complaints::default();
         let now = self.now();
         let denied = self.check_endpoint_url(&new.url, &mut complaints).await;
@@ -194,7 +198,8 @@ impl Engine {
             Some(url) => self.check_endpoint_url(url, &mut complaints).await,
             None => None,
         };
-        if change.integrator.as_ref().is_some_and(|name| *name != integrator.slug && *name != integrator.id.to_string()) {
+        if change.integrator.as_ref().is_some_and(|name| *name != integrator.slug && *name != integrator.id.to_string())
+        {
             complaints.add("integrator", "an endpoint stays with its integrator; register it anew under the other one");
         }
         let shapes_requests = change.plugin.is_some() || change.config.is_some();
@@ -239,6 +244,7 @@ impl Engine {
         integrator: Integrator,
     ) -> Result<Registered, VerbError> {
         endpoint.revision = self.store.endpoint_update(&self.actor(principal), &endpoint).await?;
+        self.worker.set_in_flight_max(endpoint.id, endpoint.max_in_flight);
         self.views.refresh(&self.store, principal.tenant).await?;
         Ok(Registered { endpoint, integrator: integrator.slug })
     }

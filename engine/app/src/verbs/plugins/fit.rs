@@ -38,7 +38,8 @@ impl Engine {
         reference: &PluginRef,
     ) -> Result<(PluginVersion, Manifest), VerbError> {
         let Some(version) = self.store.plugin_resolve(tenant, reference).await? else {
-            let message = format!("{reference} is not installed; push the plugin first, or name a version or channel it has");
+            let message =
+                format!("{reference} is not installed; push the plugin first, or name a version or channel it has");
             return Err(VerbError::field("plugin", message));
         };
         match (&version.state, version.manifest.clone()) {
@@ -60,7 +61,9 @@ impl Engine {
         let Some(reference) = plugin.or(integrator.plugin.as_ref()) else {
             return match config {
                 None => Ok(()),
-                Some(_) => Err(VerbError::field("config", "no plugin is there to take it; name one, or leave config out")),
+                Some(_) => {
+                    Err(VerbError::field("config", "no plugin is there to take it; name one, or leave config out"))
+                }
             };
         };
         let (_, manifest) = self.plugin_usable(integrator.tenant, reference).await?;

@@ -86,7 +86,8 @@ impl Engine {
         }
         let there = self.store.secret_list(tenant).await?;
         let granted = grants.secrets.iter().chain(&grants.reveal);
-        let mut missing: Vec<_> = granted.filter(|name| !there.iter().any(|entry| entry.name == **name)).cloned().collect();
+        let mut missing: Vec<_> =
+            granted.filter(|name| !there.iter().any(|entry| entry.name == **name)).cloned().collect();
         missing.sort_unstable();
         missing.dedup();
         Ok(missing)
@@ -124,7 +125,8 @@ mod tests {
     #[test]
     fn grants_name_what_is_wrong_and_keep_each_name_once() {
         let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-        let good = Grants { hosts: names(&["https://api.example.com"]), secrets: names(&["a", "a"]), reveal: Vec::new() };
+        let good =
+            Grants { hosts: names(&["https://api.example.com"]), secrets: names(&["a", "a"]), reveal: Vec::new() };
         assert_eq!(checked(good).unwrap().secrets, ["a"]);
         let bad = Grants { hosts: names(&["nope/"]), secrets: names(&["ok", "No"]), reveal: names(&[""]) };
         let fields: Vec<_> = checked(bad).unwrap_err().0.into_iter().map(|error| error.field).collect();

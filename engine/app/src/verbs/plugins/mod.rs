@@ -12,12 +12,12 @@ use engate_model::{
 };
 use engate_store::{PluginChannel, PluginSettings, PluginVersion, StoreError};
 
+use self::fit::{Planned, told};
 pub(crate) use self::{
     grants::Granted,
     push::{COMPONENT_BYTES_MAX, PushedPlugin},
     trial::{Judged, Shaped, Trial, TrialEvent, TrialNew},
 };
-use self::fit::{Planned, told};
 use super::VerbError;
 use crate::engine::Engine;
 
@@ -144,7 +144,11 @@ fn channel_ref(name: &str, channel: &str) -> Result<PluginRef, Invalid> {
 fn blame(error: VerbError, field: &str) -> VerbError {
     match error {
         VerbError::Invalid(mut invalid) => {
-            invalid.0.iter_mut().filter(|error| error.field == "plugin").for_each(|error| field.clone_into(&mut error.field));
+            invalid
+                .0
+                .iter_mut()
+                .filter(|error| error.field == "plugin")
+                .for_each(|error| field.clone_into(&mut error.field));
             VerbError::Invalid(invalid)
         }
         other => other,

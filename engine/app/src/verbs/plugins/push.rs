@@ -73,7 +73,13 @@ impl Engine {
     }
 
     /// Lets a channel mean a version that was there already, unless it does.
-    async fn channel_move(&self, principal: &Principal, name: &str, channel: &str, version: &str) -> Result<(), VerbError> {
+    async fn channel_move(
+        &self,
+        principal: &Principal,
+        name: &str,
+        channel: &str,
+        version: &str,
+    ) -> Result<(), VerbError> {
         let channels = self.store.plugin_channels(principal.tenant, name).await?;
         if !channels.iter().any(|now| now.channel == channel && now.version == version) {
             self.store.plugin_channel_set(&self.actor(principal), principal.tenant, name, channel, version).await?;

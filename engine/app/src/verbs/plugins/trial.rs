@@ -5,8 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use engate_host::{
     AttemptView, CallContext, CallFailed, CallRecord, DeliveryView, Digest, EndpointView, EventView, GrantedSecret,
-    InterpretCall, LoadedPlugin, OutgoingRequest, Plan, Reuse, Secrets, TransformCall, host_granted,
-    validate_config,
+    InterpretCall, LoadedPlugin, OutgoingRequest, Plan, Reuse, Secrets, TransformCall, host_granted, validate_config,
 };
 use engate_model::{
     DeliveryId, EndpointId, EventId, Invalid, Secret, TenantId, Timestamp,
@@ -141,7 +140,12 @@ struct Bench<'a> {
 
 impl Engine {
     /// Runs an event, and a response where one is given, through an installed version.
-    pub(crate) async fn plugin_try(&self, principal: &Principal, name: &str, new: TrialNew) -> Result<Trial, VerbError> {
+    pub(crate) async fn plugin_try(
+        &self,
+        principal: &Principal,
+        name: &str,
+        new: TrialNew,
+    ) -> Result<Trial, VerbError> {
         let scene = self.trial_scene(principal, name, &new).await?;
         let loaded = match self.trial_load(&scene.digest).await {
             Ok(loaded) => loaded,

@@ -140,7 +140,9 @@ impl Engine {
     async fn require_unused(&self, value: &Secret) -> Result<(), VerbError> {
         match self.store.token_by_hash(&token_hash(value.expose())).await? {
             None => Ok(()),
-            Some(_) => Err(VerbError::field("value", "was used before; bring another, or leave it out to have one made")),
+            Some(_) => {
+                Err(VerbError::field("value", "was used before; bring another, or leave it out to have one made"))
+            }
         }
     }
 
@@ -166,7 +168,8 @@ impl Engine {
                 Err(error) => Err(error),
             },
             (_, Some(_)) => {
-                complaints.add("integrator", "only the role integrator is bound to one; leave it out, or choose that role");
+                complaints
+                    .add("integrator", "only the role integrator is bound to one; leave it out, or choose that role");
                 Ok(None)
             }
             (_, None) => Ok(None),

@@ -63,7 +63,9 @@ fn period(value: &[u8]) -> usize {
 
 /// How many characters the classes in use offer, though no more than can be told from the value itself.
 fn pool(value: &[u8]) -> f64 {
-    if value.iter().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) || value.iter().all(|b| matches!(b, b'0'..=b'9' | b'A'..=b'F')) {
+    if value.iter().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+        || value.iter().all(|b| matches!(b, b'0'..=b'9' | b'A'..=b'F'))
+    {
         let digits_only = value.iter().all(u8::is_ascii_digit);
         return if digits_only { 10.0 } else { 16.0 };
     }

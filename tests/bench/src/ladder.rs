@@ -1,0 +1,117 @@
+//! `plugin`: what one `transform` + `interpret` costs, rung by rung, in microseconds.
+
+use std::{sync::Arc, time::Instant};
+
+use engate_bench_guest::{refusal, reshape};
+use engate_host::{
+    AttemptView, CallContext, CompilerCommand, DeliveryView, Digest, EndpointView, EventView, Host, HostConfig,
+    InterpretCall, LoadedPlugin, Reuse, Secrets, TransformCall,
+};
+use engate_model::{Clock, DeliveryId, EndpointId, EventId, TenantId, Timestamp, delivery::Response, plugin::Limits};
+use serde_json::Value;
+
+use crate::{
+    Error, PluginOptions, guest, load, process,
+    report::{self, Figure, Ratio},
+};
+
+/// What the sink answers.
+const ANSWER: &str = r#"{"status":"ok"}"#;
+/// Idle instances of the warm rung.
+const WARM_IDLE: u32 = 4;
+
+struct Frozen;
+
+impl Clock for Frozen {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(1_800_000_000_000)
+    }
+}
+
+/// Measures every rung, `runs` times in turn.
+pub(crate) async fn run(options: &PluginOptions) -> Result<(), Error> {
+    let component = std::fs::read(guest::component(options.plugin.as_deref())?)?;
+    let folder = tempfile::tempdir()?;
+    let program = process::program_beside(options.engate.as_deref(), "engate")?;
+    let compiler = CompilerCommand { program, args: vec!["compile-plugin".to_owned()] };
+    let host = Host::start(HostConfig::new(folder.path().join("cache"), compiler, Arc::new(Frozen)))?;
+    let installed = host.install(&component).await.map_err(|error| error.message)?;
+    let plugin = host.load(&Digest::of(&component), || async { Ok(component.clone()) }).await?;
+    let mut figures = ["native Rust", "host, fresh instance", "host, warm instance"].map(|name| Figure {
+        name: name.to_owned(),
+        unit: "us per transform + interpret",
+        runs: Vec::new(),
+        durability: None,
+    });
+    for _ in 0..options.runs {
+        let measured = [
+            native(options.calls)?,
+            hosted(&host, &plugin, Reuse::Fresh, options.calls).await?,
+            hosted(&host, &plugin, Reuse::warm(WARM_IDLE), options.calls).await?,
+        ];
+        figures.iter_mut().zip(measured).for_each(|(figure, us)| figure.runs.push(us));
+    }
+    let [native, fresh, warm] = &figures;
+    let more = |name: &str, figure: &Figure| Ratio { name: name.to_owned(), value: figure.median() - native.median() };
+    let ratios = [more("fresh instance, us more than native", fresh), more("warm instance, us more than native", warm)];
+    println!("component: {} bytes, compiled in {:?}", installed.size_bytes, installed.compile_time);
+    report::print(&figures, &ratios, options.json)
+}
+
+fn native(calls: usize) -> Result<f64, Error> {
+    let order = load::order(1);
+    let start = Instant::now();
+    for _ in 0..calls {
+        let sent = reshape(std::hint::black_box(&order))?;
+        if std::hint::black_box(sent).is_empty() || refusal(std::hint::black_box(ANSWER)).is_some() {
+            return Err("the plugin's own code refuses the bench's order".into());
+        }
+    }
+    Ok(start.elapsed().as_secs_f64() * 1e6 / calls as f64)
+}
+
+async fn hosted(host: &Host, plugin: &LoadedPlugin, reuse: Reuse, calls: usize) -> Result<f64, Error> {
+    let order = load::order(1);
+    let config = Arc::new(Value::Object(serde_json::Map::new()));
+    let now = Frozen.now();
+    let (event, endpoint) = (EventId::new(now, 1), EndpointId::new(now, 1));
+    let response = Response { status: 200, headers: Vec::new(), body: ANSWER.into(), truncated: false };
+    let tenant = TenantId::new(now, 1);
+    let context = || CallContext {
+        installation: "bench",
+        limits: Limits::default(),
+        reuse,
+        config: Arc::clone(&config),
+        secrets: Secrets::none(),
+        state: Arc::default(),
+        delivery: DeliveryView { id: DeliveryId::new(now, 1), code: 1, created_at: now, tenant, correlation_id: None },
+        endpoint: EndpointView { id: endpoint, url: "http://127.0.0.1:9/", integrator: "bench", labels: &[] },
+        attempt: AttemptView { number: 1, first_at: now, now },
+    };
+    let start = Instant::now();
+    for _ in 0..calls {
+        let event_view = EventView {
+            id: event,
+            event_type: "order.created",
+            subject: Some("1"),
+            occurred_at: now,
+            content_type: "application/json",
+            data: order.as_bytes(),
+            labels: &[],
+        };
+        host.transform(plugin, TransformCall { context: context(), event: event_view })
+            .await
+            .map_err(|failed| failed.fault)?;
+        let call = InterpretCall {
+            context: context(),
+            event_id: event,
+            event_type: "order.created",
+            subject: Some("1"),
+            memo: None,
+            response: &response,
+            elapsed_ms: 1,
+        };
+        host.interpret(plugin, call).await.map_err(|failed| failed.fault)?;
+    }
+    Ok(start.elapsed().as_secs_f64() * 1e6 / calls as f64)
+}
