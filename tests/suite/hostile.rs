@@ -185,8 +185,15 @@ fn a_component_of_the_wrong_world_is_refused_by_name() {
     run(async |app| {
         let (code, said) = refused(app, wat::parse_str("(component)").unwrap()).await;
         assert_eq!(code, "wrong_world", "{said}");
-        assert!(said.contains("engate:plugin/plugin@0.1.0") && said.contains("engate:plugin/delivery@0.1.0"), "{said}");
-        assert!(said.contains("0.1"), "the versions known: {said}");
+        assert!(said.contains("engate:plugin/plugin@0.1") && said.contains("world integrator"), "{said}");
+
+        let half = guest()
+            .contract("import state; export plugin; export delivery; }", "import state; export plugin; }")
+            .swap(r#"(export "engate:plugin/delivery@0.1.0#transform")"#, "")
+            .swap(r#"(export "engate:plugin/delivery@0.1.0#interpret")"#, "");
+        let (code, said) = refused(app, half.build()).await;
+        assert_eq!(code, "wrong_world", "{said}");
+        assert!(said.contains("engate:plugin/delivery@0.1"), "the interface that is missing: {said}");
 
         let older = guest().contract("engate:plugin@0.1.0", "engate:plugin@0.9.0");
         let older =

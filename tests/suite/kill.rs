@@ -217,6 +217,7 @@ fn survives(backend: Backend) {
         assert!(report.doubled.is_empty(), "more than one id: {:?}", report.doubled);
         assert!(report.accepted >= plan.accepted_min);
         assert_eq!(report.succeeded, report.expected as u64, "one delivery per event and endpoint");
+        app.doctor().await;
     });
 }
 

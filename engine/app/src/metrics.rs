@@ -10,6 +10,7 @@ use prometheus_client::{
         family::Family,
         gauge::Gauge,
         histogram::{Histogram, exponential_buckets},
+        info::Info,
     },
     registry::Registry,
 };
@@ -66,9 +67,10 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Registers everything at zero.
-    pub fn new() -> Self {
+    /// Registers everything at zero; `durability` says what a commit waits for.
+    pub fn new(durability: String) -> Self {
         let mut registry = Registry::with_prefix("engate");
+        registry.register("store", "What a commit waits for", Info::new(vec![("durability", durability)]));
         let attempt_seconds = Histogram::new(exponential_buckets(0.001, 2.0, 18));
         let first_attempt_delay_seconds = Histogram::new(exponential_buckets(0.000_5, 2.0, 20));
         let metrics = Self {
@@ -113,11 +115,5 @@ impl Metrics {
     pub fn attempt(&self, outcome: &'static str, took: Duration) {
         self.attempts.get_or_create(&AttemptLabels { outcome }).inc();
         self.attempt_seconds.observe(took.as_secs_f64());
-    }
-}
-
-impl Default for Metrics {
-    fn default() -> Self {
-        Self::new()
     }
 }

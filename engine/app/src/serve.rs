@@ -89,7 +89,7 @@ impl Server {
             egress: start_egress(&config)?,
             views: Views::default(),
             worker: Worker::new(config.limits.queued_max, config.limits.in_flight_max),
-            metrics: Metrics::new(),
+            metrics: Metrics::new(store.durability().await?),
             health: Health::default(),
             tokens: TokenCache::default(),
             config: Config { listen: address, ..config },

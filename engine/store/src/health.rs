@@ -2,7 +2,7 @@
 
 use engate_model::{DeliveryId, EndpointId, EventId, TenantId, Timestamp};
 
-use crate::{Store, error::StoreError, value::args};
+use crate::{Store, error::StoreError, sql::Sql, value::args};
 
 /// Orphans that the doctor lists at most.
 const ORPHANS_MAX: u32 = 100;
@@ -38,6 +38,24 @@ impl Store {
     /// When it does not.
     pub async fn ping(&self) -> Result<(), StoreError> {
         self.db().row("SELECT 1", args![]).await.map(|_| ())
+    }
+
+    /// What a commit waits for, as the connection that commits has it set: two settings with their values.
+    ///
+    /// # Errors
+    /// When the database gives no answer.
+    pub async fn durability(&self) -> Result<String, StoreError> {
+        let sql = Sql::Twins {
+            sqlite: "SELECT 'journal_mode=' || j.journal_mode || ' synchronous=' || CAST(s.synchronous AS TEXT) \
+                     FROM pragma_journal_mode j, pragma_synchronous s",
+            postgres: "SELECT 'fsync=' || current_setting('fsync') || ' synchronous_commit=' || \
+                       current_setting('synchronous_commit')",
+        };
+        let mut session = self.db().begin().await?;
+        let row = session.row(sql, args![]).await?;
+        session.rollback().await?;
+        let settings = row.map(|row| row.cells().text()).transpose()?.unwrap_or_default();
+        Ok(format!("{} {settings}", self.backend()))
     }
 
     /// What is accepted, but neither finished nor scheduled nor in a living node's hands. It reads every event:

@@ -127,9 +127,11 @@ async fn run_engate(
     let target = Target { address: &engine.address, path: "/v1/events", headers: &headers, body: event, taken: 202 };
     let rate = load::timed(&target, sink, options.events, options.producers).await?;
     wait_until_written(&mut ask, "/metrics", &headers, options.events).await?;
-    let (_, health) = ask.call("GET", "/healthz", &[], Bytes::new()).await?;
-    let health: Value = serde_json::from_slice(&health)?;
-    *durability = health["database"]["durability"].as_str().map(str::to_owned);
+    let (_, metrics) = ask.call("GET", "/metrics", &headers, Bytes::new()).await?;
+    let metrics = String::from_utf8_lossy(&metrics);
+    let info =
+        metrics.lines().find_map(|line| line.strip_prefix("engate_store_info{durability=\"")?.strip_suffix("\"} 1"));
+    *durability = info.map(str::to_owned);
     engine.stop().await?;
     Ok(rate)
 }

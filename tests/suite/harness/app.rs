@@ -50,11 +50,12 @@ impl App {
         let log = self.engine.log();
         let panics: Vec<_> = log.lines().filter(|line| line.contains("panicked at")).collect();
         assert!(panics.is_empty(), "the engine panicked: {panics:?}");
-        self.check_orphans().await;
+        let orphans = self.engine.orphans().await;
+        assert!(orphans.is_empty(), "neither finished nor scheduled: {orphans:?}");
     }
 
-    /// `engate doctor` finds no event that is neither finished nor scheduled.
-    pub(crate) async fn check_orphans(&self) {
+    /// `engate doctor` finds nothing wrong, orphans included.
+    pub(crate) async fn doctor(&self) {
         let output = self.engine.command(&["doctor"]).await;
         let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "engate doctor: {}\n{said}", output.status);

@@ -8,10 +8,14 @@ use std::{
     time::Duration,
 };
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use engate::clock::SystemClock;
+use engate_model::Clock as _;
+use engate_store::{Orphan, SecretKey, Store, StoreOptions};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 
-use super::{Database, PATIENCE, wait::within};
+use super::{Database, PATIENCE, compiled, wait::within};
 
 /// The first admin's token in every test.
 pub(crate) const ADMIN_TOKEN: &str = "engate-test-admin-token-0123456789abcdef";
@@ -94,7 +98,9 @@ impl Engine {
         let data = folder.join(&setup.name);
         let mut engine = Self { setup, database_url, data, process: None, starts: 0, address: None };
         std::fs::create_dir_all(engine.logs()).unwrap();
+        compiled::lend(&engine.data);
         engine.start_again().await;
+        compiled::keep(&engine.data);
         engine
     }
 
@@ -153,6 +159,20 @@ impl Engine {
     /// `http://ADDRESS` of the API.
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address.expect("the engine never listened"))
+    }
+
+    /// Deliveries that are neither finished nor scheduled, by the database's own word.
+    pub(crate) async fn orphans(&self) -> Vec<Orphan> {
+        let database = engate_store::Database::parse(&self.database_url);
+        let given = self.setup.variables.iter().find(|(name, _)| *name == variable("secret_key"));
+        let text = given
+            .map_or_else(|| std::fs::read_to_string(self.data.join("secret.key")).unwrap(), |(_, value)| value.clone());
+        let key: [u8; 32] = STANDARD.decode(text.trim()).unwrap().try_into().unwrap();
+        let now = SystemClock.now();
+        let store = Store::open(&database, &SecretKey::new(key), StoreOptions::default(), now).await.unwrap();
+        let orphans = store.doctor_orphans().await.unwrap();
+        store.close().await;
+        orphans
     }
 
     /// The engine's own folder.

@@ -4,6 +4,7 @@
 
 pub(crate) mod api;
 pub(crate) mod app;
+mod compiled;
 pub(crate) mod database;
 pub(crate) mod engine;
 #[allow(dead_code, unreachable_pub, reason = "shared with the host's own tests, which use more of it")]

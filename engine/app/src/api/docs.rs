@@ -9,12 +9,7 @@ use axum::{
 };
 use utoipa_swagger_ui::{Config, serve};
 
-use super::{
-    extract::At,
-    permission::Permission,
-    problem::{MEANINGS, Problem},
-    routes::Routes,
-};
+use super::{extract::At, meanings::MEANINGS, permission::Permission, problem::Problem, routes::Routes};
 
 /// The page itself. Swagger UI's own index refers to its assets relative to a folder, this path has none.
 const PAGE: &str = r#"<!DOCTYPE html>

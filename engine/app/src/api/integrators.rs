@@ -46,7 +46,7 @@ struct IntegratorNewBody {
     /// Whether its endpoints get events; true where it is left out.
     active: Option<bool>,
     /// The services it offers.
-    #[schema(max_items = 100)]
+    #[schema(max_items = 100, value_type = Option<Vec<super::text::NameText>>)]
     services: Option<Vec<String>>,
     /// The plugin of its endpoints that name none: `name`, `name@1.2.0` or `name@channel`.
     #[schema(max_length = 128)]
@@ -70,7 +70,7 @@ struct IntegratorChangeBody {
     /// Whether its endpoints get events.
     active: Option<bool>,
     /// The services it offers, all of them.
-    #[schema(max_items = 100)]
+    #[schema(max_items = 100, value_type = Option<Vec<super::text::NameText>>)]
     services: Option<Vec<String>>,
     /// The plugin of its endpoints that name none.
     #[serde(default, deserialize_with = "super::extract::present")]

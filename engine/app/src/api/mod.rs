@@ -19,6 +19,7 @@ mod files;
 mod health;
 mod intake;
 mod integrators;
+mod meanings;
 mod openapi;
 mod page;
 mod permission;

@@ -1,12 +1,10 @@
-//! Lists: `{items, total, next}`, at most [`LIMIT_MAX`] a page, with an opaque cursor.
+//! Lists: `{items, total, next}`, at most 500 a page, with an opaque cursor.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use engate_model::Invalid;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-/// Largest page.
-pub(crate) const LIMIT_MAX: u32 = 500;
 /// Page where the caller names no size.
 pub(crate) const LIMIT_DEFAULT: u32 = 100;
 

@@ -1,6 +1,26 @@
-//! Bytes as JSON can carry them.
+//! Bytes as JSON can carry them, and the bounds of texts and numbers inside lists and maps, where a field's own
+//! attributes cannot say them.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use utoipa::ToSchema;
+
+/// A name in a list.
+#[derive(ToSchema)]
+#[schema(min_length = 1, max_length = 255)]
+#[allow(dead_code, reason = "a description only")]
+pub(crate) struct NameText(String);
+
+/// A value in a map.
+#[derive(ToSchema)]
+#[schema(max_length = 8192)]
+#[allow(dead_code, reason = "a description only")]
+pub(crate) struct ValueText(String);
+
+/// A wait in milliseconds, up to seven days.
+#[derive(ToSchema)]
+#[schema(minimum = 0, maximum = 604_800_000)]
+#[allow(dead_code, reason = "a description only")]
+pub(crate) struct WaitMs(u64);
 
 /// Base64 of any bytes.
 pub(crate) fn encoded(bytes: &[u8]) -> String {

@@ -21,9 +21,9 @@ pub(super) enum DeliveryCommand {
     /// List deliveries; filters combine
     #[command(after_help = "\
 Examples:
-  engate delivery list --success no                    whose last attempt failed, even if a retry is due
-  engate delivery list --integrator acme --state pending
-  engate delivery list --all --json | jq '.items[].id'")]
+  engate delivery list --success no              the last attempt failed, even if a retry is due
+  engate delivery list --integrator acme --state pending,parked
+  engate delivery list --all --json | jq -r '.items[].id'")]
     List(ListArgs),
     /// Show one delivery: each attempt with request, answer and verdict, secrets masked
     Show {

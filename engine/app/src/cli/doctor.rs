@@ -100,8 +100,11 @@ async fn checks(settings: &SettingsArgs) -> Vec<Check> {
 }
 
 fn settings_failed(failure: &Failure) -> Check {
-    let detail = failure.message(false).unwrap_or_default();
-    failed("settings", detail.replace('\n', " "), "`engate config show` prints every setting and where it came from")
+    failed(
+        "settings",
+        failure.text().replace('\n', " "),
+        "`engate config show` prints every setting and where it came from",
+    )
 }
 
 fn settings_check(gathered: &Gathered) -> Check {
@@ -241,7 +244,7 @@ async fn plugins_check() -> Check {
     let cure = "see the limits of this user (ulimit -v, -u) and that this program may start itself";
     match install_bundled().await {
         Ok(names) => ok(NAME, format!("compiled and asked: {}", names.join(", "))),
-        Err(failure) => failed(NAME, failure.message(false).unwrap_or_default(), cure),
+        Err(failure) => failed(NAME, failure.text(), cure),
     }
 }
 

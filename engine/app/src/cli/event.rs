@@ -120,22 +120,18 @@ fn label(text: &str) -> Result<(String, String), String> {
 
 /// The payload's JSON as it is spelled in a file, on standard input or in the argument.
 fn payload(source: &str) -> Result<Box<RawValue>, Failure> {
+    let wrong = |what: String| Failure::usage(format!("--payload: {what}"));
     let (text, origin) = if source == "-" {
         let mut text = String::new();
         let read = std::io::stdin().lock().read_to_string(&mut text);
-        read.map_err(|error| Failure::usage(format!("--payload: standard input: {error}")))?;
+        read.map_err(|error| wrong(format!("standard input: {error}")))?;
         (text, "standard input".to_owned())
     } else if Path::new(source).is_file() {
-        let text = std::fs::read_to_string(source);
-        (text.map_err(|error| Failure::usage(format!("--payload: {source}: {error}")))?, source.to_owned())
+        (std::fs::read_to_string(source).map_err(|error| wrong(format!("{source}: {error}")))?, source.to_owned())
     } else {
-        (source.to_owned(), "it".to_owned())
+        (source.to_owned(), "there is no such file, and the argument itself".to_owned())
     };
-    let inline = origin == "it";
-    serde_json::from_str(&text).map_err(|error| {
-        let what = if inline { "there is no such file, and as JSON".to_owned() } else { origin };
-        Failure::usage(format!("--payload: {what} cannot be read: {error}"))
-    })
+    serde_json::from_str(&text).map_err(|error| wrong(format!("{origin} is no JSON: {error}")))
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ pub(super) const EXIT_CODES_HELP: &str = "\
 Exit codes:
   0  done
   1  the operation failed
-  2  the command line or a local file cannot be used
+  2  the command line, a setting or a local file cannot be used
   3  the engine does not know the token, or the token may not do that (401, 403)
   4  not found (404)
   5  the engine cannot be reached
@@ -113,7 +113,9 @@ impl Problem {
         if !self.code.is_empty() {
             let _ = write!(text, " ({})", plain(&self.code));
         }
-        if !self.detail.is_empty() {
+        // Where fields are to blame, the detail is their complaints in one line; once is enough.
+        let told = self.errors.iter().all(|error| self.detail.contains(&error.message));
+        if !self.detail.is_empty() && (self.errors.is_empty() || !told) {
             let _ = write!(text, "\n  {}", plain(&self.detail));
         }
         for error in &self.errors {
@@ -170,7 +172,8 @@ impl Failure {
         Some(if json { self.json() } else { format!("error: {}", self.text()) })
     }
 
-    fn text(&self) -> String {
+    /// What is wrong and what to do about it.
+    pub(super) fn text(&self) -> String {
         match self {
             Self::Answered(problem) => problem.text(),
             Self::Unreachable { url, cause } => format!(

@@ -120,14 +120,15 @@ async fn push(args: &PushArgs, client: &Client, screen: Screen) -> Result<(), Fa
         return screen.line(answer);
     }
     let plugin: Plugin = read(&answer)?;
-    screen.facts(&[
+    let mut facts = vec![
         ("plugin", Field::new(format!("{}@{}", plugin.name, plugin.version))),
         ("channel", Field::new(&args.channel)),
         ("state", Field::code(&plugin.state)),
-        ("message", Field::new(plugin.message.as_deref().unwrap_or("-"))),
         ("size", Field::new(size(plugin.size_bytes))),
         ("digest", Field::new(&plugin.digest)),
-    ])
+    ];
+    facts.extend(plugin.message.as_deref().map(|message| ("message", Field::new(message))));
+    screen.facts(&facts)
 }
 
 async fn list(client: &Client, screen: Screen) -> Result<(), Failure> {

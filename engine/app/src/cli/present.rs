@@ -137,9 +137,10 @@ impl Screen {
         for row in rows {
             table.add_row(row.into_iter().map(|field| self.cell(field)));
         }
-        table.column_iter_mut().for_each(|column| {
-            column.set_padding((0, 2));
-        });
+        let last = table.column_count().saturating_sub(1);
+        for (n, column) in table.column_iter_mut().enumerate() {
+            column.set_padding(if n == last { (0, 0) } else { (0, 2) });
+        }
         table.trim_fmt()
     }
 

@@ -18,8 +18,8 @@ pub(super) struct Remote {
     #[arg(long, global = true, env = "ENGATE_TOKEN", value_name = "TOKEN", hide_env_values = true)]
     token: Option<TokenText>,
 
-    /// Print JSON: what the API answered, as it came
-    #[arg(long, global = true)]
+    /// Print JSON: the API's answers as they came
+    #[arg(long, global = true, help_heading = None)]
     json: bool,
 }
 

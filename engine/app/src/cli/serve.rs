@@ -17,6 +17,19 @@ use crate::{
     telemetry,
 };
 
+/// What `engate serve --help` adds.
+pub(super) const HELP: &str = "\
+Every setting is a line in engate.toml and an ENGATE_... variable; `engate config show` prints them all with what \
+they do. Those that a first start asks for:
+
+  ENGATE_ADMIN_TOKEN   the first admin token, 32 characters or more; without it one is made and printed, once
+  ENGATE_SECRET_KEY    encrypts stored secrets (openssl rand -base64 32); without it a key file is made in --data
+  ENGATE_EGRESS_ALLOW  private networks that partners are in, such as 10.1.0.0/16; nothing private is called otherwise
+
+Once the API answers, standard output says `listening on http://ADDRESS`; the log goes to standard error.
+SIGTERM and Ctrl-C drain: no new calls, requests under way are finished, exit code 0. A second one ends it at once; \
+nothing is lost by that, unfinished deliveries go on with the next start.";
+
 /// Runs the engine until SIGTERM or SIGINT, then drains it. A second signal ends it at once: what was under way is
 /// taken up again by the next start.
 pub(super) async fn serve(settings: &SettingsArgs, screen: Screen) -> Result<(), Failure> {

@@ -14,6 +14,8 @@ pub(super) const INTERVAL: Duration = Duration::from_millis(500);
 const BUSY_PAUSE: Duration = Duration::from_millis(5);
 /// Every how many rounds dead nodes' work is looked for.
 const RECLAIM_ROUNDS: u32 = 8;
+/// Every how many rounds PostgreSQL's partitions are made ahead; they reach weeks ahead, so hours do not matter.
+const PARTITION_ROUNDS: u32 = 1 << 16;
 
 impl Engine {
     /// Fetches due work until the engine stops.
@@ -46,6 +48,9 @@ impl Engine {
                 tracing::warn!(reclaimed, "took over the deliveries of a node that died");
             }
             self.host.unload_idle(now);
+        }
+        if round.is_multiple_of(PARTITION_ROUNDS) {
+            self.store.partitions_maintain(now).await?;
         }
         let backlog = self.store.delivery_backlog(now).await?;
         let fetched = self.claim(&backlog).await?;

@@ -7,7 +7,7 @@
 pub(crate) mod accept;
 pub(crate) mod finish;
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use tokio::{
     sync::{Mutex, mpsc, oneshot, watch},
@@ -32,6 +32,10 @@ const BATCH_BYTES_MAX: usize = 8 << 20;
 const STEP_ASIDE_MAX: usize = 16;
 /// Committers on PostgreSQL: one writes while another waits for its commit.
 const COMMITTERS_POSTGRES: usize = 2;
+
+/// Between the answer and the commit of the planted fault, as on a busy disk: without it PostgreSQL would have been
+/// told to commit before the answer is out, and would commit whatever becomes of this process.
+const PLANTED_PAUSE: Duration = Duration::from_millis(3);
 
 /// When a producer is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -225,6 +229,7 @@ impl Committer {
                 Ok(()) => {
                     if self.acknowledge == Acknowledge::BeforeCommit {
                         accepts.iter_mut().for_each(|job| job.answer());
+                        tokio::time::sleep(PLANTED_PAUSE).await;
                     }
                     session.commit().await?;
                     accepts.iter_mut().for_each(|job| job.answer());

@@ -66,7 +66,7 @@ async fn create(
     Caller(principal): Caller,
     Body(body): Body<EndpointNewBody>,
 ) -> Result<(StatusCode, Json<EndpointView>), Problem> {
-    let registered = engine.endpoint_create(&principal, body.new()?).await?;
+    let registered = engine.endpoint_create(&principal, body.into_new()?).await?;
     Ok((StatusCode::CREATED, Json(EndpointView::with_secret(registered))))
 }
 
@@ -94,7 +94,7 @@ async fn update(
     At(id): At<EndpointId>,
     Body(body): Body<EndpointChangeBody>,
 ) -> Result<Json<EndpointView>, Problem> {
-    Ok(Json(EndpointView::of(engine.endpoint_update(&principal, id, body.change()?).await?)))
+    Ok(Json(EndpointView::of(engine.endpoint_update(&principal, id, body.into_change()?).await?)))
 }
 
 /// Deletes an endpoint; its deliveries that have not finished are called off.

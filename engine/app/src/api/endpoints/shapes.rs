@@ -11,9 +11,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use crate::verbs::{
-    VerbError,
-    endpoints::{AuthFields, AuthKind, EndpointChange, EndpointNew, Registered},
+use crate::{
+    api::text::{NameText, ValueText, WaitMs},
+    verbs::{
+        VerbError,
+        endpoints::{AuthFields, AuthKind, EndpointChange, EndpointNew, Registered},
+    },
 };
 
 /// How the engine shows who it is.
@@ -70,18 +73,22 @@ pub(super) struct EndpointAuthNew {
     #[schema(max_length = 8192, write_only)]
     value: Option<String>,
     /// Of `oauth2`; not built yet.
+    #[schema(max_length = 2048)]
     token_url: Option<String>,
     /// Of `oauth2`; not built yet.
+    #[schema(max_length = 1024)]
     client_id: Option<String>,
     /// Of `oauth2`; not built yet.
-    #[schema(write_only)]
+    #[schema(max_length = 4096, write_only)]
     client_secret: Option<String>,
     /// Of `oauth2`; not built yet.
+    #[schema(max_length = 1024)]
     scope: Option<String>,
     /// Of `mtls`; not built yet.
+    #[schema(max_length = 65536)]
     certificate: Option<String>,
     /// Of `mtls`; not built yet.
-    #[schema(write_only)]
+    #[schema(max_length = 65536, write_only)]
     key: Option<String>,
 }
 
@@ -153,7 +160,7 @@ pub(super) enum Ordering {
 #[schema(example = json!({"schedule_ms": [0, 5000, 300_000]}))]
 pub(super) struct RetrySchedule {
     /// The wait before each try in milliseconds, the first try's (usually 0) included.
-    #[schema(min_items = 1, max_items = 50, value_type = Vec<u64>)]
+    #[schema(min_items = 1, max_items = 50, value_type = Vec<WaitMs>)]
     schedule_ms: Vec<u64>,
 }
 
@@ -211,7 +218,7 @@ pub(super) struct EndpointNewBody {
     config: Option<Value>,
     /// Keys it subscribes to; `order.*` takes every key below `order.`, `*` takes all. Keys that the catalogue lacks
     /// are entered.
-    #[schema(max_items = 1000)]
+    #[schema(max_items = 1000, value_type = Option<Vec<NameText>>)]
     event_types: Option<Vec<String>>,
     /// Whether deliveries go out; true where it is left out.
     enabled: Option<bool>,
@@ -226,6 +233,7 @@ pub(super) struct EndpointNewBody {
     /// When to try again; left out: ten tries over three and a half days.
     retry: Option<RetrySchedule>,
     /// Headers set on every request, name and value; they win over the plugin's.
+    #[schema(value_type = Option<BTreeMap<String, ValueText>>)]
     headers: Option<BTreeMap<String, String>>,
     /// Signing.
     signing: Option<EndpointSigningNew>,
@@ -256,7 +264,7 @@ pub(super) struct EndpointChangeBody {
     #[schema(value_type = Option<Object>)]
     config: Option<Option<Value>>,
     /// Keys and patterns it subscribes to, all of them.
-    #[schema(max_items = 1000)]
+    #[schema(max_items = 1000, value_type = Option<Vec<NameText>>)]
     event_types: Option<Vec<String>>,
     /// Whether deliveries go out; true also takes back what the engine disabled.
     enabled: Option<bool>,
@@ -273,6 +281,7 @@ pub(super) struct EndpointChangeBody {
     #[schema(value_type = Option<RetrySchedule>)]
     retry: Option<Option<RetrySchedule>>,
     /// Headers set on every request, all of them.
+    #[schema(value_type = Option<BTreeMap<String, ValueText>>)]
     headers: Option<BTreeMap<String, String>>,
     /// Signing.
     signing: Option<EndpointSigningNew>,
@@ -343,7 +352,7 @@ pub(super) struct EndpointView {
 }
 
 impl EndpointNewBody {
-    pub(super) fn new(self) -> Result<EndpointNew, VerbError> {
+    pub(super) fn into_new(self) -> Result<EndpointNew, VerbError> {
         require_parallel(self.ordering)?;
         let (signing_enabled, signing_secret) = self.signing.map_or((None, None), |s| (s.enabled, s.secret));
         Ok(EndpointNew {
@@ -366,7 +375,7 @@ impl EndpointNewBody {
 }
 
 impl EndpointChangeBody {
-    pub(super) fn change(self) -> Result<EndpointChange, VerbError> {
+    pub(super) fn into_change(self) -> Result<EndpointChange, VerbError> {
         require_parallel(self.ordering)?;
         let (signing_enabled, signing_secret) = self.signing.map_or((None, None), |s| (s.enabled, s.secret));
         Ok(EndpointChange {

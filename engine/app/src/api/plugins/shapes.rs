@@ -132,13 +132,13 @@ impl ChannelView {
 #[schema(as = PluginGrantsNew, example = json!({"hosts": ["https://api.example.com"], "secrets": ["sintegre-link"], "reveal": []}))]
 pub(super) struct GrantsBody {
     /// Origins beside the endpoint's own: `https://api.example.com`, or `https://*.example.com` for any host below.
-    #[schema(max_items = 64)]
+    #[schema(max_items = 64, value_type = Option<Vec<crate::api::text::NameText>>)]
     hosts: Option<Vec<String>>,
     /// Secrets it may have an HMAC computed with.
-    #[schema(max_items = 64)]
+    #[schema(max_items = 64, value_type = Option<Vec<crate::api::text::NameText>>)]
     secrets: Option<Vec<String>>,
     /// Secrets it may read whole; each such read is audited.
-    #[schema(max_items = 64)]
+    #[schema(max_items = 64, value_type = Option<Vec<crate::api::text::NameText>>)]
     reveal: Option<Vec<String>>,
 }
 

@@ -43,7 +43,7 @@ pub(super) struct PluginTry {
     #[schema(min_length = 1, max_length = 64)]
     version: Option<String>,
     /// Id of the endpoint whose URL, configuration and state are used; left out: a stand-in.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 64)]
     endpoint: Option<EndpointId>,
     /// Configuration in the place of the endpoint's.
     #[schema(value_type = Option<Object>)]
@@ -75,6 +75,7 @@ pub(super) struct PluginTryEvent {
     #[schema(value_type = Option<String>, format = DateTime)]
     occurred_at: Option<Timestamp>,
     /// Names and values.
+    #[schema(value_type = Option<BTreeMap<String, crate::api::text::ValueText>>)]
     labels: Option<BTreeMap<String, String>>,
     /// Ties it to what caused it.
     #[schema(min_length = 1, max_length = 255)]
@@ -89,6 +90,7 @@ pub(super) struct PluginTryResponse {
     #[schema(minimum = 100, maximum = 599)]
     status: u16,
     /// Names and values.
+    #[schema(value_type = Option<BTreeMap<String, crate::api::text::ValueText>>)]
     headers: Option<BTreeMap<String, String>>,
     /// A text is taken as it is, other JSON as it is spelled.
     #[allow(dead_code, reason = "read again as spelled, see `Spelled`")]
@@ -224,12 +226,12 @@ pub(super) async fn try_plugin(
     let body: PluginTry = read_json(&bytes)?;
     let spelled: Spelled<'_> =
         serde_json::from_slice(&bytes).map_err(|error| Problem::of("invalid_json", error.to_string()))?;
-    let trial = engine.plugin_try(&principal, &name, body.new(&spelled)).await?;
+    let trial = engine.plugin_try(&principal, &name, body.into_new(&spelled)).await?;
     Ok(Json(PluginTried::of(trial)))
 }
 
 impl PluginTry {
-    fn new(self, spelled: &Spelled<'_>) -> TrialNew {
+    fn into_new(self, spelled: &Spelled<'_>) -> TrialNew {
         let event = self.event;
         let content_type = event.content_type.unwrap_or_else(|| JSON.to_owned());
         let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
@@ -363,7 +365,7 @@ mod tests {
 
     fn tried(body: &str) -> TrialNew {
         let typed: PluginTry = serde_json::from_str(body).unwrap();
-        typed.new(&serde_json::from_str(body).unwrap())
+        typed.into_new(&serde_json::from_str(body).unwrap())
     }
 
     #[test]

@@ -42,7 +42,7 @@ pub(super) const CATALOG: [Product; 4] = [
         frequency: Some("diaria"),
     },
     Product {
-        key: "sintegre.boletim-eolica",
+        key: "sintegre.eolica",
         title: "Boletim Mensal de Geração Eólica",
         macro_process: "Operação do Sistema",
         process: "Resultados da operação",

@@ -15,7 +15,7 @@ use super::{
 };
 
 /// Cells of a progress bar.
-const BAR_CELLS: usize = 10;
+const BAR_CELLS: usize = 8;
 
 /// The live view.
 pub(super) struct Live {
@@ -41,7 +41,8 @@ impl Live {
         let Some((what, tone)) = story(tracked) else { return Ok(()) };
         let at = self.started.elapsed().as_secs_f64();
         let name = partner.profile.name;
-        let line = format!("{at:7.2} s  #{:<4} {name:<22} {:<24} ", tracked.code, plain(&tracked.event_type));
+        // Fits into 80 columns.
+        let line = format!("{at:6.2}s #{:<3} {name:<16} {:<18} ", tracked.code, plain(&tracked.event_type));
         self.say(&format!("{line}{}", self.screen.paint(&what, tone)))
     }
 
@@ -80,7 +81,7 @@ impl Live {
             let failed = Field::number(finished - taken);
             vec![
                 Field::new(partner.profile.name),
-                Field::new(partner.profile.answers).tone(Tone::Faint),
+                Field::new(partner.profile.in_short).tone(Tone::Faint),
                 Field::new(bar(finished, of.len())),
                 Field::number(taken).tone(if taken > 0 { Tone::Good } else { Tone::Plain }),
                 if finished > taken { failed.tone(Tone::Bad) } else { failed },
@@ -88,7 +89,7 @@ impl Live {
                 Field::number(tries),
             ]
         });
-        self.screen.render(&["PARTNER", "ANSWERS", "PROGRESS", "TAKEN", "FAILED", "WAITING", "TRIES"], rows.collect())
+        self.screen.render(&["PARTNER", "ANSWERS", "PROGRESS", "TAKEN", "FAILED", "OPEN", "TRIES"], rows.collect())
     }
 }
 
@@ -98,20 +99,17 @@ fn story(tracked: &Tracked) -> Option<(String, Tone)> {
     let tries = tracked.attempts;
     match tracked.state.as_str() {
         "succeeded" => Some((format!("taken at try {tries}"), Tone::Good)),
-        "failed" => {
-            let times = if tries == 1 { "try" } else { "tries" };
-            Some((format!("failed after {tries} {times}: {}", reason()), Tone::Bad))
-        }
-        "pending" if tries > 0 => Some((format!("try {tries} failed: {}; once more soon", reason()), Tone::Waiting)),
+        "failed" => Some((format!("failed at try {tries}: {}", reason()), Tone::Bad)),
+        "pending" if tries > 0 => Some((format!("try {tries} failed: {}", reason()), Tone::Waiting)),
         "pending" | "delivering" => None,
         other => Some((format!("{}: {}", plain(other), reason()), Tone::Faint)),
     }
 }
 
-/// `■■■■■·····  3/6`
+/// `■■■■···· 3/6`
 fn bar(done: usize, all: usize) -> String {
     let full = (done * BAR_CELLS).checked_div(all).unwrap_or(0);
-    format!("{}{}  {done}/{all}", "■".repeat(full), "·".repeat(BAR_CELLS - full))
+    format!("{}{} {done}/{all}", "■".repeat(full), "·".repeat(BAR_CELLS - full))
 }
 
 #[cfg(test)]
@@ -120,8 +118,8 @@ mod tests {
 
     #[test]
     fn a_bar_fills_with_what_is_done() {
-        assert_eq!(bar(0, 0), "··········  0/0");
-        assert_eq!(bar(3, 6), "■■■■■·····  3/6");
-        assert_eq!(bar(6, 6), "■■■■■■■■■■  6/6");
+        assert_eq!(bar(0, 0), "········ 0/0");
+        assert_eq!(bar(3, 6), "■■■■···· 3/6");
+        assert_eq!(bar(6, 6), "■■■■■■■■ 6/6");
     }
 }

@@ -181,3 +181,67 @@ fn no_duplicates(everyone: &[Evidence<'_>]) -> Outcome {
 pub(super) fn duplicates_of(seen: &Seen) -> u32 {
     seen.taken.saturating_sub(1)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use axum::body::Bytes;
+
+    use super::super::partners::PROFILES;
+    use super::*;
+
+    fn tracked(state: &str, attempts: u32) -> Tracked {
+        Tracked {
+            id: "dlv_1".into(),
+            code: 1,
+            event: "evt_1".into(),
+            event_type: TRANSACTION.into(),
+            partner: 0,
+            state: state.into(),
+            reason: None,
+            attempts,
+        }
+    }
+
+    fn seen(receipts: u32, taken: u32, authorization: Option<&str>) -> Seen {
+        Seen {
+            first_at: Instant::now(),
+            receipts,
+            taken,
+            signed: true,
+            authorization: authorization.map(str::to_owned),
+            body: Bytes::new(),
+        }
+    }
+
+    async fn missing(manner: Manner, tracked: Tracked, seen: Seen) -> Vec<String> {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let profile = PROFILES.iter().find(|profile| profile.manner == manner).unwrap();
+        let partner = Partner::open(profile).await.unwrap();
+        let book = HashMap::from([(tracked.id.clone(), seen)]);
+        let evidence = Evidence { partner: &partner, deliveries: vec![&tracked], last_attempts: vec![], book };
+        let mut outcomes = evidence.outcomes();
+        outcomes.push(no_duplicates(&[evidence]));
+        outcomes.into_iter().filter(|outcome| !outcome.seen).map(|outcome| outcome.expected).collect()
+    }
+
+    #[tokio::test]
+    async fn what_was_not_seen_is_missing() {
+        let nothing: [&str; 0] = [];
+        let key = Some("ninguemsabe");
+        assert_eq!(missing(Manner::WantsKey, tracked("succeeded", 1), seen(1, 1, key)).await, nothing);
+        let bearer = Some("Bearer ninguemsabe");
+        assert_eq!(missing(Manner::WantsKey, tracked("succeeded", 1), seen(1, 1, bearer)).await.len(), 1);
+        assert_eq!(missing(Manner::UnavailableTwice, tracked("succeeded", 3), seen(3, 1, None)).await, nothing);
+        assert_eq!(missing(Manner::UnavailableTwice, tracked("succeeded", 2), seen(2, 1, None)).await.len(), 1);
+        // No attempt was looked into, so nothing shows that it was a timeout.
+        assert_eq!(missing(Manner::Hangs, tracked("failed", 2), seen(2, 0, None)).await, ["failed with timeout"]);
+    }
+
+    #[tokio::test]
+    async fn a_delivery_that_is_taken_twice_is_a_duplicate() {
+        let again = missing(Manner::WantsKey, tracked("succeeded", 2), seen(2, 2, Some("ninguemsabe"))).await;
+        assert_eq!(again, ["nothing again that was taken already"]);
+    }
+}

@@ -60,6 +60,8 @@ pub(super) struct Profile {
     pub(super) manner: Manner,
     /// The same in words.
     pub(super) answers: &'static str,
+    /// The same in few words.
+    pub(super) in_short: &'static str,
     /// The plugin that couples it.
     pub(super) plugin: Option<&'static str>,
 }
@@ -70,21 +72,24 @@ pub(super) const PROFILES: [Profile; 5] = [
         slug: "aurora-energia",
         name: "Aurora Energia",
         manner: Manner::Accepts,
-        answers: "accepts, fetches the file",
+        answers: "accepts, then fetches the file behind the link",
+        in_short: "accepts",
         plugin: Some("sintegre"),
     },
     Profile {
-        slug: "vale-comercializadora",
-        name: "Vale Comercializadora",
+        slug: "vale-comercio",
+        name: "Vale Comércio",
         manner: Manner::WantsKey,
-        answers: "wants `ninguemsabe` in Authorization",
+        answers: "wants exactly `ninguemsabe` in Authorization, else 401",
+        in_short: "wants `ninguemsabe`",
         plugin: Some("sintegre"),
     },
     Profile {
         slug: "aguas-do-sertao",
         name: "Águas do Sertão",
         manner: Manner::ErrorInside,
-        answers: "200 with an error inside",
+        answers: "200, with an error inside",
+        in_short: "200, error inside",
         plugin: Some("gsan"),
     },
     Profile {
@@ -92,13 +97,15 @@ pub(super) const PROFILES: [Profile; 5] = [
         name: "Banco Horizonte",
         manner: Manner::UnavailableTwice,
         answers: "503 twice, then accepts",
+        in_short: "503, 503, accepts",
         plugin: None,
     },
     Profile {
         slug: "usina-serra-alta",
         name: "Usina Serra Alta",
         manner: Manner::Hangs,
-        answers: "hangs",
+        answers: "hangs: takes the request and never answers",
+        in_short: "hangs",
         plugin: Some("sintegre"),
     },
 ];

@@ -50,11 +50,12 @@ impl AuthKind {
     }
 
     const fn takes(self, field: &str) -> bool {
-        match (self, field.as_bytes()) {
-            (Self::Basic, b"username" | b"password") | (Self::Header, b"name") => true,
-            (Self::Authorization | Self::Header, b"value") => true,
-            _ => false,
-        }
+        matches!(
+            (self, field.as_bytes()),
+            (Self::Basic, b"username" | b"password")
+                | (Self::Header, b"name")
+                | (Self::Authorization | Self::Header, b"value")
+        )
     }
 }
 

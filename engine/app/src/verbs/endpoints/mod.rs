@@ -285,10 +285,10 @@ impl Engine {
 }
 
 fn apply(endpoint: &mut Endpoint, change: EndpointChange, now: Timestamp, complaints: &mut Complaints) {
-    if let Some((kind, fields)) = change.auth {
-        if let Some(auth) = complaints.take(auth_of(kind, fields, Some(&endpoint.auth))) {
-            endpoint.auth = auth;
-        }
+    if let Some((kind, fields)) = change.auth
+        && let Some(auth) = complaints.take(auth_of(kind, fields, Some(&endpoint.auth)))
+    {
+        endpoint.auth = auth;
     }
     if let Some(plugin) = change.plugin {
         endpoint.plugin = complaints.take(plugin_ref(plugin.as_deref())).flatten();

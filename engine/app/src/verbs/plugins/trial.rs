@@ -170,7 +170,7 @@ impl Engine {
             endpoint: EndpointView {
                 id: endpoint.map_or_else(|| EndpointId::new(now, self.chance.bits()), |endpoint| endpoint.id),
                 url: endpoint.map_or(URL_STAND_IN, |endpoint| endpoint.url.as_str()),
-                integrator: scene.integrator.as_str().into(),
+                integrator: scene.integrator.as_str(),
                 labels: &[],
             },
             attempt: AttemptView { number: 1, first_at: now, now },

@@ -61,6 +61,9 @@ fn period(value: &[u8]) -> usize {
     (1..value.len()).find(repeats).unwrap_or(value.len())
 }
 
+/// Whether a character is of a class.
+type Class = fn(&u8) -> bool;
+
 /// How many characters the classes in use offer, though no more than can be told from the value itself.
 fn pool(value: &[u8]) -> f64 {
     if value.iter().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
@@ -69,7 +72,7 @@ fn pool(value: &[u8]) -> f64 {
         let digits_only = value.iter().all(u8::is_ascii_digit);
         return if digits_only { 10.0 } else { 16.0 };
     }
-    let classes: [(fn(&u8) -> bool, f64); 4] = [
+    let classes: [(Class, f64); 4] = [
         (u8::is_ascii_lowercase, 26.0),
         (u8::is_ascii_uppercase, 26.0),
         (u8::is_ascii_digit, 10.0),
