@@ -75,6 +75,32 @@ fn a_retry_that_was_due_later_survives_a_kill_on_postgres() {
     keeps_retries(Backend::Postgres);
 }
 
+/// What a dead process held waits for no lease to end when the same node starts again.
+fn goes_on_at_once(backend: Backend) {
+    run_on(backend, Setup::new().set("delivery.lease_ms", "600000"), async |app| {
+        app.receiver.script("/hook", [Reply::hang(), Reply::status(200)]);
+        let endpoint = app.endpoint_at("/hook", &["P1"]).await;
+        app.api.emit("P1", json!({"n": 1})).await;
+        app.receiver.wait("/hook", 1).await;
+        app.engine.kill().await;
+        app.engine.start_again().await;
+        let seen = app.receiver.wait("/hook", 2).await;
+        assert_eq!(seen[0].webhook_id(), seen[1].webhook_id());
+        let delivery = app.api.delivery_in(&endpoint, "succeeded").await;
+        assert_eq!(delivery["attempts"], json!(1), "a try that nobody saw the end of is no try: {delivery}");
+    });
+}
+
+#[test]
+fn what_was_under_way_at_a_kill_goes_on_at_the_next_start() {
+    goes_on_at_once(Backend::Sqlite);
+}
+
+#[test]
+fn what_was_under_way_at_a_kill_goes_on_at_the_next_start_on_postgres() {
+    goes_on_at_once(Backend::Postgres);
+}
+
 #[test]
 fn a_second_start_finds_everything_as_it_was() {
     run(async |app| {

@@ -279,8 +279,9 @@ mod tests {
             sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(room), &mut files);
         }
         let mut codes = 0;
-        for file in files {
-            let text = std::fs::read_to_string(&file).unwrap();
+        // This file names the makers only to look for them.
+        for file in files.iter().filter(|file| !file.ends_with("meanings.rs")) {
+            let text = std::fs::read_to_string(file).unwrap();
             for maker in ["Problem::of(", "VerbError::conflict(", "Self::conflict("] {
                 for after in text.split(maker).skip(1) {
                     let Some(code) = after.trim_start().strip_prefix('"').and_then(|rest| rest.split('"').next())

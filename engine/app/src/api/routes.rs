@@ -13,7 +13,7 @@ use utoipa::{
     __dev::{SchemaReferences, Tags},
     openapi::{
         HttpMethod, Paths, RefOr, Schema,
-        path::{Operation, ParameterIn},
+        path::{Operation, Parameter, ParameterIn},
     },
 };
 
@@ -25,8 +25,9 @@ use crate::engine::Engine;
 pub(crate) struct Rule {
     /// What the caller needs.
     pub(crate) permission: Permission,
-    /// The query parameters it takes.
-    pub(crate) query: Vec<String>,
+    /// Whether it takes query parameters; its handler then refuses the ones it does not know, all complaints at
+    /// once.
+    pub(crate) takes_query: bool,
 }
 
 /// Rules by route template, then method.
@@ -57,7 +58,7 @@ impl Routes {
         for method in &methods {
             let (method, filter) = of(method);
             self.router = self.router.route(&path, on(filter, handler.clone()));
-            let rule = Rule { permission, query: query_names(&operation) };
+            let rule = Rule { permission, takes_query: takes_query(&operation) };
             self.rules.entry(path.clone()).or_default().insert(method, rule);
         }
         self.paths.add_path_operation(path, methods, operation);
@@ -76,12 +77,12 @@ impl Routes {
     }
 }
 
-fn query_names(operation: &Operation) -> Vec<String> {
-    let parameters = operation.parameters.iter().flatten().filter_map(|parameter| match parameter {
-        RefOr::T(parameter) if parameter.parameter_in == ParameterIn::Query => Some(parameter.name.clone()),
-        _ => None,
-    });
-    parameters.collect()
+fn takes_query(operation: &Operation) -> bool {
+    let is_query = |parameter: &RefOr<_>| match parameter {
+        RefOr::T(Parameter { parameter_in, .. }) => *parameter_in == ParameterIn::Query,
+        RefOr::Ref(_) => false,
+    };
+    operation.parameters.iter().flatten().any(is_query)
 }
 
 fn of(method: &HttpMethod) -> (Method, MethodFilter) {

@@ -11,7 +11,8 @@ use super::{client::Client, failure::Failure, present::Screen};
 #[command(next_help_heading = "Engine")]
 pub(super) struct Remote {
     /// Where the engine's API is
-    #[arg(long, global = true, env = "ENGATE_URL", value_name = "URL", default_value = "http://127.0.0.1:8080")]
+    #[arg(long, global = true, env = "ENGATE_URL", value_name = "URL", hide_env_values = true)]
+    #[arg(default_value = "http://127.0.0.1:8080")]
     url: Url,
 
     /// The key to the API; better given as a variable, since other users can see command lines

@@ -19,7 +19,7 @@ const OTHER_VARIABLES: [&str; 4] = ["ENGATE_URL", "ENGATE_TOKEN", "ENGATE_CONFIG
 #[command(next_help_heading = "Settings")]
 pub(super) struct SettingsArgs {
     /// Configuration file; without it engate.toml in this folder, where there is one
-    #[arg(long, env = "ENGATE_CONFIG", value_name = "FILE")]
+    #[arg(long, env = "ENGATE_CONFIG", value_name = "FILE", hide_env_values = true)]
     config: Option<PathBuf>,
 
     /// Address and port of the API, such as 127.0.0.1:8080; port 0 takes a free one [setting: listen]

@@ -22,6 +22,10 @@ use super::{
     present::{Field, Screen, Tone},
     serve::StopSignals,
 };
+use crate::{
+    config::{LogFormat, LogSettings},
+    telemetry,
+};
 
 /// How often the engine is asked.
 const POLL: Duration = Duration::from_millis(100);
@@ -43,17 +47,26 @@ pub(super) struct DemoArgs {
     /// End by itself once every expected outcome was seen; without it events go on until Ctrl-C
     #[arg(long)]
     once: bool,
+
+    /// Write the engine's log to standard error: info, debug, or a filter such as engate=debug
+    #[arg(long, value_name = "LEVEL")]
+    log: Option<String>,
 }
 
 /// Plays the demo.
 pub(super) async fn run(args: &DemoArgs, screen: Screen) -> Result<Exit, Failure> {
     let mut stop = StopSignals::listen()?;
+    // Log lines would tear the live table.
+    let live_screen = Screen { terminal: screen.terminal && args.log.is_none(), ..screen };
+    if let Some(level) = args.log.clone() {
+        telemetry::init(&LogSettings { level, format: LogFormat::Text }).map_err(Failure::usage)?;
+    }
     let stage = tokio::select! {
         stage = Stage::set() => stage?,
         () = stop.next() => return Ok(Exit::Failed),
     };
     welcome(&stage, args, screen)?;
-    let live = Live::new(screen);
+    let live = Live::new(live_screen);
     let mut play = Play { stage: &stage, live: &live, watch: Watch::new(), published: 0 };
     let started = Instant::now();
     let played = if args.once { play.once(&mut stop).await } else { play.on_and_on(&mut stop).await };
@@ -83,7 +96,8 @@ fn welcome(stage: &Stage, args: &DemoArgs, screen: Screen) -> Result<(), Failure
     if !args.once {
         screen.line("\nLook around from another terminal while it runs (Ctrl-C ends it):\n")?;
         screen.line(format!("  export ENGATE_URL={engine} ENGATE_TOKEN={}", stage.token.expose()))?;
-        screen.line("  engate delivery list --success no")?;
+        let program = std::env::args().next().unwrap_or_else(|| "engate".to_owned());
+        screen.line(format!("  {program} delivery list --success no"))?;
     }
     screen.line("")
 }
@@ -94,6 +108,7 @@ fn farewell(args: &DemoArgs, all: usize, missing: usize, screen: Screen) -> Resu
         return Ok(Exit::Done);
     }
     screen.line(screen.paint(&format!("\n{missing} of {all} expected outcomes are missing."), Tone::Bad))?;
+    screen.line("`--log debug` shows what the engine did.")?;
     // Whoever ends the trickle by hand may well do so in the middle of things.
     Ok(if args.once { Exit::Failed } else { Exit::Done })
 }
