@@ -17,58 +17,58 @@ use prometheus_client::{
 
 /// How an attempt ended.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct AttemptLabels {
+pub(crate) struct AttemptLabels {
     /// `success`, `retry`, `fail`, `disable`, `transport_error`, `plugin_fault`, `skipped`.
-    pub outcome: &'static str,
+    pub(crate) outcome: &'static str,
 }
 
 /// A plugin's fault.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct FaultLabels {
+pub(crate) struct FaultLabels {
     /// The fault's stable code.
-    pub code: &'static str,
+    pub(crate) code: &'static str,
 }
 
 /// An API call.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct CallLabels {
+pub(crate) struct CallLabels {
     /// HTTP method.
-    pub method: String,
+    pub(crate) method: String,
     /// Route template, never the path itself.
-    pub route: String,
+    pub(crate) route: String,
     /// HTTP status.
-    pub status: u16,
+    pub(crate) status: u16,
 }
 
 /// Everything that is counted.
 #[derive(Debug)]
-pub struct Metrics {
+pub(crate) struct Metrics {
     registry: Registry,
     /// Events taken, duplicates not included.
-    pub events_accepted: Counter,
+    pub(crate) events_accepted: Counter,
     /// Repeats recognised by their idempotency key.
-    pub events_duplicate: Counter,
+    pub(crate) events_duplicate: Counter,
     /// Tries, by how they ended.
-    pub attempts: Family<AttemptLabels, Counter>,
+    pub(crate) attempts: Family<AttemptLabels, Counter>,
     /// Seconds from the start of a try to its verdict.
-    pub attempt_seconds: Histogram,
+    pub(crate) attempt_seconds: Histogram,
     /// Seconds from acceptance to the start of the first try.
-    pub first_attempt_delay_seconds: Histogram,
+    pub(crate) first_attempt_delay_seconds: Histogram,
     /// Plugin faults, by code.
-    pub plugin_faults: Family<FaultLabels, Counter>,
+    pub(crate) plugin_faults: Family<FaultLabels, Counter>,
     /// Deliveries held in memory.
-    pub queued: Gauge,
+    pub(crate) queued: Gauge,
     /// Requests under way.
-    pub in_flight: Gauge,
+    pub(crate) in_flight: Gauge,
     /// API calls.
-    pub calls: Family<CallLabels, Counter>,
+    pub(crate) calls: Family<CallLabels, Counter>,
     /// Results refused because another node holds the delivery by now.
-    pub leases_lost: Counter,
+    pub(crate) leases_lost: Counter,
 }
 
 impl Metrics {
     /// Registers everything at zero; `durability` says what a commit waits for.
-    pub fn new(durability: String) -> Self {
+    pub(crate) fn new(durability: String) -> Self {
         let mut registry = Registry::with_prefix("engate");
         registry.register("store", "What a commit waits for", Info::new(vec![("durability", durability)]));
         let attempt_seconds = Histogram::new(exponential_buckets(0.001, 2.0, 18));
@@ -104,7 +104,7 @@ impl Metrics {
     }
 
     /// All of it in Prometheus' text form.
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let mut text = String::new();
         // Writing to a String cannot fail.
         let _ = encode(&mut text, &self.registry);
@@ -112,7 +112,7 @@ impl Metrics {
     }
 
     /// Counts one finished try.
-    pub fn attempt(&self, outcome: &'static str, took: Duration) {
+    pub(crate) fn attempt(&self, outcome: &'static str, took: Duration) {
         self.attempts.get_or_create(&AttemptLabels { outcome }).inc();
         self.attempt_seconds.observe(took.as_secs_f64());
     }

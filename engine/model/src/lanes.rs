@@ -111,7 +111,7 @@ impl<T> Lanes<T> {
     }
 
     /// The next item whose lane may have one more under way. The caller owes one [`Lanes::finished`] for it.
-    pub fn next(&mut self) -> Option<(EndpointId, T)> {
+    pub fn take(&mut self) -> Option<(EndpointId, T)> {
         while let Some(endpoint) = self.turn.pop_front() {
             let Some(lane) = self.lanes.get_mut(&endpoint) else { continue };
             lane.in_turn = false;
@@ -213,7 +213,7 @@ mod tests {
             assert!(offer(&mut lanes, 1, 16, n));
         }
         assert!(offer(&mut lanes, 2, 16, 100));
-        let order: Vec<_> = std::iter::from_fn(|| lanes.next().map(|(_, item)| item)).collect();
+        let order: Vec<_> = std::iter::from_fn(|| lanes.take().map(|(_, item)| item)).collect();
         assert_eq!(order, [0, 100, 1, 2, 3, 4]);
     }
 
@@ -223,12 +223,12 @@ mod tests {
         for n in 0..10 {
             assert!(offer(&mut lanes, 1, 2, n));
         }
-        assert!(lanes.next().is_some() && lanes.next().is_some());
-        assert_eq!(lanes.next(), None);
+        assert!(lanes.take().is_some() && lanes.take().is_some());
+        assert_eq!(lanes.take(), None);
         assert!(offer(&mut lanes, 2, 2, 99));
-        assert_eq!(lanes.next(), Some((endpoint(2), 99)));
+        assert_eq!(lanes.take(), Some((endpoint(2), 99)));
         lanes.finished(endpoint(1), Pace::Steady);
-        assert_eq!(lanes.next(), Some((endpoint(1), 2)));
+        assert_eq!(lanes.take(), Some((endpoint(1), 2)));
     }
 
     #[test]
@@ -237,14 +237,14 @@ mod tests {
         for n in 0..100 {
             assert!(offer(&mut lanes, 1, 8, n));
         }
-        lanes.next().unwrap();
+        lanes.take().unwrap();
         lanes.finished(endpoint(1), Pace::SlowDown);
-        let at_once = std::iter::from_fn(|| lanes.next()).count();
+        let at_once = std::iter::from_fn(|| lanes.take()).count();
         assert_eq!(at_once, 4);
         for _ in 0..4 {
             lanes.finished(endpoint(1), Pace::Steady);
         }
-        assert_eq!(std::iter::from_fn(|| lanes.next()).count(), 4, "4 + 4 x 1/4 is not yet 5 by floor of 4.9");
+        assert_eq!(std::iter::from_fn(|| lanes.take()).count(), 4, "4 + 4 x 1/4 is not yet 5 by floor of 4.9");
     }
 
     #[test]
@@ -253,7 +253,7 @@ mod tests {
         assert!((0..3).all(|n| offer(&mut lanes, n, 1, n)));
         assert!(!offer(&mut lanes, 9, 1, 9));
         assert_eq!(lanes.drain().len(), 3);
-        assert_eq!((lanes.queued(), lanes.next()), (0, None));
+        assert_eq!((lanes.queued(), lanes.take()), (0, None));
     }
 
     #[test]
@@ -262,9 +262,9 @@ mod tests {
         assert_eq!(lanes.reserve(endpoint(1), 1, 9), 4);
         assert_eq!(lanes.reserve(endpoint(2), 1, 1), 0);
         lanes.leave(endpoint(1), 3);
-        assert_eq!((lanes.queued(), lanes.next()), (1, None));
+        assert_eq!((lanes.queued(), lanes.take()), (1, None));
         lanes.enter(endpoint(1), 7);
-        assert_eq!((lanes.queued(), lanes.next()), (1, Some((endpoint(1), 7))));
+        assert_eq!((lanes.queued(), lanes.take()), (1, Some((endpoint(1), 7))));
         lanes.finished(endpoint(1), Pace::Steady);
         assert_eq!((lanes.queued(), lanes.depths().count()), (0, 0));
     }
@@ -281,7 +281,7 @@ mod tests {
                     0 => if offer(&mut lanes, lane, 2, n) {
                         expected.entry(endpoint(lane)).or_default().push_back(n);
                     },
-                    1 => if let Some((from, item)) = lanes.next() {
+                    1 => if let Some((from, item)) = lanes.take() {
                         prop_assert_eq!(expected.get_mut(&from).and_then(VecDeque::pop_front), Some(item));
                         under_way.push(from);
                         prop_assert!(under_way.iter().filter(|e| **e == from).count() <= 2);
@@ -293,7 +293,7 @@ mod tests {
             }
             while lanes.queued() > 0 || !under_way.is_empty() {
                 under_way.drain(..).for_each(|from| lanes.finished(from, Pace::Steady));
-                while let Some((from, item)) = lanes.next() {
+                while let Some((from, item)) = lanes.take() {
                     prop_assert_eq!(expected.get_mut(&from).and_then(VecDeque::pop_front), Some(item));
                     under_way.push(from);
                 }

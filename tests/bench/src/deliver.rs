@@ -142,7 +142,7 @@ fn event(n: usize) -> Bytes {
 
 async fn set_up(
     ask: &mut Connection,
-    headers: &[(&str, &str)],
+    headers: &[(&str, &str); 2],
     sink: &str,
     plugin: Option<&Path>,
 ) -> Result<(), Error> {
@@ -154,13 +154,15 @@ async fn set_up(
     });
     if let Some(path) = plugin {
         let component = Bytes::from(std::fs::read(path)?);
-        let wasm = [("content-type", "application/wasm"), headers[1]];
+        let [_, authorization] = *headers;
+        let wasm = [("content-type", "application/wasm"), authorization];
         let (status, body) = ask.call("POST", "/v1/plugins", &wasm, component).await?;
         let installed: Value = serde_json::from_slice(&body)?;
         if status != 201 {
             return Err(format!("installing the plugin: {status} {installed}").into());
         }
-        endpoint["plugin"] = installed["name"].clone();
+        let name = installed.get("name").cloned().unwrap_or_default();
+        endpoint.as_object_mut().map(|fields| fields.insert("plugin".to_owned(), name));
     }
     create(ask, headers, "/v1/endpoints", &endpoint).await
 }

@@ -1,6 +1,6 @@
 //! Gathers values from defaults, file, environment and flags, and remembers where each came from.
 
-use std::{collections::BTreeMap, fmt, path::Path};
+use std::{collections::BTreeMap, fmt};
 
 use engate_model::Invalid;
 
@@ -92,14 +92,6 @@ pub fn load(
         Resolved { setting, value, source }
     });
     Ok(Loaded { resolved: resolved.collect() })
-}
-
-/// Reads the configuration file at `path`.
-///
-/// # Errors
-/// Names the path and why it cannot be read.
-pub fn read(path: &Path) -> Result<String, Invalid> {
-    std::fs::read_to_string(path).map_err(|error| Invalid::field("config", format!("{}: {error}", path.display())))
 }
 
 fn read_file(text: &str) -> Result<BTreeMap<String, String>, Invalid> {

@@ -10,7 +10,7 @@ use url::Url;
 use super::load::Loaded;
 
 /// Shortest admin token that is accepted, in characters.
-pub const ADMIN_TOKEN_CHARS_MIN: usize = 32;
+const ADMIN_TOKEN_CHARS_MIN: usize = 32;
 
 /// All settings, typed and checked.
 #[derive(Debug, Clone)]

@@ -95,7 +95,6 @@ struct Seen {
 
 /// A plugin at work in one try.
 struct Guest<'a> {
-    binding: &'a PluginBinding,
     plugin: Arc<LoadedPlugin>,
     context: CallContext<'a>,
 }
@@ -182,7 +181,7 @@ impl<'a> Try<'a> {
             endpoint: self.endpoint_view(),
             attempt: self.attempt_view(),
         };
-        Ok(Ok(Guest { binding, plugin, context }))
+        Ok(Ok(Guest { plugin, context }))
     }
 
     fn delivery_view(&self) -> DeliveryView<'a> {

@@ -146,7 +146,7 @@ impl Worker {
         if self.in_flight.load(Ordering::Relaxed) >= self.in_flight_max {
             return None;
         }
-        let next = self.lanes().next();
+        let next = self.lanes().take();
         if next.is_some() {
             self.in_flight.fetch_add(1, Ordering::Relaxed);
         }
