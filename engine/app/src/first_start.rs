@@ -9,9 +9,12 @@ use engate_model::{
     token::{Role, Token},
 };
 use engate_store::{PluginState, PluginVersion, Pushed};
-use ring::digest::{SHA256, digest};
 
-use crate::{engine::Engine, serve::StartError};
+use crate::{
+    engine::Engine,
+    serve::StartError,
+    verbs::{access::token_hash, tokens::generate_token},
+};
 
 /// The tenant that exists from the start.
 pub(crate) const FIRST_TENANT: &str = "default";
@@ -68,19 +71,6 @@ async fn first_token(engine: &Engine, tenant: TenantId) -> Result<Option<Secret>
         None => engine.store.token_create(&actor, &token, &hash).await?,
     }
     Ok(made_up.then_some(value))
-}
-
-/// A new token's value: `engate_` and 256 random bits.
-pub(crate) fn generate_token(engine: &Engine) -> Secret {
-    use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-    Secret::new(format!("engate_{}", URL_SAFE_NO_PAD.encode(engine.chance.key())))
-}
-
-/// What is kept of a token. Values carry 128 bits of chance at least, so a plain hash is enough.
-pub(crate) fn token_hash(value: &str) -> [u8; 32] {
-    let mut hash = [0_u8; 32];
-    hash.iter_mut().zip(digest(&SHA256, value.as_bytes()).as_ref()).for_each(|(to, from)| *to = *from);
-    hash
 }
 
 /// Installs the plugins that come with the engine into one tenant, where they are not there yet.

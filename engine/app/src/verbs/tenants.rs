@@ -8,10 +8,15 @@ use engate_model::{
     token::{Principal, Role, Token},
 };
 
-use super::{VerbError, integrators::check_slug, on_conflict, tokens::TokenMade};
+use super::{
+    VerbError,
+    integrators::check_slug,
+    on_conflict,
+    tokens::{TokenMade, generate_token},
+};
 use crate::{
     engine::Engine,
-    first_start::{FIRST_TENANT, generate_token, install_bundled},
+    first_start::{FIRST_TENANT, install_bundled},
 };
 
 /// Who holds a new tenant's first token.

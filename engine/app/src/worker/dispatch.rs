@@ -83,6 +83,10 @@ impl Engine {
                 Ok(Finished::LeaseLost) => {
                     self.metrics.leases_lost.inc();
                     tracing::warn!(delivery = %job.delivery.id, "lease lost during an attempt; it will be made again");
+                    if self.worker.holds(job.serial, self.now()) {
+                        // The store says otherwise than memory; only a new serial makes them agree for certain.
+                        self.worker.suspect();
+                    }
                     return pace;
                 }
                 Err(error) => {

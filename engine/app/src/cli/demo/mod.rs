@@ -16,7 +16,13 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
-use self::{live::Live, partners::Partner, stage::Stage, watch::Watch};
+use self::{
+    live::Live,
+    outcome::{Outcome, Sight},
+    partners::Partner,
+    stage::Stage,
+    watch::Watch,
+};
 use super::{
     failure::{Exit, Failure},
     present::{Field, Screen, Tone},
@@ -75,8 +81,7 @@ pub(super) async fn run(args: &DemoArgs, screen: Screen) -> Result<Exit, Failure
     let watch = play.watch;
     let outcomes = outcome::judge(&stage.partners, &watch, &stage.client, !args.once).await?;
     summary::print(&stage.partners, &watch, &outcomes, started.elapsed(), screen)?;
-    let missing = outcomes.iter().filter(|outcome| !outcome.seen).count();
-    let exit = farewell(args, outcomes.len(), missing, screen)?;
+    let exit = farewell(args, &outcomes, screen)?;
     stage.clear().await;
     Ok(exit)
 }
@@ -85,7 +90,7 @@ fn welcome(stage: &Stage, args: &DemoArgs, screen: Screen) -> Result<(), Failure
     let engine = format!("http://{}", stage.server.address());
     screen.line("Engate on an empty database, with five partners on this machine.\n")?;
     screen.line(format!("  API      {engine}/v1"))?;
-    screen.line(format!("  docs     {engine}/docs and {engine}/openapi.json, with the token"))?;
+    screen.line(format!("  docs     {engine}/docs (as all of it, with the token)"))?;
     screen.line("  console  not in this version")?;
     screen.line(format!("  plugins  {}\n", stage.plugins.join(", ")))?;
     let rows = stage.partners.iter().map(|Partner { profile, .. }| {
@@ -102,15 +107,20 @@ fn welcome(stage: &Stage, args: &DemoArgs, screen: Screen) -> Result<(), Failure
     screen.line("")
 }
 
-fn farewell(args: &DemoArgs, all: usize, missing: usize, screen: Screen) -> Result<Exit, Failure> {
-    if missing == 0 {
+fn farewell(args: &DemoArgs, outcomes: &[Outcome], screen: Screen) -> Result<Exit, Failure> {
+    let all = outcomes.len();
+    let count = |sight| outcomes.iter().filter(|outcome| outcome.sight == sight).count();
+    let (seen, missing) = (count(Sight::Seen), count(Sight::Missing));
+    if missing > 0 {
+        screen.line(screen.paint(&format!("\n{missing} of {all} expected outcomes are missing."), Tone::Bad))?;
+        screen.line("`--log debug` shows what the engine did.")?;
+    } else if seen < all {
+        screen.line(format!("\n{seen} of {all} expected outcomes were seen; there was no time for the others."))?;
+    } else {
         screen.line(screen.paint(&format!("\nAll {all} expected outcomes were seen."), Tone::Good))?;
-        return Ok(Exit::Done);
     }
-    screen.line(screen.paint(&format!("\n{missing} of {all} expected outcomes are missing."), Tone::Bad))?;
-    screen.line("`--log debug` shows what the engine did.")?;
-    // Whoever ends the trickle by hand may well do so in the middle of things.
-    Ok(if args.once { Exit::Failed } else { Exit::Done })
+    // Whoever ends it by hand may well do so in the middle of things.
+    Ok(if args.once && seen < all { Exit::Failed } else { Exit::Done })
 }
 
 /// The demo under way.

@@ -9,6 +9,17 @@ use super::{
     watch::{Tracked, Watch},
 };
 
+/// Whether an outcome was seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sight {
+    /// It was.
+    Seen,
+    /// Nothing that could show it has finished.
+    NotYet,
+    /// Something else was seen.
+    Missing,
+}
+
 /// One expected outcome.
 #[derive(Debug)]
 pub(super) struct Outcome {
@@ -19,7 +30,7 @@ pub(super) struct Outcome {
     /// What there was to see.
     pub(super) evidence: String,
     /// Whether it was seen.
-    pub(super) seen: bool,
+    pub(super) sight: Sight,
 }
 
 /// Everything known of one partner at the end.
@@ -82,12 +93,13 @@ impl Evidence<'_> {
     }
 
     fn outcome(&self, expected: impl Into<String>, evidence: String, seen: bool) -> Outcome {
-        Outcome { who: self.partner.profile.name, expected: expected.into(), evidence, seen }
+        let sight = if self.deliveries.is_empty() { Sight::NotYet } else { sight(seen) };
+        Outcome { who: self.partner.profile.name, expected: expected.into(), evidence, sight }
     }
 
     fn all(&self, expected: &str, is: impl Fn(&Tracked) -> bool) -> Outcome {
         let (right, all) = (self.deliveries.iter().filter(|tracked| is(tracked)).count(), self.deliveries.len());
-        self.outcome(expected, format!("{right} of {all} deliveries"), all > 0 && right == all)
+        self.outcome(expected, format!("{right} of {all} deliveries"), right == all)
     }
 
     /// Every delivery failed, and its last attempt says why.
@@ -104,7 +116,7 @@ impl Evidence<'_> {
         };
         let (all, looked) = (self.deliveries.len(), self.last_attempts.len());
         let evidence = format!("{failed} of {all} deliveries; {right} of {looked} attempts looked into");
-        self.outcome(expected, evidence, all > 0 && failed == all && looked > 0 && right == looked)
+        self.outcome(expected, evidence, failed == all && looked > 0 && right == looked)
     }
 
     fn files(&self) -> Outcome {
@@ -125,6 +137,10 @@ impl Evidence<'_> {
         let evidence = if seen { wanted } else { "not in any body".to_owned() };
         self.outcome("amounts spelled as GSAN spells them", evidence, seen)
     }
+}
+
+const fn sight(seen: bool) -> Sight {
+    if seen { Sight::Seen } else { Sight::Missing }
 }
 
 fn taken_at(tracked: &Tracked, tries: u32) -> bool {
@@ -151,7 +167,7 @@ fn undisturbed(everyone: &[Evidence<'_>], watch: &Watch) -> Outcome {
         who: "everyone else",
         expected: format!("not held up by the one that hangs ({HANG_TIMEOUT:?})"),
         evidence,
-        seen: slowest.is_some_and(|slowest| slowest < HANG_TIMEOUT),
+        sight: slowest.map_or(Sight::NotYet, |slowest| sight(slowest < HANG_TIMEOUT)),
     }
 }
 
@@ -163,7 +179,7 @@ fn signed(everyone: &[Evidence<'_>]) -> Outcome {
         who: "everyone",
         expected: "a signature that is right (Standard Webhooks)".to_owned(),
         evidence: format!("{right} of {} deliveries, {requests} requests", seen.len()),
-        seen: !seen.is_empty() && right == seen.len(),
+        sight: if seen.is_empty() { Sight::NotYet } else { sight(right == seen.len()) },
     }
 }
 
@@ -173,7 +189,7 @@ fn no_duplicates(everyone: &[Evidence<'_>]) -> Outcome {
         who: "everyone",
         expected: "nothing again that was taken already".to_owned(),
         evidence: format!("{duplicates} duplicates"),
-        seen: duplicates == 0,
+        sight: sight(duplicates == 0),
     }
 }
 
@@ -223,7 +239,7 @@ mod tests {
         let evidence = Evidence { partner: &partner, deliveries: vec![&tracked], last_attempts: vec![], book };
         let mut outcomes = evidence.outcomes();
         outcomes.push(no_duplicates(&[evidence]));
-        outcomes.into_iter().filter(|outcome| !outcome.seen).map(|outcome| outcome.expected).collect()
+        outcomes.into_iter().filter(|outcome| outcome.sight != Sight::Seen).map(|outcome| outcome.expected).collect()
     }
 
     #[tokio::test]

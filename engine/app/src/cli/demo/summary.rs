@@ -9,7 +9,7 @@ use super::{
         failure::Failure,
         present::{Field, Screen, Tone},
     },
-    outcome::{Outcome, delays, duplicates_of},
+    outcome::{Outcome, Sight, delays, duplicates_of},
     partners::Partner,
     watch::Watch,
 };
@@ -33,13 +33,17 @@ pub(super) fn print(
     let (events, deliveries) = (watch.accepted.len(), watch.all().count());
     screen.line(format!(
         "\n{events} events, {deliveries} deliveries, {tries} tries in {:.1} s.\n\
-         TWICE counts what came again after it was taken. P50, P95, P99 are milliseconds from\n\
-         the engine's 202 to the first receipt; 0.0: the partner had it before the 202 was here.",
+         TWICE: taken again after it had been taken. P50, P95, P99: milliseconds from\n\
+         the 202 to the first receipt; 0.0 where the partner had it before the 202.",
         took.as_secs_f64()
     ))?;
     screen.heading("What had to be seen")?;
     let rows = outcomes.iter().map(|outcome| {
-        let (word, tone) = if outcome.seen { ("seen", Tone::Good) } else { ("MISSING", Tone::Bad) };
+        let (word, tone) = match outcome.sight {
+            Sight::Seen => ("seen", Tone::Good),
+            Sight::NotYet => ("not yet", Tone::Waiting),
+            Sight::Missing => ("MISSING", Tone::Bad),
+        };
         vec![
             Field::new(word).tone(tone),
             Field::new(outcome.who),

@@ -13,7 +13,7 @@ use engate_model::{
 
 use self::strength::check_value;
 use super::{VerbError, access::token_hash, on_conflict};
-use crate::{engine::Engine, first_start::generate_token};
+use crate::engine::Engine;
 
 /// A token to make.
 #[derive(Debug, Clone)]
@@ -175,4 +175,10 @@ impl Engine {
             (_, None) => Ok(None),
         }
     }
+}
+
+/// A new token's value: `engate_` and 256 random bits.
+pub(crate) fn generate_token(engine: &Engine) -> Secret {
+    use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+    Secret::new(format!("engate_{}", URL_SAFE_NO_PAD.encode(engine.chance.key())))
 }
