@@ -303,6 +303,7 @@ fn show_message(first: &str, message: &Message, screen: Screen) -> Result<(), Fa
         screen.line(screen.paint(&format!("  {}: {}", plain(name), plain(value)), Tone::Faint))?;
     }
     let Some(body) = message.body.as_deref().filter(|body| !body.is_empty()) else { return Ok(()) };
+    screen.line("")?;
     if message.body_encoding.as_deref() == Some("base64") {
         screen.line("  (no text; base64:)")?;
     }

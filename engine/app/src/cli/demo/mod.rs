@@ -90,7 +90,7 @@ fn welcome(stage: &Stage, args: &DemoArgs, screen: Screen) -> Result<(), Failure
     let engine = format!("http://{}", stage.server.address());
     screen.line("Engate on an empty database, with five partners on this machine.\n")?;
     screen.line(format!("  API      {engine}/v1"))?;
-    screen.line(format!("  docs     {engine}/docs (as all of it, with the token)"))?;
+    screen.line(format!("  docs     {engine}/docs (with the token, like every call)"))?;
     screen.line("  console  not in this version")?;
     screen.line(format!("  plugins  {}\n", stage.plugins.join(", ")))?;
     let rows = stage.partners.iter().map(|Partner { profile, .. }| {
