@@ -10,7 +10,11 @@ use engate_model::{
 use engate_store::{AcceptEvent, AcceptRequest, Accepted, NewDelivery, NodeSerial, Start, StoreError};
 use ring::digest::{SHA256, digest};
 
-use crate::{engine::Engine, worker::Job};
+use crate::{
+    carried::Carried,
+    engine::Engine,
+    worker::{Job, Worker},
+};
 
 /// How often an accept is repeated because the configuration changed under it.
 const STALE_TRIES_MAX: u32 = 8;
@@ -72,11 +76,7 @@ impl Engine {
         events: Vec<NewEvent>,
     ) -> Result<Vec<Taken>, NotTaken> {
         let engine = Arc::clone(self);
-        let work = tokio::spawn(async move { engine.accept_all(tenant, events).await });
-        work.await.unwrap_or_else(|_| {
-            self.worker.suspect();
-            Err(StoreError::Unavailable("taking the event was interrupted".into()).into())
-        })
+        Carried::new(async move { engine.accept_all(tenant, events).await }).await
     }
 
     async fn accept_all(self: &Arc<Self>, tenant: TenantId, events: Vec<NewEvent>) -> Result<Vec<Taken>, NotTaken> {
@@ -85,13 +85,18 @@ impl Engine {
         for _ in 0..STALE_TRIES_MAX {
             let view = self.views.get(&self.store, tenant).await?;
             let request = self.request(&view.catalog, tenant, &mut events, now);
-            // The places reserved in the lanes are given back however this future ends.
+            // The places reserved in the lanes are given back however this future ends; an end in between, by a panic,
+            // leaves open what was committed.
+            let doubt = Doubt(&self.worker);
             let mut places = Places::of(self, &request);
             let prepared = request.events.clone();
-            let accepted = self.store.event_accept(request).await.inspect_err(|_| self.worker.suspect())?;
+            let accepted = self.store.event_accept(request).await?;
+            if let Accepted::Stored(stored) = &accepted {
+                places.hand_over(&prepared, stored);
+            }
+            doubt.settle();
             match accepted {
                 Accepted::Stored(stored) => {
-                    places.hand_over(&prepared, &stored);
                     return Ok(self.answers(&prepared, &stored));
                 }
                 Accepted::Conflict { index } => return Err(NotTaken::IdConflict { index }),
@@ -191,6 +196,22 @@ fn body_hash(event: &NewEvent) -> [u8; 32] {
     let mut hash = [0_u8; 32];
     hash.iter_mut().zip(digest(&SHA256, &said).as_ref()).for_each(|(to, from)| *to = *from);
     hash
+}
+
+/// Dropped, it makes the worker compare its lanes with the store.
+struct Doubt<'a>(&'a Worker);
+
+impl Doubt<'_> {
+    /// Lanes and store agree.
+    fn settle(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Doubt<'_> {
+    fn drop(&mut self) {
+        self.0.suspect();
+    }
 }
 
 /// Places reserved in the lanes for deliveries that are being written down.

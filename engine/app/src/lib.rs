@@ -6,12 +6,14 @@
 
 pub(crate) mod accept;
 pub(crate) mod api;
+pub(crate) mod carried;
 pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod engine;
 pub(crate) mod first_start;
 pub(crate) mod health;
+pub(crate) mod installation;
 pub(crate) mod metrics;
 pub mod serve;
 pub mod telemetry;

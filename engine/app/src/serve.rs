@@ -3,7 +3,6 @@
 use std::{net::SocketAddr, os::unix::fs::DirBuilderExt as _, path::Path, sync::Arc};
 
 use axum::serve::ListenerExt as _;
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use engate_egress::{Egress, EgressConfig};
 use engate_host::{CompilerCommand, Host, HostConfig};
 use engate_model::{Clock, Secret};
@@ -11,14 +10,18 @@ use engate_store::{Database, SecretKey, Store, StoreOptions};
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
 use crate::{
-    api, clock::Chance, config::Config, engine::Engine, first_start::first_start, health::Health, metrics::Metrics,
-    verbs::access::TokenCache, views::Views, worker::Worker,
+    api,
+    clock::Chance,
+    config::Config,
+    engine::Engine,
+    first_start::first_start,
+    health::Health,
+    installation::{self, Key},
+    metrics::Metrics,
+    verbs::access::TokenCache,
+    views::Views,
+    worker::Worker,
 };
-
-/// File in the data folder that holds the key of stored secrets where none is configured.
-const KEY_FILE: &str = "secret.key";
-/// Folder in the data folder for compiled plugins.
-const PLUGIN_CACHE: &str = "plugins";
 
 /// Why the engine did not start; says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -163,7 +166,7 @@ fn start_host(config: &Config, clock: Arc<dyn Clock>) -> Result<Host, StartError
         cause,
     })?;
     let compiler = CompilerCommand { program, args: vec!["compile-plugin".to_owned()] };
-    let config = HostConfig::new(config.data.join(PLUGIN_CACHE), compiler, clock);
+    let config = HostConfig::new(installation::plugin_cache(&config), compiler, clock);
     Host::start(config).map_err(|error| StartError::Setting(format!("plugin host: {error}")))
 }
 
@@ -181,26 +184,16 @@ fn start_egress(config: &Config) -> Result<Egress, StartError> {
     Egress::new(egress).map_err(|error| StartError::Setting(error.to_string()))
 }
 
-/// The configured key; else the key file beside the data, made at the first start with mode 0600.
+/// The configured key; else that of the key file, which is made at the first start.
 fn secret_key(config: &Config, chance: &Chance) -> Result<[u8; 32], StartError> {
-    use std::{io::Write as _, os::unix::fs::OpenOptionsExt as _};
-    if let Some(key) = config.secret_key {
-        return Ok(key);
-    }
-    let path = config.data.join(KEY_FILE);
-    let files = |cause| StartError::Files { what: format!("key file {}", path.display()), cause };
-    match std::fs::read_to_string(&path) {
-        Ok(text) => {
-            let key = STANDARD.decode(text.trim()).ok().and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
-            key.ok_or_else(|| StartError::Setting(format!("{} does not hold base64 of 32 bytes", path.display())))
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+    match installation::key(config) {
+        Key::There(key) => Ok(key),
+        Key::Unusable(path, why) => Err(StartError::Setting(format!("key file {}: {why}", path.display()))),
+        Key::Absent(path) => {
             let key = chance.key();
-            let mut file =
-                std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map_err(files)?;
-            file.write_all(STANDARD.encode(key).as_bytes()).and_then(|()| file.sync_all()).map_err(files)?;
+            let files = |cause| StartError::Files { what: format!("key file {}", path.display()), cause };
+            installation::key_create(&path, key).map_err(files)?;
             Ok(key)
         }
-        Err(cause) => Err(files(cause)),
     }
 }

@@ -102,6 +102,7 @@ impl Cache {
         let seal = self.seal(digest, compiled.path())?;
         let seal_file = self.work_file("seal");
         fs::write(seal_file.path(), seal.as_ref())?;
+        fs::set_permissions(seal_file.path(), Permissions::from_mode(0o600))?;
         fs::rename(compiled.path(), self.code_path(digest))?;
         fs::rename(seal_file.path(), self.seal_path(digest))
     }

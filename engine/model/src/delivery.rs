@@ -1,6 +1,6 @@
 //! Deliveries and their attempts.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -212,7 +212,7 @@ pub struct Replay {
     /// The integrator's slug as the plugin saw it.
     pub integrator: String,
     /// The merged configuration the plugin saw.
-    pub config: Value,
+    pub config: Arc<Value>,
     /// Labels that came from the catalogue's entry, beside the event's own.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub catalog_labels: Vec<(String, String)>,

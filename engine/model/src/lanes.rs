@@ -159,9 +159,9 @@ impl<T> Lanes<T> {
         self.queued
     }
 
-    /// Per lane with anything in it: endpoint, queued, under way.
-    pub fn depths(&self) -> impl Iterator<Item = (EndpointId, usize, u32)> {
-        self.lanes.iter().map(|(endpoint, lane)| (*endpoint, lane.queue.len(), lane.in_flight))
+    /// Per lane with anything in it: endpoint, what is queued, how many are under way.
+    pub fn depths(&self) -> impl Iterator<Item = (EndpointId, &VecDeque<T>, u32)> {
+        self.lanes.iter().map(|(endpoint, lane)| (*endpoint, &lane.queue, lane.in_flight))
     }
 
     /// A lane at rest and at full pace need not be remembered.

@@ -20,14 +20,14 @@ use crate::{
     value::{Kind, args},
 };
 
-/// An endpoint for which something is due.
+/// An endpoint for which something waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Backlog {
+pub struct Head {
     /// Whose endpoint.
     pub tenant: TenantId,
     /// The endpoint.
     pub endpoint: EndpointId,
-    /// Since when the first of it is due.
+    /// When the first of it is due.
     pub due_at: Timestamp,
 }
 
@@ -80,32 +80,18 @@ fn heads_sql() -> Sql {
 }
 
 impl Store {
-    /// Every endpoint for which something is due at `now`.
+    /// Every endpoint for which something waits, due or not, with the instant its first is due.
     ///
     /// # Errors
     /// When the database gives no answer.
-    pub async fn delivery_backlog(&self, now: Timestamp) -> Result<Vec<Backlog>, StoreError> {
-        let mut backlog = self.heads().await?;
-        backlog.retain(|head| head.due_at <= now);
-        Ok(backlog)
-    }
-
-    /// When the next delivery is due, if any waits.
-    ///
-    /// # Errors
-    /// When the database gives no answer.
-    pub async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
-        Ok(self.heads().await?.iter().map(|head| head.due_at).min())
-    }
-
-    async fn heads(&self) -> Result<Vec<Backlog>, StoreError> {
+    pub async fn delivery_heads(&self) -> Result<Vec<Head>, StoreError> {
         let mut heads = Vec::new();
         for row in self.db().rows(heads_sql(), args![]).await? {
             let mut cells = row.cells();
             let (tenant, endpoint) = (cells.parse()?, cells.parse()?);
             // On PostgreSQL the last of an endpoint may be claimed between two looks of the statement.
             if let Some(due_at) = cells.time_opt()? {
-                heads.push(Backlog { tenant, endpoint, due_at });
+                heads.push(Head { tenant, endpoint, due_at });
             }
         }
         Ok(heads)

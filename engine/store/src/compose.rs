@@ -21,8 +21,9 @@ pub(crate) const BULK_ROWS_MAX: usize = 256;
 const POSTGRES_BYTES_MAX: usize = 14_000;
 /// Bytes that an element of an array has before its value.
 const CELL_BYTES: usize = 4;
-/// Bulk statements exist for 1, 2, 4 .. [`BULK_ROWS_MAX`] rows, so that each is prepared once.
-const SIZES: usize = BULK_ROWS_MAX.ilog2() as usize + 1;
+/// Bulk statements exist for these numbers of rows, so that each is prepared once, and at most a third of what is
+/// bound is filling.
+const SIZES: [usize; 16] = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, BULK_ROWS_MAX];
 
 /// A statement over many rows of values: `head`, a source of rows, `tail`.
 ///
@@ -34,7 +35,7 @@ pub(crate) struct Bulk {
     columns: &'static [(&'static str, Kind)],
     sqlite_tail: &'static str,
     postgres_tail: &'static str,
-    sqlite: [OnceLock<Arc<str>>; SIZES],
+    sqlite: [OnceLock<Arc<str>>; SIZES.len()],
     postgres: OnceLock<Arc<str>>,
 }
 
@@ -54,7 +55,7 @@ impl Bulk {
             columns,
             sqlite_tail,
             postgres_tail,
-            sqlite: [const { OnceLock::new() }; SIZES],
+            sqlite: [const { OnceLock::new() }; SIZES.len()],
             postgres: OnceLock::new(),
         }
     }
@@ -96,11 +97,13 @@ impl Bulk {
     }
 
     fn sqlite_statement(&self, mut cells: Vec<Value>) -> (Sql, Vec<Value>) {
-        let rows = (cells.len() / self.columns.len()).next_power_of_two();
-        let size = usize::try_from(rows.ilog2()).unwrap_or_default();
-        let text = match self.sqlite.get(size) {
-            Some(cell) => Arc::clone(cell.get_or_init(|| self.text(&self.sqlite_source(rows), self.sqlite_tail))),
-            None => self.text(&self.sqlite_source(rows), self.sqlite_tail),
+        let given = cells.len() / self.columns.len();
+        let fitting = SIZES.iter().zip(&self.sqlite).find(|(size, _)| **size >= given);
+        let (rows, text) = match fitting {
+            Some((size, cell)) => {
+                (*size, cell.get_or_init(|| self.text(&self.sqlite_source(*size), self.sqlite_tail)).clone())
+            }
+            None => (given, self.text(&self.sqlite_source(given), self.sqlite_tail)),
         };
         let filling = self.columns.iter().cycle().take(rows * self.columns.len() - cells.len());
         cells.extend(filling.map(|(_, kind)| Value::null(*kind)));
@@ -257,15 +260,15 @@ mod tests {
 
     #[test]
     fn sqlite_rows_are_filled_up_to_a_size_whose_statement_is_prepared_once() {
-        let statements = BULK.statements(Dialect::Sqlite, cells(3));
+        let statements = BULK.statements(Dialect::Sqlite, cells(5));
         let [(sql, args)] = statements.as_slice() else { panic!("one statement") };
         assert_eq!(
             text(sql),
-            "INSERT INTO t (a, b) SELECT column1 AS a, column2 AS b FROM (VALUES (?,?),(?,?),(?,?),(?,?)) \
+            "INSERT INTO t (a, b) SELECT column1 AS a, column2 AS b FROM (VALUES (?,?),(?,?),(?,?),(?,?),(?,?),(?,?)) \
              WHERE column1 IS NOT NULL ON CONFLICT"
         );
-        assert_eq!(args.len(), 8);
-        assert!(matches!(args.get(6), Some(Value::Text(None))));
+        assert_eq!(args.len(), 12);
+        assert!(matches!(args.get(10), Some(Value::Text(None))));
         assert_eq!(BULK.statements(Dialect::Sqlite, cells(BULK_ROWS_MAX + 1)).len(), 2);
         assert!(BULK.statements(Dialect::Sqlite, Vec::new()).is_empty());
     }

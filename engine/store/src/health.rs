@@ -27,6 +27,8 @@ pub struct QueueDepth {
     pub endpoint: EndpointId,
     /// Deliveries that wait, due or not.
     pub waiting: u64,
+    /// When the event of the oldest of them was taken.
+    pub oldest_at: Timestamp,
     /// When the first of them is due.
     pub due_at: Timestamp,
 }
@@ -92,8 +94,8 @@ impl Store {
     /// # Errors
     /// When the database gives no answer.
     pub async fn queue_depths(&self) -> Result<Vec<QueueDepth>, StoreError> {
-        let sql = "SELECT e.tenant_id, w.endpoint_id, w.waiting, w.due_at FROM (SELECT endpoint_id, count(*) AS \
-                   waiting, min(due_at) AS due_at FROM deliveries WHERE due_at IS NOT NULL GROUP BY endpoint_id) AS w \
+        let sql = "SELECT e.tenant_id, w.endpoint_id, w.waiting, w.oldest_at, w.due_at FROM (SELECT endpoint_id, count(*) \
+                   AS waiting, min(created_at) AS oldest_at, min(due_at) AS due_at FROM deliveries WHERE due_at IS NOT NULL GROUP BY endpoint_id) AS w \
                    JOIN endpoints e ON e.id = w.endpoint_id ORDER BY w.endpoint_id";
         let rows = self.db().rows(sql, args![]).await?;
         let cells = rows.iter().map(|row| row.cells());
@@ -103,6 +105,7 @@ impl Store {
                     tenant: cells.parse()?,
                     endpoint: cells.parse()?,
                     waiting: cells.count()?,
+                    oldest_at: cells.time()?,
                     due_at: cells.time()?,
                 })
             })

@@ -43,7 +43,7 @@ use std::sync::{
 use engate_model::Timestamp;
 
 pub use audit::{Actor, AuditEntry};
-pub use claims::{Backlog, ClaimedDelivery};
+pub use claims::{ClaimedDelivery, Head};
 pub use commit::{
     Acknowledge,
     accept::{AcceptEvent, AcceptRequest, Accepted, AcceptedEvent, NewDelivery, Start},

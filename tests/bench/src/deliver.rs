@@ -23,15 +23,13 @@ const IN_FLIGHT: u32 = 64;
 pub(crate) async fn run(options: &DeliverOptions) -> Result<(), Error> {
     let sink = Running::start(Command::new(process::own_program()?).arg("sink")).await?;
     let component = guest::component(options.plugin.as_deref())?;
-    let mut raw = figure("raw");
-    let mut durable = figure("raw-durable");
-    let mut plain = figure("deliver");
-    let mut plugin = figure("deliver with plugin");
+    let [mut raw, mut durable, mut plain, mut plugin] =
+        ["raw", "raw-durable", "deliver", "deliver with plugin"].map(|name| Figure::new(name, "deliveries/s"));
     for _ in 0..options.runs {
         raw.runs.push(run_raw(&sink.address, options).await?);
-        durable.runs.push(run_durable(&sink.address, options, &mut durable.durability).await?);
-        plain.runs.push(run_engate(&sink.address, options, None, &mut plain.durability).await?);
-        plugin.runs.push(run_engate(&sink.address, options, Some(&component), &mut plugin.durability).await?);
+        run_durable(&sink.address, options, &mut durable).await?;
+        run_engate(&sink.address, options, None, &mut plain).await?;
+        run_engate(&sink.address, options, Some(&component), &mut plugin).await?;
     }
     sink.stop().await?;
     let ratio = |name: &str, a: &Figure, b: &Figure| Ratio { name: name.to_owned(), value: a.median() / b.median() };
@@ -44,10 +42,6 @@ pub(crate) async fn run(options: &DeliverOptions) -> Result<(), Error> {
     ];
     let figures = [raw, durable, plain, plugin];
     report::print(&figures, &ratios, options.json)
-}
-
-fn figure(name: &str) -> Figure {
-    Figure { name: name.to_owned(), unit: "deliveries/s", runs: Vec::new(), durability: None }
 }
 
 /// The ceiling: posts straight to the sink.
@@ -69,21 +63,23 @@ async fn run_raw(sink: &str, options: &DeliverOptions) -> Result<f64, Error> {
     Ok(options.events as f64 / start.elapsed().as_secs_f64())
 }
 
-async fn run_durable(sink: &str, options: &DeliverOptions, durability: &mut Option<String>) -> Result<f64, Error> {
+async fn run_durable(sink: &str, options: &DeliverOptions, figure: &mut Figure) -> Result<(), Error> {
     let data = tempfile::tempdir()?;
     let mut command = Command::new(process::own_program()?);
     command.arg("durable").args(["--sink", sink]).arg("--data").arg(data.path());
     let engine = Running::start(&mut command).await?;
     let headers = [("content-type", "application/json")];
     let body = |n| Bytes::from(load::order(n));
+    let before = engine.cpu_us();
     let target = Target { address: &engine.address, path: "/events", headers: &headers, body, taken: 202 };
     let rate = load::timed(&target, sink, options.events, options.producers).await?;
     let mut ask = Connection::open(&engine.address).await?;
     let (_, text) = ask.call("GET", "/durability", &[], Bytes::new()).await?;
-    *durability = Some(String::from_utf8_lossy(&text).into_owned());
+    figure.durability = Some(String::from_utf8_lossy(&text).into_owned());
     wait_until_written(&mut ask, "/finished", &[], options.events).await?;
-    engine.stop().await?;
-    Ok(rate)
+    figure.runs.push(rate);
+    figure.engine_cpu_us.extend(cpu_of_one(&engine, before, options.events));
+    engine.stop().await
 }
 
 /// Every result must be written, or the run does not count.
@@ -112,8 +108,8 @@ async fn run_engate(
     sink: &str,
     options: &DeliverOptions,
     plugin: Option<&Path>,
-    durability: &mut Option<String>,
-) -> Result<f64, Error> {
+    figure: &mut Figure,
+) -> Result<(), Error> {
     let data = tempfile::tempdir()?;
     let database = if options.database == "sqlite" { "sqlite:bench.db" } else { &options.database };
     let mut command = Command::new(process::program_beside(options.engate.as_deref(), "engate")?);
@@ -124,16 +120,23 @@ async fn run_engate(
     let headers = [("content-type", "application/json"), ("authorization", authorization.as_str())];
     let mut ask = Connection::open(&engine.address).await?;
     set_up(&mut ask, &headers, sink, plugin).await?;
+    let before = engine.cpu_us();
     let target = Target { address: &engine.address, path: "/v1/events", headers: &headers, body: event, taken: 202 };
     let rate = load::timed(&target, sink, options.events, options.producers).await?;
     wait_until_written(&mut ask, "/metrics", &headers, options.events).await?;
+    figure.runs.push(rate);
+    figure.engine_cpu_us.extend(cpu_of_one(&engine, before, options.events));
     let (_, metrics) = ask.call("GET", "/metrics", &headers, Bytes::new()).await?;
     let metrics = String::from_utf8_lossy(&metrics);
     let info =
         metrics.lines().find_map(|line| line.strip_prefix("engate_store_info{durability=\"")?.strip_suffix("\"} 1"));
-    *durability = info.map(str::to_owned);
-    engine.stop().await?;
-    Ok(rate)
+    figure.durability = info.map(str::to_owned);
+    engine.stop().await
+}
+
+/// Processor time per delivery since `before`, in microseconds.
+fn cpu_of_one(engine: &Running, before: Option<f64>, deliveries: usize) -> Option<f64> {
+    Some((engine.cpu_us()? - before?) / deliveries as f64)
 }
 
 fn event(n: usize) -> Bytes {

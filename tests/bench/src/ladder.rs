@@ -11,7 +11,9 @@ use engate_model::{Clock, DeliveryId, EndpointId, EventId, TenantId, Timestamp, 
 use serde_json::Value;
 
 use crate::{
-    Error, PluginOptions, guest, load, process,
+    Error, PluginOptions,
+    bare::Bare,
+    guest, load, process,
     report::{self, Figure, Ratio},
 };
 
@@ -37,23 +39,33 @@ pub(crate) async fn run(options: &PluginOptions) -> Result<(), Error> {
     let host = Host::start(HostConfig::new(folder.path().join("cache"), compiler, Arc::new(Frozen)))?;
     let installed = host.install(&component).await.map_err(|error| error.message)?;
     let plugin = host.load(&Digest::of(&component), || async { Ok(component.clone()) }).await?;
-    let mut figures = ["native Rust", "host, fresh instance", "host, warm instance"].map(|name| Figure {
-        name: name.to_owned(),
-        unit: "us per transform + interpret",
-        runs: Vec::new(),
-        durability: None,
-    });
+    let bare = Bare::new(&component)?;
+    let mut figures = [
+        "native Rust",
+        "bare wasmtime, fresh instances",
+        "bare wasmtime, one instance",
+        "host, fresh instance",
+        "host, warm instance",
+    ]
+    .map(|name| Figure::new(name, "us per transform + interpret"));
     for _ in 0..options.runs {
         let measured = [
             native(options.calls)?,
+            bare.run(true, options.calls, ANSWER)?,
+            bare.run(false, options.calls, ANSWER)?,
             hosted(&host, &plugin, Reuse::Fresh, options.calls).await?,
             hosted(&host, &plugin, Reuse::warm(WARM_IDLE), options.calls).await?,
         ];
         figures.iter_mut().zip(measured).for_each(|(figure, us)| figure.runs.push(us));
     }
-    let [native, fresh, warm] = &figures;
+    let [native, bare_fresh, bare_warm, fresh, warm] = &figures;
     let more = |name: &str, figure: &Figure| Ratio { name: name.to_owned(), value: figure.median() - native.median() };
-    let ratios = [more("fresh instance, us more than native", fresh), more("warm instance, us more than native", warm)];
+    let ratios = [
+        more("bare wasmtime fresh, us more than native", bare_fresh),
+        more("bare wasmtime in one instance, us more than native", bare_warm),
+        more("host fresh, us more than native", fresh),
+        more("host warm, us more than native", warm),
+    ];
     println!("component: {} bytes, compiled in {:?}", installed.size_bytes, installed.compile_time);
     report::print(&figures, &ratios, options.json)
 }

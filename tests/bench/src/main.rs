@@ -4,6 +4,7 @@
 //! under test: `durable` (the smallest honest one, written here) or `engate serve` itself. `report` prints a
 //! table for people and JSON for programs. See `tests/bench/README.md`.
 
+mod bare;
 mod deliver;
 mod durable;
 mod guest;
@@ -20,6 +21,10 @@ use clap::{Parser, Subcommand};
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
 
+// The engine's own, so that the yardsticks are not slower for want of it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Benches of Engate.
 #[derive(Debug, Parser)]
 #[command(version)]
@@ -32,7 +37,7 @@ struct Arguments {
 enum Bench {
     /// `raw`, `raw-durable`, `deliver` without and with a plugin, side by side.
     Deliver(DeliverOptions),
-    /// One plugin's `transform` + `interpret`: native Rust, our host fresh, our host warm.
+    /// One plugin's `transform` + `interpret`: native Rust, bare wasmtime, our host fresh, our host warm.
     Plugin(PluginOptions),
     /// The receiving end; started by the others.
     #[command(hide = true)]

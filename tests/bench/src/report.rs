@@ -14,17 +14,28 @@ pub(crate) struct Figure {
     pub(crate) unit: &'static str,
     /// Every run in order.
     pub(crate) runs: Vec<f64>,
+    /// Processor time of the engine under test per delivery in every run, in microseconds, where there is one.
+    pub(crate) engine_cpu_us: Vec<f64>,
     /// What was kept how, where anything was.
     pub(crate) durability: Option<String>,
 }
 
 impl Figure {
+    /// No runs yet.
+    pub(crate) fn new(name: &str, unit: &'static str) -> Self {
+        Self { name: name.to_owned(), unit, runs: Vec::new(), engine_cpu_us: Vec::new(), durability: None }
+    }
+
     /// The middle run.
     pub(crate) fn median(&self) -> f64 {
-        let mut runs = self.runs.clone();
-        runs.sort_by(f64::total_cmp);
-        runs.get(runs.len() / 2).copied().unwrap_or_default()
+        median(&self.runs).unwrap_or_default()
     }
+}
+
+fn median(runs: &[f64]) -> Option<f64> {
+    let mut runs = runs.to_vec();
+    runs.sort_by(f64::total_cmp);
+    runs.get(runs.len() / 2).copied()
 }
 
 /// A quotient of two medians.
@@ -40,7 +51,7 @@ pub(crate) struct Ratio {
 pub(crate) fn print(figures: &[Figure], ratios: &[Ratio], json: bool) -> Result<(), Error> {
     let machine = machine();
     if json {
-        let medians: Vec<_> = figures.iter().map(|f| serde_json::json!({"name": f.name, "median": f.median(), "unit": f.unit, "runs": f.runs, "durability": f.durability})).collect();
+        let medians: Vec<_> = figures.iter().map(|f| serde_json::json!({"name": f.name, "median": f.median(), "unit": f.unit, "runs": f.runs, "engine_cpu_us": f.engine_cpu_us, "durability": f.durability})).collect();
         println!(
             "{}",
             serde_json::to_string_pretty(
@@ -51,7 +62,7 @@ pub(crate) fn print(figures: &[Figure], ratios: &[Ratio], json: bool) -> Result<
     }
     println!("machine: {machine}");
     let mut table = Table::new();
-    table.set_header(["bench", "median", "least", "most", "unit", "durability"]);
+    table.set_header(["bench", "median", "least", "most", "unit", "engine CPU us", "durability"]);
     for figure in figures {
         let least = figure.runs.iter().copied().fold(f64::INFINITY, f64::min);
         let most = figure.runs.iter().copied().fold(0.0, f64::max);
@@ -62,6 +73,7 @@ pub(crate) fn print(figures: &[Figure], ratios: &[Ratio], json: bool) -> Result<
             number(least),
             number(most),
             figure.unit.to_owned(),
+            median(&figure.engine_cpu_us).map(number).unwrap_or_default(),
             figure.durability.clone().unwrap_or_default(),
         ]);
     }

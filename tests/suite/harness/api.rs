@@ -145,10 +145,19 @@ impl Api {
         list["items"].as_array().expect("a list has items").clone()
     }
 
-    /// How many deliveries a query finds.
+    /// How many deliveries a query finds; counted page by page where the engine only estimates.
     pub(crate) async fn delivery_count(&self, query: &str) -> u64 {
-        let list = self.get(&format!("/v1/deliveries?limit=1&{query}")).await.expect(200);
-        list["total"].as_u64().expect("a list has a total")
+        let list = self.get(&format!("/v1/deliveries?limit=500&{query}")).await.expect(200);
+        if list["total_estimated"] != true {
+            return list["total"].as_u64().expect("a list has a total");
+        }
+        let mut count = 0;
+        let mut page = list;
+        loop {
+            count += page["items"].as_array().expect("a list has items").len() as u64;
+            let Some(next) = page["next"].as_str() else { return count };
+            page = self.get(&format!("/v1/deliveries?limit=500&cursor={next}&{query}")).await.expect(200);
+        }
     }
 
     /// An endpoint's only delivery, once `is` holds for it.

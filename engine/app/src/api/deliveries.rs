@@ -1,4 +1,4 @@
-//! `/v1/deliveries` and `/v1/queues`: what became of events, and what to do about it.
+//! `/v1/deliveries`: what became of events, and what to do about it.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use super::{
     routes::Routes,
     text::shown,
 };
-use crate::{engine::Engine, verbs::deliveries::Queue};
+use crate::engine::Engine;
 
 pub(super) fn routes() -> Routes {
     Routes::default()
@@ -29,7 +29,6 @@ pub(super) fn routes() -> Routes {
         .add(__path_attempts, Permission::ReadDeliveries, attempts)
         .add(__path_retry, Permission::ManageDeliveries, retry)
         .add(__path_cancel, Permission::ManageDeliveries, cancel)
-        .add(__path_queues, Permission::ReadQueues, queues)
 }
 
 /// One event for one endpoint.
@@ -403,43 +402,6 @@ async fn cancel(
     At(id): At<DeliveryId>,
 ) -> Result<Json<DeliveryView>, Problem> {
     Ok(Json(engine.delivery_cancel(&principal, id).await?.into()))
-}
-
-/// How full an endpoint's queue is.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Queue)]
-pub(crate) struct QueueView {
-    #[schema(value_type = String)]
-    endpoint: EndpointId,
-    /// Null where the endpoint was deleted.
-    #[schema(value_type = Option<String>)]
-    integrator: Option<IntegratorId>,
-    /// Deliveries that wait.
-    depth: u64,
-    /// Requests that the asked node has under way.
-    in_flight: u32,
-    /// When the earliest one is due; null where all are in hand.
-    #[schema(value_type = Option<String>, format = DateTime)]
-    next_attempt_at: Option<Timestamp>,
-}
-
-impl From<Queue> for QueueView {
-    fn from(queue: Queue) -> Self {
-        let Queue { endpoint, integrator, waiting, in_flight, next_attempt_at } = queue;
-        Self { endpoint, integrator, depth: waiting, in_flight, next_attempt_at }
-    }
-}
-
-/// The queues that hold anything, one per endpoint.
-#[utoipa::path(get, path = "/v1/queues", tag = "deliveries", operation_id = "queue_list", params(PageParams),
-    responses((status = 200, description = "One page", body = Listing<QueueView>)))]
-async fn queues(
-    State(engine): State<Arc<Engine>>,
-    Caller(principal): Caller,
-    Params(page): Params<PageParams>,
-) -> Result<Json<Listing<QueueView>>, Problem> {
-    let queues = engine.queue_list(&principal).await?;
-    Ok(Json(page.cut(queues, |queue| queue.endpoint.to_string(), QueueView::from)?))
 }
 
 #[cfg(test)]

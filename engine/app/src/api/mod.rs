@@ -25,6 +25,7 @@ mod page;
 mod permission;
 mod plugins;
 mod problem;
+mod queues;
 mod routes;
 mod schema;
 mod secrets;
@@ -48,6 +49,7 @@ fn routes() -> Routes {
         .merge(health::routes())
         .merge(events::routes())
         .merge(deliveries::routes())
+        .merge(queues::routes())
         .merge(files::routes())
         .merge(event_types::routes())
         .merge(integrators::routes())

@@ -8,13 +8,15 @@ use tokio::net::TcpListener;
 
 use super::{
     failure::{Exit, Failure},
-    installation::{self, Key},
     plugin_check::throw_away_host,
     present::{Field, Screen, Tone, size},
     scratch::Scratch,
     settings::{Gathered, SettingsArgs},
 };
-use crate::config::Config;
+use crate::{
+    config::Config,
+    installation::{self, Key},
+};
 
 /// What `engate doctor --help` adds.
 pub(super) const HELP: &str = "\

@@ -11,7 +11,6 @@ mod doctor;
 mod endpoint;
 mod event;
 mod failure;
-mod installation;
 mod plugin;
 mod plugin_check;
 mod present;

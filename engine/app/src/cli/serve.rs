@@ -4,15 +4,11 @@ use std::sync::Arc;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{
-    failure::Failure,
-    installation::{self, Key},
-    present::Screen,
-    settings::SettingsArgs,
-};
+use super::{failure::Failure, present::Screen, settings::SettingsArgs};
 use crate::{
     clock::{Chance, SystemClock},
     config::Config,
+    installation::{self, Key},
     serve::Server,
     telemetry,
 };

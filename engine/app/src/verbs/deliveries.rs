@@ -1,7 +1,7 @@
 //! Deliveries: reading them, trying one again, calling one off.
 
 use engate_model::{
-    DeliveryId, EndpointId, IntegratorId, Invalid, Timestamp,
+    DeliveryId, IntegratorId, Invalid,
     delivery::{Attempt, Delivery},
     token::Principal,
 };
@@ -12,21 +12,6 @@ use crate::engine::Engine;
 
 /// Why a delivery ended that someone called off.
 const CANCELLED_BY_HAND: &str = "cancelled_by_operator";
-
-/// How full an endpoint's queue is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Queue {
-    /// Whose queue.
-    pub(crate) endpoint: EndpointId,
-    /// Whose endpoint; none where it was deleted.
-    pub(crate) integrator: Option<IntegratorId>,
-    /// Deliveries that wait, in the database and in this node's memory.
-    pub(crate) waiting: u64,
-    /// Requests that this node has under way.
-    pub(crate) in_flight: u32,
-    /// When the earliest one that waits is due.
-    pub(crate) next_attempt_at: Option<Timestamp>,
-}
 
 impl Engine {
     /// A delivery.
@@ -107,47 +92,5 @@ impl Engine {
             }
         }
         self.delivery_get(principal, id).await
-    }
-
-    /// The queues that hold anything, or have requests under way here.
-    pub(crate) async fn queue_list(&self, principal: &Principal) -> Result<Vec<Queue>, VerbError> {
-        let view = self.views.get(&self.store, principal.tenant).await?;
-        let scope = Scope::of(principal);
-        let integrator = |endpoint| view.catalog.endpoint(endpoint).map(|endpoint| endpoint.integrator);
-        let mut queues: Vec<Queue> = Vec::new();
-        for depth in self.store.queue_depths().await? {
-            if depth.tenant == principal.tenant {
-                queues.push(Queue {
-                    endpoint: depth.endpoint,
-                    integrator: integrator(depth.endpoint),
-                    waiting: depth.waiting,
-                    in_flight: 0,
-                    next_attempt_at: Some(depth.due_at),
-                });
-            }
-        }
-        for (endpoint, queued, in_flight) in self.worker.depths() {
-            let queued = u64::try_from(queued).unwrap_or(u64::MAX);
-            match queues.iter_mut().find(|queue| queue.endpoint == endpoint) {
-                Some(queue) => {
-                    queue.waiting = queue.waiting.saturating_add(queued);
-                    queue.in_flight = in_flight;
-                }
-                // Lanes know no tenants; the catalogue says whose endpoint this is.
-                None => queues.extend(integrator(endpoint).map(|integrator| Queue {
-                    endpoint,
-                    integrator: Some(integrator),
-                    waiting: queued,
-                    in_flight,
-                    next_attempt_at: None,
-                })),
-            }
-        }
-        queues.retain(|queue| match queue.integrator {
-            Some(integrator) => scope.covers(integrator),
-            None => scope == Scope::Tenant,
-        });
-        queues.sort_by_key(|queue| queue.endpoint);
-        Ok(queues)
     }
 }

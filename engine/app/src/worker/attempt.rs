@@ -1,7 +1,7 @@
 //! One try: the plugin shapes the request, the request goes out, the answer is judged, the model decides.
 //! Without a plugin the engine answers `transform` and `interpret` itself; the path is the same.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
@@ -56,7 +56,6 @@ pub(super) async fn run(engine: &Engine, view: &View, endpoint: &Endpoint, job: 
         job,
         binding: &binding,
         integrator: slug,
-        labels: labels(view, job),
         catalog_labels: view.catalog_labels(&job.delivery.event_type),
         now,
         seen: Seen::default(),
@@ -64,11 +63,10 @@ pub(super) async fn run(engine: &Engine, view: &View, endpoint: &Endpoint, job: 
     attempt.make().await
 }
 
-fn labels(view: &View, job: &Job) -> Vec<(String, String)> {
-    let own = &job.event.labels;
-    let catalog = view.catalog_labels(&job.delivery.event_type).iter();
-    // The producer's own label of that name wins.
-    own.iter().chain(catalog.filter(|(name, _)| !own.iter().any(|(n, _)| n == name))).cloned().collect()
+/// The producer's labels, then the catalogue's; of one name the producer's wins.
+fn labels(own: &[(String, String)], catalog: &[(String, String)]) -> Vec<(String, String)> {
+    let added = catalog.iter().filter(|(name, _)| !own.iter().any(|(n, _)| n == name));
+    own.iter().chain(added).cloned().collect()
 }
 
 /// What a try knows when it starts.
@@ -78,7 +76,6 @@ struct Try<'a> {
     job: &'a Job,
     binding: &'a Binding,
     integrator: &'a str,
-    labels: Vec<(String, String)>,
     catalog_labels: &'a [(String, String)],
     now: Timestamp,
     seen: Seen,
@@ -89,6 +86,8 @@ struct Try<'a> {
 struct Seen {
     request: Option<Request>,
     response: Option<Response>,
+    /// From the start of the request to the end of the body.
+    elapsed: Duration,
     replay: Replay,
     state_writes: StateWrites,
 }
@@ -119,7 +118,7 @@ impl<'a> Try<'a> {
             credential: None,
         };
         match self.send(request).await {
-            Ok(received) => Outcome::Judged(judge_status(received.response.status)),
+            Ok(status) => Outcome::Judged(judge_status(status)),
             Err(failure) => Outcome::Transport(failure),
         }
     }
@@ -138,15 +137,15 @@ impl<'a> Try<'a> {
         if let Err(fault) = self.check(&request, binding) {
             return Ok(self.fault(fault));
         }
-        self.seen.replay.memo.clone_from(&memo);
-        let received = match self.send(request).await {
-            Ok(received) => received,
+        self.seen.replay.memo = memo;
+        let status = match self.send(request).await {
+            Ok(status) => status,
             Err(failure) => return Ok(Outcome::Transport(failure)),
         };
-        if !binding.manifest.interpret.asks(received.response.status) {
-            return Ok(Outcome::Judged(judge_status(received.response.status)));
+        if !binding.manifest.interpret.asks(status) {
+            return Ok(Outcome::Judged(judge_status(status)));
         }
-        match self.interpret(&guest, memo.as_deref(), &received).await {
+        match self.interpret(guest).await {
             Ok(verdict) => Ok(Outcome::Judged(verdict)),
             Err(fault) => Ok(self.fault(fault)),
         }
@@ -208,6 +207,7 @@ impl<'a> Try<'a> {
 
     async fn transform(&mut self, guest: &Guest<'a>) -> Result<Plan, Fault> {
         let event = &self.job.event;
+        let labels = labels(&event.labels, self.catalog_labels);
         let view = EventView {
             id: event.id,
             event_type: &event.event_type,
@@ -215,7 +215,7 @@ impl<'a> Try<'a> {
             occurred_at: event.occurred_at,
             content_type: &event.content_type,
             data: &event.payload,
-            labels: &self.labels,
+            labels: &labels,
         };
         let called =
             self.engine.host.transform(&guest.plugin, TransformCall { context: guest.context.clone(), event: view });
@@ -231,25 +231,25 @@ impl<'a> Try<'a> {
         }
     }
 
-    async fn interpret(
-        &mut self,
-        guest: &Guest<'a>,
-        memo: Option<&str>,
-        received: &Received,
-    ) -> Result<Verdict, Fault> {
+    /// Asks about the answer that was received; one is there, since only then this is called.
+    async fn interpret(&mut self, guest: Guest<'a>) -> Result<Verdict, Fault> {
+        let Some(response) = &self.seen.response else {
+            return Err(Fault::new(FaultCode::BadAbi, "there is no answer to be judged".to_owned()));
+        };
         let event = &self.job.event;
-        let elapsed_ms = u32::try_from(received.elapsed.as_millis()).unwrap_or(u32::MAX);
-        self.seen.replay.elapsed_ms = Some(elapsed_ms);
+        let elapsed_ms = u32::try_from(self.seen.elapsed.as_millis()).unwrap_or(u32::MAX);
         let call = InterpretCall {
-            context: guest.context.clone(),
+            context: guest.context,
             event_id: event.id,
             event_type: &event.event_type,
             subject: event.subject.as_deref(),
-            memo,
-            response: &received.response,
+            memo: self.seen.replay.memo.as_deref(),
+            response,
             elapsed_ms,
         };
-        match self.engine.host.interpret(&guest.plugin, call).await {
+        let called = self.engine.host.interpret(&guest.plugin, call).await;
+        self.seen.replay.elapsed_ms = Some(elapsed_ms);
+        match called {
             Ok(done) => {
                 self.seen.replay.interpret = self.seen.note(done.record);
                 Ok(done.verdict)
@@ -274,7 +274,8 @@ impl<'a> Try<'a> {
         host_granted(&request.url, &origin, &binding.grants.hosts)
     }
 
-    async fn send(&mut self, request: OutgoingRequest) -> Result<Received, Failure> {
+    /// Sends it, keeps what went out and what came back, and answers the status.
+    async fn send(&mut self, request: OutgoingRequest) -> Result<u16, Failure> {
         let id = self.job.delivery.id.to_string();
         let signing = &self.endpoint.signing;
         let keys = signing.keys_at(self.now).filter(|_| signing.enabled).collect();
@@ -291,10 +292,12 @@ impl<'a> Try<'a> {
             http1_title_case: false,
         };
         match self.engine.egress.send(outbound).await {
-            Ok(received) => {
-                self.seen.request = Some(received.sent.clone());
-                self.seen.response = Some(received.response.clone());
-                Ok(received)
+            Ok(Received { response, elapsed, sent }) => {
+                let status = response.status;
+                self.seen.request = Some(sent);
+                self.seen.response = Some(response);
+                self.seen.elapsed = elapsed;
+                Ok(status)
             }
             Err(failed) => {
                 let Failed { failure, sent, response, .. } = *failed;
@@ -321,7 +324,7 @@ impl<'a> Try<'a> {
     fn conclude(self, outcome: Outcome) -> Done {
         let finished = self.engine.now();
         let number = self.job.delivery.attempts.saturating_add(1);
-        let Seen { request, response, mut replay, state_writes } = self.seen;
+        let Seen { request, response, mut replay, state_writes, .. } = self.seen;
         let wish = response.as_ref().and_then(|response| response.header("retry-after"));
         let slow = response.as_ref().is_some_and(|response| asks_to_slow_down(response.status));
         let case = Circumstances {
@@ -332,23 +335,23 @@ impl<'a> Try<'a> {
             chance: self.engine.chance.fraction(),
         };
         let transition = after(outcome, case);
-        let (plugin, digest, config) = match self.binding {
-            Binding::Plugin(binding) => (Some(binding), Some(binding.digest.to_string()), Some(&binding.config)),
-            Binding::BuiltIn | Binding::Broken(_) => (None, None, None),
+        let plugin = match self.binding {
+            Binding::Plugin(binding) => Some(binding),
+            Binding::BuiltIn | Binding::Broken(_) => None,
         };
-        replay.endpoint_revision = self.endpoint.revision;
-        replay.endpoint_url.clone_from(&self.endpoint.url);
-        self.integrator.clone_into(&mut replay.integrator);
-        replay.catalog_labels = self.catalog_labels.to_vec();
-        if let Some(config) = config {
-            replay.config = config.as_ref().clone();
+        if let Some(binding) = plugin {
+            replay.endpoint_revision = self.endpoint.revision;
+            replay.endpoint_url.clone_from(&self.endpoint.url);
+            self.integrator.clone_into(&mut replay.integrator);
+            replay.catalog_labels = self.catalog_labels.to_vec();
+            replay.config = Arc::clone(&binding.config);
         }
         let attempt = Attempt {
             number,
             at: self.now,
             trigger: self.job.trigger,
             plugin: plugin.map(|binding| binding.label.clone()),
-            plugin_digest: digest,
+            plugin_digest: plugin.map(|binding| binding.digest.to_string()),
             request,
             response,
             outcome: transition.outcome.to_owned(),

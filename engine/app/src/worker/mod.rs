@@ -10,7 +10,7 @@ mod lease;
 mod poller;
 
 use std::{
-    collections::HashSet,
+    collections::{HashSet, VecDeque},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering},
@@ -46,6 +46,18 @@ impl Job {
     fn of_claim(claimed: ClaimedDelivery, serial: NodeSerial) -> Self {
         Self { delivery: claimed.delivery, event: claimed.event, trigger: claimed.trigger, serial }
     }
+}
+
+/// What is in a lane.
+pub(crate) struct LaneDepth {
+    /// Whose lane.
+    pub(crate) endpoint: EndpointId,
+    /// Deliveries that wait in it.
+    pub(crate) queued: u64,
+    /// When the event of the oldest of them was taken.
+    pub(crate) oldest_at: Option<Timestamp>,
+    /// Attempts under way.
+    pub(crate) in_flight: u32,
 }
 
 /// The lanes and this node's hold on what is in them.
@@ -128,9 +140,15 @@ impl Worker {
         self.doubt.notify_one();
     }
 
-    /// Per lane with anything in it: endpoint, queued, under way.
-    pub(crate) fn depths(&self) -> Vec<(EndpointId, usize, u32)> {
-        self.lanes().depths().collect()
+    /// Every lane with anything in it.
+    pub(crate) fn depths(&self) -> Vec<LaneDepth> {
+        let depth = |(endpoint, queue, in_flight): (EndpointId, &VecDeque<Job>, u32)| LaneDepth {
+            endpoint,
+            queued: u64::try_from(queue.len()).unwrap_or(u64::MAX),
+            oldest_at: queue.iter().map(|job| job.delivery.created_at).min(),
+            in_flight,
+        };
+        self.lanes().depths().map(depth).collect()
     }
 
     /// Queued in all lanes, and under way.

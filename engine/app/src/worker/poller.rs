@@ -3,7 +3,7 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use engate_model::{EndpointId, lanes::LANE_ITEMS_MAX};
-use engate_store::{Backlog, NodeSerial, StoreError};
+use engate_store::{Head, NodeSerial, StoreError};
 
 use super::Job;
 use crate::{engine::Engine, health::Part};
@@ -22,16 +22,15 @@ impl Engine {
     pub(crate) async fn poll(self: Arc<Self>) {
         let mut round = 0_u32;
         while !self.health.is_stopping() {
-            let fetched = self.poll_round(round).await.unwrap_or_else(|error| {
+            let pause = self.poll_round(round).await.unwrap_or_else(|error| {
                 tracing::error!(%error, "due work could not be fetched; trying again");
-                0
+                INTERVAL
             });
             round = round.wrapping_add(1);
-            if fetched > 0 {
-                tokio::time::sleep(BUSY_PAUSE).await;
+            if pause == BUSY_PAUSE {
+                tokio::time::sleep(pause).await;
                 continue;
             }
-            let pause = self.until_next_due().await;
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = self.worker.wake.notified() => {}
@@ -39,7 +38,8 @@ impl Engine {
         }
     }
 
-    async fn poll_round(self: &Arc<Self>, round: u32) -> Result<usize, StoreError> {
+    /// One look at the store; answers how long to wait before the next.
+    async fn poll_round(self: &Arc<Self>, round: u32) -> Result<Duration, StoreError> {
         let now = self.now();
         self.refresh_views().await?;
         if round.is_multiple_of(RECLAIM_ROUNDS) {
@@ -52,27 +52,33 @@ impl Engine {
         if round.is_multiple_of(PARTITION_ROUNDS) {
             self.store.partitions_maintain(now).await?;
         }
-        let backlog = self.store.delivery_backlog(now).await?;
-        let fetched = self.claim(&backlog).await?;
+        let (due, later): (Vec<_>, Vec<_>) =
+            self.store.delivery_heads().await?.into_iter().partition(|head| head.due_at <= now);
+        let fetched = self.claim(&due).await?;
         self.health.alive(Part::Poller, now);
-        Ok(fetched)
+        if fetched > 0 {
+            return Ok(BUSY_PAUSE);
+        }
+        // What is due and was not fetched has no room in its lane, which wakes the poller once it has some again.
+        let next = later.iter().map(|head| head.due_at).min();
+        Ok(next.map_or(INTERVAL, |at| at.since(self.now()).clamp(BUSY_PAUSE, INTERVAL)))
     }
 
-    async fn claim(self: &Arc<Self>, backlog: &[Backlog]) -> Result<usize, StoreError> {
+    async fn claim(self: &Arc<Self>, due: &[Head]) -> Result<usize, StoreError> {
         let mut wanted = Vec::new();
         let mut under = None;
-        for due in backlog {
-            let view = self.views.get(&self.store, due.tenant).await?;
-            let max_in_flight = view.catalog.endpoint(due.endpoint).map_or(1, |endpoint| endpoint.max_in_flight);
-            let reserved = self.worker.reserve(due.endpoint, max_in_flight, LANE_ITEMS_MAX);
-            self.worker.wake_when_short(due.endpoint);
+        for head in due {
+            let view = self.views.get(&self.store, head.tenant).await?;
+            let max_in_flight = view.catalog.endpoint(head.endpoint).map_or(1, |endpoint| endpoint.max_in_flight);
+            let reserved = self.worker.reserve(head.endpoint, max_in_flight, LANE_ITEMS_MAX);
+            self.worker.wake_when_short(head.endpoint);
             if let Some((serial, places)) = reserved {
                 // A change of serial in between would put places under two; the rest waits for the next round.
                 if *under.get_or_insert(serial) != serial {
-                    self.worker.leave(due.endpoint, places);
+                    self.worker.leave(head.endpoint, places);
                     break;
                 }
-                wanted.push((due.endpoint, u32::try_from(places).unwrap_or(u32::MAX)));
+                wanted.push((head.endpoint, u32::try_from(places).unwrap_or(u32::MAX)));
             }
         }
         let Some(serial) = under else { return Ok(0) };
@@ -109,12 +115,5 @@ impl Engine {
             }
         }
         Ok(())
-    }
-
-    async fn until_next_due(&self) -> Duration {
-        let due = self.store.next_due().await.ok().flatten();
-        let wait = due.map_or(INTERVAL, |due| due.since(self.now()).min(INTERVAL));
-        // What is overdue has no room in its lane, which wakes the poller once it has some again.
-        if wait.is_zero() { INTERVAL } else { wait }
     }
 }

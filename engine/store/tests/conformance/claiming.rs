@@ -65,24 +65,22 @@ pub(crate) async fn two_claimers_never_get_the_same(t: &Subject) {
     second.close().await;
 }
 
-pub(crate) async fn the_backlog_names_endpoints_with_due_work(t: &Subject) {
+pub(crate) async fn heads_name_every_endpoint_with_waiting_work(t: &Subject) {
     let node = t.node("a").await;
-    assert_eq!(t.store.delivery_backlog(at(1_000)).await.unwrap(), []);
-    assert_eq!(t.store.next_due().await.unwrap(), None);
+    assert_eq!(t.store.delivery_heads().await.unwrap(), []);
     let other = t.endpoint_more().await;
-    let idle = t.endpoint_more().await;
+    let later = t.endpoint_more().await;
     for due in [70, 30] {
         t.waiting(t.endpoint, due).await;
     }
     t.waiting(other, 50).await;
     t.waiting(other, 60).await;
-    t.waiting(idle, 500).await;
+    t.waiting(later, 500).await;
     in_hand(t, node).await;
-    let backlog = t.store.delivery_backlog(at(100)).await.unwrap();
-    let mut found: Vec<_> = backlog.iter().map(|b| (b.tenant, b.endpoint, b.due_at)).collect();
+    let heads = t.store.delivery_heads().await.unwrap();
+    let mut found: Vec<_> = heads.iter().map(|head| (head.tenant, head.endpoint, head.due_at)).collect();
     found.sort_by_key(|entry| entry.2);
-    assert_eq!(found, [(t.tenant, t.endpoint, at(30)), (t.tenant, other, at(50))]);
-    assert_eq!(t.store.next_due().await.unwrap(), Some(at(30)));
+    assert_eq!(found, [(t.tenant, t.endpoint, at(30)), (t.tenant, other, at(50)), (t.tenant, later, at(500))]);
     t.store.node_leave(node, at(100)).await.unwrap();
 }
 

@@ -228,9 +228,13 @@ impl Subject {
 
     /// Accepts an event whose one delivery waits until `due`; gives the delivery's id.
     pub(crate) async fn waiting(&self, endpoint: EndpointId, due: i64) -> DeliveryId {
-        let delivery = self.delivery_to(endpoint, 0, Start::Pending(at(due)));
+        self.waiting_since(endpoint, 0, due).await
+    }
+
+    pub(crate) async fn waiting_since(&self, endpoint: EndpointId, taken: i64, due: i64) -> DeliveryId {
+        let delivery = self.delivery_to(endpoint, taken, Start::Pending(at(due)));
         let id = delivery.id;
-        let event = AcceptEvent { event: Arc::new(self.event(0)), body_hash: [0; 32], deliveries: vec![delivery] };
+        let event = AcceptEvent { event: Arc::new(self.event(taken)), body_hash: [0; 32], deliveries: vec![delivery] };
         self.accept(event).await;
         id
     }

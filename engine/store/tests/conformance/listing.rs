@@ -159,12 +159,12 @@ pub(crate) async fn only_what_waits_is_cancelled(t: &Subject) {
 pub(crate) async fn depths_count_what_waits(t: &Subject) {
     assert_eq!(t.store.queue_depths().await.unwrap(), []);
     let other = t.endpoint_more().await;
-    for (endpoint, due) in [(t.endpoint, 30), (t.endpoint, 20), (other, 5)] {
-        t.waiting(endpoint, due).await;
+    for (endpoint, taken, due) in [(t.endpoint, 2, 30), (t.endpoint, 3, 20), (other, 4, 5)] {
+        t.waiting_since(endpoint, taken, due).await;
     }
     let depths = t.store.queue_depths().await.unwrap();
-    let mut depths: Vec<_> = depths.iter().map(|d| (d.endpoint, d.waiting, d.due_at)).collect();
-    depths.sort_by_key(|depth| depth.2);
-    assert_eq!(depths, [(other, 1, at(5)), (t.endpoint, 2, at(20))]);
+    let mut depths: Vec<_> = depths.iter().map(|d| (d.endpoint, d.waiting, d.oldest_at, d.due_at)).collect();
+    depths.sort_by_key(|depth| depth.3);
+    assert_eq!(depths, [(other, 1, at(4), at(5)), (t.endpoint, 2, at(2), at(20))]);
     t.store.ping().await.unwrap();
 }

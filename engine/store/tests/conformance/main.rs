@@ -55,7 +55,7 @@ conformance! {
     claiming:
         the_longest_due_come_first_and_each_endpoint_gets_its_share,
         two_claimers_never_get_the_same,
-        the_backlog_names_endpoints_with_due_work,
+        heads_name_every_endpoint_with_waiting_work,
         a_dead_nodes_work_is_reclaimed_and_its_late_finish_refused,
         a_restart_under_the_same_name_resumes_at_once,
         released_work_is_due_at_once,

@@ -1,6 +1,11 @@
 //! What an installation keeps on this machine: its key and its database.
 
-use std::{fs, io, path::PathBuf};
+use std::{
+    fs,
+    io::{self, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use engate_model::Clock as _;
@@ -8,13 +13,13 @@ use engate_store::{Database, SecretKey, Store, StoreError, StoreOptions};
 
 use crate::{clock::SystemClock, config::Config};
 
-/// File in the data folder that holds the key of stored secrets where none is configured; `serve` makes it.
+/// File in the data folder that holds the key of stored secrets where none is configured.
 const KEY_FILE: &str = "secret.key";
-/// Folder in the data folder for compiled plugins; `serve` makes it.
+/// Folder in the data folder for compiled plugins.
 const PLUGIN_CACHE: &str = "plugins";
 
 /// The key of stored secrets.
-pub(super) enum Key {
+pub(crate) enum Key {
     /// Configured, or read from the key file.
     There([u8; 32]),
     /// Neither: the first start makes the file.
@@ -24,7 +29,7 @@ pub(super) enum Key {
 }
 
 /// Finds the key, without making one.
-pub(super) fn key(config: &Config) -> Key {
+pub(crate) fn key(config: &Config) -> Key {
     if let Some(key) = config.secret_key {
         return Key::There(key);
     }
@@ -39,18 +44,27 @@ pub(super) fn key(config: &Config) -> Key {
     }
 }
 
+/// Makes the key file, for its owner alone.
+///
+/// # Errors
+/// What the system says; a file that is there already is not written over.
+pub(crate) fn key_create(path: &Path, key: [u8; 32]) -> io::Result<()> {
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(STANDARD.encode(key).as_bytes()).and_then(|()| file.sync_all())
+}
+
 /// Where the key is kept if it is not configured.
-pub(super) fn key_file(config: &Config) -> PathBuf {
+pub(crate) fn key_file(config: &Config) -> PathBuf {
     config.data.join(KEY_FILE)
 }
 
 /// The folder of compiled plugins.
-pub(super) fn plugin_cache(config: &Config) -> PathBuf {
+pub(crate) fn plugin_cache(config: &Config) -> PathBuf {
     config.data.join(PLUGIN_CACHE)
 }
 
 /// The SQLite file where that is what the settings name.
-pub(super) fn database_file(config: &Config) -> Option<PathBuf> {
+pub(crate) fn database_file(config: &Config) -> Option<PathBuf> {
     match Database::parse(&config.database) {
         Database::Sqlite(path) => Some(path),
         Database::Postgres(_) => None,
@@ -58,7 +72,7 @@ pub(super) fn database_file(config: &Config) -> Option<PathBuf> {
 }
 
 /// Opens the database as an engine does, which brings it to this version's schema; takes no work from it.
-pub(super) async fn open_store(config: &Config, key: [u8; 32]) -> Result<Store, StoreError> {
+pub(crate) async fn open_store(config: &Config, key: [u8; 32]) -> Result<Store, StoreError> {
     let database = Database::parse(&config.database);
     Store::open(&database, &SecretKey::new(key), StoreOptions::default(), SystemClock.now()).await
 }
