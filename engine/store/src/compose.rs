@@ -100,14 +100,20 @@ impl Bulk {
         let given = cells.len() / self.columns.len();
         let fitting = SIZES.iter().zip(&self.sqlite).find(|(size, _)| **size >= given);
         let (rows, text) = match fitting {
-            Some((size, cell)) => {
-                (*size, cell.get_or_init(|| self.text(&self.sqlite_source(*size), self.sqlite_tail)).clone())
-            }
-            None => (given, self.text(&self.sqlite_source(given), self.sqlite_tail)),
+            Some((size, cell)) => (*size, Arc::clone(cell.get_or_init(|| self.sqlite_text(*size)))),
+            None => (given, self.sqlite_text(given)),
         };
         let filling = self.columns.iter().cycle().take(rows * self.columns.len() - cells.len());
         cells.extend(filling.map(|(_, kind)| Value::null(*kind)));
         (Sql::Composed(text), cells)
+    }
+
+    /// Whoever runs a bulk statement that fails gives up its transaction. Told so by `OR FAIL`, SQLite does not keep
+    /// a copy of every page in case it had to undo the statement alone.
+    fn sqlite_text(&self, rows: usize) -> Arc<str> {
+        let head =
+            self.head.replacen("INSERT INTO", "INSERT OR FAIL INTO", 1).replacen("UPDATE ", "UPDATE OR FAIL ", 1);
+        format!("{head}{}{}", self.sqlite_source(rows), self.sqlite_tail).into()
     }
 
     fn sqlite_source(&self, rows: usize) -> String {
@@ -122,7 +128,9 @@ impl Bulk {
     }
 
     fn postgres_statement(&self, cells: Vec<Value>) -> (Sql, Vec<Value>) {
-        let text = self.postgres.get_or_init(|| self.text(&self.postgres_source(), self.postgres_tail));
+        let text = self
+            .postgres
+            .get_or_init(|| format!("{}{}{}", self.head, self.postgres_source(), self.postgres_tail).into());
         let mut arrays: Vec<Value> = self.columns.iter().map(|(_, kind)| Value::array(*kind)).collect();
         let mut cells = cells.into_iter();
         while !cells.as_slice().is_empty() {
@@ -145,10 +153,6 @@ impl Bulk {
         }
         let _ = write!(source, ") AS source ({names}) WHERE true");
         source
-    }
-
-    fn text(&self, source: &str, tail: &str) -> Arc<str> {
-        format!("{}{source}{tail}", self.head).into()
     }
 }
 
@@ -264,7 +268,7 @@ mod tests {
         let [(sql, args)] = statements.as_slice() else { panic!("one statement") };
         assert_eq!(
             text(sql),
-            "INSERT INTO t (a, b) SELECT column1 AS a, column2 AS b FROM (VALUES (?,?),(?,?),(?,?),(?,?),(?,?),(?,?)) \
+            "INSERT OR FAIL INTO t (a, b) SELECT column1 AS a, column2 AS b FROM (VALUES (?,?),(?,?),(?,?),(?,?),(?,?),(?,?)) \
              WHERE column1 IS NOT NULL ON CONFLICT"
         );
         assert_eq!(args.len(), 12);

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use axum::{
-    extract::{MatchedPath, Request, State},
+    extract::{MatchedPath, Request},
     http::{HeaderMap, HeaderValue, Method, StatusCode, header},
     middleware::Next,
     response::{IntoResponse, Response},
@@ -31,7 +31,7 @@ pub(crate) struct Gate {
 }
 
 /// Lets a call through to its handler, or answers why not.
-pub(crate) async fn admit(State(gate): State<Gate>, mut request: Request, next: Next) -> Response {
+pub(crate) async fn admit(gate: &Gate, mut request: Request, next: Next) -> Response {
     let methods = request.extensions().get::<MatchedPath>().and_then(|path| gate.rules.get(path.as_str()));
     let rule = methods.and_then(|methods| methods.get(effective(request.method())));
     let token = take_token(request.headers_mut());

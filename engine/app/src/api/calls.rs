@@ -1,11 +1,10 @@
 //! Around every call: an id, a span, a count, a bound on its time, and an answer even where a handler panics.
 
-use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{panic::AssertUnwindSafe, time::Duration};
 
 use axum::{
-    extract::{MatchedPath, Request, State},
+    extract::{MatchedPath, Request},
     http::{HeaderName, HeaderValue, Method, header},
-    middleware::Next,
     response::{IntoResponse, Response},
 };
 use futures_util::FutureExt as _;
@@ -21,14 +20,18 @@ const CALL_TIME_MAX: Duration = Duration::from_secs(150);
 const UNMATCHED: &str = "unmatched";
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Runs a call inside its span.
-pub(crate) async fn observe(State(engine): State<Arc<Engine>>, request: Request, next: Next) -> Response {
+/// Runs a call inside its span; `admit` lets it through to its handler or refuses it.
+pub(crate) async fn observe<A: Future<Output = Response>>(
+    engine: &Engine,
+    request: Request,
+    admit: impl FnOnce(Request) -> A,
+) -> Response {
     let started = Instant::now();
     let id = format!("req_{:032x}", engine.chance.bits());
     let method = known(request.method());
     let route = request.extensions().get::<MatchedPath>().map_or(UNMATCHED, MatchedPath::as_str).to_owned();
     let span = tracing::info_span!("call", %id, method, route, client = tracing::field::Empty);
-    let mut response = answer(request, next).instrument(span.clone()).await;
+    let mut response = answer(admit(request)).instrument(span.clone()).await;
     let status = response.status();
     let took_ms = started.elapsed().as_millis();
     span.in_scope(|| {
@@ -50,8 +53,8 @@ pub(crate) async fn observe(State(engine): State<Arc<Engine>>, request: Request,
     response
 }
 
-async fn answer(request: Request, next: Next) -> Response {
-    let call = AssertUnwindSafe(next.run(request)).catch_unwind();
+async fn answer(call: impl Future<Output = Response>) -> Response {
+    let call = AssertUnwindSafe(call).catch_unwind();
     match tokio::time::timeout(CALL_TIME_MAX, call).await {
         Ok(Ok(response)) => response,
         Ok(Err(panic)) => {

@@ -103,7 +103,8 @@ impl<'a> Try<'a> {
         let outcome = match self.binding {
             Binding::BuiltIn => self.without_plugin().await,
             Binding::Broken(failure) => Outcome::Plugin(failure.clone()),
-            Binding::Plugin(binding) => self.with_plugin(binding).await?,
+            // In a box: calls of a plugin take much room, which an attempt without one need not carry along.
+            Binding::Plugin(binding) => Box::pin(self.with_plugin(binding)).await?,
         };
         Ok(self.conclude(outcome))
     }
