@@ -91,7 +91,7 @@ impl Server {
             host: start_host(&config, Arc::clone(&clock))?,
             egress: start_egress(&config)?,
             views: Views::default(),
-            worker: Worker::new(config.limits.queued_max, config.limits.in_flight_max),
+            worker: Worker::new(config.limits.queued_max, config.limits.queued_bytes_max, config.limits.in_flight_max),
             metrics: Metrics::new(store.durability().await?),
             health: Health::default(),
             tokens: TokenCache::default(),

@@ -6,8 +6,11 @@ use std::collections::{HashMap, VecDeque};
 
 use crate::id::EndpointId;
 
-/// Items one lane holds in memory; what is beyond waits in the store.
+/// Items one lane holds in memory while there is room; what is beyond waits in the store, where other nodes find it.
 pub const LANE_ITEMS_MAX: usize = 256;
+/// Items that every lane may hold, whatever the others hold: a few endpoints that hang must not keep the rest out of
+/// memory, where nothing would come to them until the others move.
+pub const LANE_ITEMS_MIN: usize = 16;
 
 /// How an item of a lane went, for the lane's pace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,11 +28,20 @@ pub struct Lanes<T> {
     turn: VecDeque<EndpointId>,
     queued: usize,
     queued_max: usize,
+    bytes: usize,
+    bytes_max: usize,
+}
+
+/// An item and the memory it takes.
+#[derive(Debug)]
+struct Held<T> {
+    item: T,
+    bytes: usize,
 }
 
 #[derive(Debug)]
 struct Lane<T> {
-    queue: VecDeque<T>,
+    queue: VecDeque<Held<T>>,
     /// Places kept for items that are on their way.
     reserved: usize,
     in_flight: u32,
@@ -46,15 +58,23 @@ impl<T> Lane<T> {
 }
 
 impl<T> Lanes<T> {
-    /// Lanes that hold at most `queued_max` items together.
-    pub fn new(queued_max: usize) -> Self {
-        Self { lanes: HashMap::new(), turn: VecDeque::new(), queued: 0, queued_max }
+    /// Lanes that hold at most `queued_max` items of `bytes_max` together, beside [`LANE_ITEMS_MIN`] each.
+    pub fn new(queued_max: usize, bytes_max: usize) -> Self {
+        Self { lanes: HashMap::new(), turn: VecDeque::new(), queued: 0, queued_max, bytes: 0, bytes_max }
     }
 
     /// How many items the endpoint's lane can take.
     pub fn room(&self, endpoint: EndpointId) -> usize {
         let held = self.lanes.get(&endpoint).map_or(0, |lane| lane.queue.len() + lane.reserved);
-        LANE_ITEMS_MAX.saturating_sub(held).min(self.queued_max.saturating_sub(self.queued))
+        let shared = if self.bytes < self.bytes_max { self.queued_max.saturating_sub(self.queued) } else { 0 };
+        let own = LANE_ITEMS_MIN.saturating_sub(held);
+        LANE_ITEMS_MAX.saturating_sub(held).min(shared.max(own))
+    }
+
+    /// Whether the endpoint's lane is half empty or more, and can take something.
+    pub fn is_short(&self, endpoint: EndpointId) -> bool {
+        let held = self.lanes.get(&endpoint).map_or(0, |lane| lane.queue.len() + lane.reserved);
+        held <= LANE_ITEMS_MAX / 2 && self.room(endpoint) > 0
     }
 
     /// Keeps up to `wanted` places for items that are on their way, and says how many. Each is settled by one
@@ -68,14 +88,15 @@ impl<T> Lanes<T> {
         got
     }
 
-    /// Queues an item in a reserved place.
-    pub fn enter(&mut self, endpoint: EndpointId, item: T) {
+    /// Queues an item that takes `bytes` of memory in a reserved place.
+    pub fn enter(&mut self, endpoint: EndpointId, item: T, bytes: usize) {
         let lane = self.lane(endpoint, 1);
         let reserved = lane.reserved > 0;
         lane.reserved = lane.reserved.saturating_sub(1);
-        lane.queue.push_back(item);
+        lane.queue.push_back(Held { item, bytes });
         // Without a reservation the bound may be passed by one: better than losing the item.
         self.queued += usize::from(!reserved);
+        self.bytes = self.bytes.saturating_add(bytes);
         self.join_turn(endpoint);
     }
 
@@ -118,9 +139,10 @@ impl<T> Lanes<T> {
             if !lane.can_go() {
                 continue;
             }
-            if let Some(item) = lane.queue.pop_front() {
+            if let Some(Held { item, bytes }) = lane.queue.pop_front() {
                 lane.in_flight += 1;
                 self.queued = self.queued.saturating_sub(1);
+                self.bytes = self.bytes.saturating_sub(bytes);
                 self.join_turn(endpoint);
                 return Some((endpoint, item));
             }
@@ -145,11 +167,12 @@ impl<T> Lanes<T> {
     pub fn drain(&mut self) -> Vec<T> {
         self.turn.clear();
         self.queued = self.lanes.values().map(|lane| lane.reserved).sum();
+        self.bytes = 0;
         self.lanes
             .values_mut()
             .flat_map(|lane| {
                 lane.in_turn = false;
-                lane.queue.drain(..)
+                lane.queue.drain(..).map(|held| held.item)
             })
             .collect()
     }
@@ -160,8 +183,8 @@ impl<T> Lanes<T> {
     }
 
     /// Per lane with anything in it: endpoint, what is queued, how many are under way.
-    pub fn depths(&self) -> impl Iterator<Item = (EndpointId, &VecDeque<T>, u32)> {
-        self.lanes.iter().map(|(endpoint, lane)| (*endpoint, &lane.queue, lane.in_flight))
+    pub fn depths(&self) -> impl Iterator<Item = (EndpointId, impl ExactSizeIterator<Item = &T>, u32)> {
+        self.lanes.iter().map(|(endpoint, lane)| (*endpoint, lane.queue.iter().map(|held| &held.item), lane.in_flight))
     }
 
     /// A lane at rest and at full pace need not be remembered.
@@ -201,14 +224,14 @@ mod tests {
     fn offer<T>(lanes: &mut Lanes<T>, lane: u128, in_flight_max: u32, item: T) -> bool {
         let reserved = lanes.reserve(endpoint(lane), in_flight_max, 1) == 1;
         if reserved {
-            lanes.enter(endpoint(lane), item);
+            lanes.enter(endpoint(lane), item, 1);
         }
         reserved
     }
 
     #[test]
     fn lanes_take_turns_whatever_their_length() {
-        let mut lanes = Lanes::new(1_000);
+        let mut lanes = Lanes::new(1_000, 1_000);
         for n in 0..5 {
             assert!(offer(&mut lanes, 1, 16, n));
         }
@@ -219,7 +242,7 @@ mod tests {
 
     #[test]
     fn a_lane_that_hangs_holds_no_more_than_its_own_share() {
-        let mut lanes = Lanes::new(1_000);
+        let mut lanes = Lanes::new(1_000, 1_000);
         for n in 0..10 {
             assert!(offer(&mut lanes, 1, 2, n));
         }
@@ -233,7 +256,7 @@ mod tests {
 
     #[test]
     fn a_lane_slows_by_half_and_recovers_little_by_little() {
-        let mut lanes = Lanes::new(1_000);
+        let mut lanes = Lanes::new(1_000, 1_000);
         for n in 0..100 {
             assert!(offer(&mut lanes, 1, 8, n));
         }
@@ -248,22 +271,32 @@ mod tests {
     }
 
     #[test]
-    fn full_lanes_take_nothing_more() {
-        let mut lanes = Lanes::new(3);
-        assert!((0..3).all(|n| offer(&mut lanes, n, 1, n)));
-        assert!(!offer(&mut lanes, 9, 1, 9));
-        assert_eq!(lanes.drain().len(), 3);
+    fn full_lanes_take_nothing_more_but_each_has_its_own_few() {
+        let mut lanes = Lanes::new(100, 1_000);
+        assert_eq!((0..200).filter(|n| offer(&mut lanes, 1, 1, *n)).count(), 100);
+        assert_eq!((0..200).filter(|n| offer(&mut lanes, 2, 1, *n)).count(), LANE_ITEMS_MIN);
+        assert_eq!(lanes.drain().len(), 100 + LANE_ITEMS_MIN);
         assert_eq!((lanes.queued(), lanes.take()), (0, None));
     }
 
     #[test]
+    fn heavy_items_fill_the_lanes_before_many_do() {
+        let mut lanes = Lanes::new(1_000, 100);
+        lanes.reserve(endpoint(1), 1, 20);
+        (0..20).for_each(|n| lanes.enter(endpoint(1), n, 5));
+        assert_eq!((lanes.room(endpoint(1)), lanes.room(endpoint(2))), (0, LANE_ITEMS_MIN));
+        assert!(lanes.take().is_some());
+        assert!(lanes.room(endpoint(1)) > 0);
+    }
+
+    #[test]
     fn reserved_places_count_until_they_are_used_or_given_back() {
-        let mut lanes: Lanes<u8> = Lanes::new(4);
-        assert_eq!(lanes.reserve(endpoint(1), 1, 9), 4);
-        assert_eq!(lanes.reserve(endpoint(2), 1, 1), 0);
-        lanes.leave(endpoint(1), 3);
+        let mut lanes: Lanes<u8> = Lanes::new(4, 1_000);
+        assert_eq!(lanes.reserve(endpoint(1), 1, 99), LANE_ITEMS_MIN);
+        assert_eq!(lanes.reserve(endpoint(1), 1, 1), 0);
+        lanes.leave(endpoint(1), LANE_ITEMS_MIN - 1);
         assert_eq!((lanes.queued(), lanes.take()), (1, None));
-        lanes.enter(endpoint(1), 7);
+        lanes.enter(endpoint(1), 7, 1);
         assert_eq!((lanes.queued(), lanes.take()), (1, Some((endpoint(1), 7))));
         lanes.finished(endpoint(1), Pace::Steady);
         assert_eq!((lanes.queued(), lanes.depths().count()), (0, 0));
@@ -273,7 +306,7 @@ mod tests {
         /// Every item comes out exactly once, in its lane's order, and no lane exceeds its share.
         #[test]
         fn nothing_is_lost_doubled_or_reordered(steps in prop::collection::vec((0_u128..4, 0_u8..3), 1..300)) {
-            let mut lanes = Lanes::new(64);
+            let mut lanes = Lanes::new(64, 1_000);
             let mut expected: HashMap<EndpointId, VecDeque<usize>> = HashMap::new();
             let mut under_way: Vec<EndpointId> = Vec::new();
             for (n, (lane, action)) in steps.into_iter().enumerate() {

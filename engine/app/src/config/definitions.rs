@@ -54,6 +54,11 @@ pub const SETTINGS: &[Setting] = &[
         "20000",
         "Deliveries held in memory over all endpoints; the rest waits in the database.",
     ),
+    setting(
+        "delivery.queued_bytes_max",
+        "268435456",
+        "Bytes of the deliveries held in memory; beyond it only a few of each endpoint are (1048576 and more).",
+    ),
     setting("delivery.response_bytes_max", "65536", "Bytes of a partner's answer that are read and kept."),
     setting("delivery.lease_ms", "15000", "How long a node that fell silent keeps its deliveries (2000 to 600000)."),
     setting("delivery.drain_ms", "30000", "How long a stop waits for requests under way."),

@@ -55,6 +55,8 @@ pub struct LimitSettings {
     pub in_flight_max: usize,
     /// Deliveries held in memory.
     pub queued_max: usize,
+    /// Bytes held in memory over all lanes.
+    pub queued_bytes_max: usize,
     /// Bytes of an answer that are read.
     pub response_bytes_max: usize,
     /// How long a silent node keeps its deliveries.
@@ -226,6 +228,7 @@ impl<'a> Reader<'a> {
             payload_bytes_max: self.size("events.payload_bytes_max", 1, 16 << 20),
             in_flight_max: self.size("delivery.in_flight_max", 1, 65_536),
             queued_max: self.size("delivery.queued_max", 1, 1_000_000),
+            queued_bytes_max: self.size("delivery.queued_bytes_max", 1 << 20, 1 << 40),
             response_bytes_max: self.size("delivery.response_bytes_max", 1, 16 << 20),
             lease: self.millis("delivery.lease_ms", 2_000, 600_000),
             drain: self.millis("delivery.drain_ms", 0, 3_600_000),

@@ -25,7 +25,8 @@ impl Engine {
         {
             let mut lanes = self.worker.lanes();
             for job in jobs {
-                lanes.enter(job.delivery.endpoint, job);
+                let bytes = job.bytes();
+                lanes.enter(job.delivery.endpoint, job, bytes);
             }
         }
         self.start_ready();

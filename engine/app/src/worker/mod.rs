@@ -10,7 +10,7 @@ mod lease;
 mod poller;
 
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::HashSet,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering},
@@ -22,11 +22,14 @@ use engate_model::{
     EndpointId, Timestamp,
     delivery::{Delivery, Trigger},
     event::Event,
-    lanes::{LANE_ITEMS_MAX, Lanes, Pace},
+    lanes::{Lanes, Pace},
 };
 use engate_store::{ClaimedDelivery, NodeSerial};
 use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
+
+/// What a job takes beside its event's payload, about.
+const JOB_BYTES: usize = 1 << 10;
 
 /// A delivery in hand.
 pub(crate) struct Job {
@@ -41,6 +44,11 @@ impl Job {
     /// A delivery that was just written down.
     pub(crate) fn of_event(delivery: Delivery, event: Arc<Event>, serial: NodeSerial) -> Self {
         Self { delivery, event, trigger: Trigger::Event, serial }
+    }
+
+    /// Memory it takes, about. An event's payload counts for each of its deliveries, since any may be its last holder.
+    fn bytes(&self) -> usize {
+        self.event.payload.len() + JOB_BYTES
     }
 
     fn of_claim(claimed: ClaimedDelivery, serial: NodeSerial) -> Self {
@@ -80,9 +88,9 @@ pub(crate) struct Worker {
 
 impl Worker {
     /// No lanes yet, and no lease.
-    pub(crate) fn new(queued_max: usize, in_flight_max: usize) -> Self {
+    pub(crate) fn new(queued_max: usize, queued_bytes_max: usize, in_flight_max: usize) -> Self {
         Self {
-            lanes: Mutex::new(Lanes::new(queued_max)),
+            lanes: Mutex::new(Lanes::new(queued_max, queued_bytes_max)),
             backlogged: Mutex::default(),
             in_flight: AtomicUsize::new(0),
             in_flight_max,
@@ -142,13 +150,14 @@ impl Worker {
 
     /// Every lane with anything in it.
     pub(crate) fn depths(&self) -> Vec<LaneDepth> {
-        let depth = |(endpoint, queue, in_flight): (EndpointId, &VecDeque<Job>, u32)| LaneDepth {
+        let lanes = self.lanes();
+        let depths = lanes.depths().map(|(endpoint, queue, in_flight)| LaneDepth {
             endpoint,
             queued: u64::try_from(queue.len()).unwrap_or(u64::MAX),
-            oldest_at: queue.iter().map(|job| job.delivery.created_at).min(),
+            oldest_at: queue.map(|job| job.delivery.created_at).min(),
             in_flight,
-        };
-        self.lanes().depths().map(depth).collect()
+        });
+        depths.collect()
     }
 
     /// Queued in all lanes, and under way.
@@ -173,12 +182,12 @@ impl Worker {
 
     fn finished(&self, endpoint: EndpointId, pace: Pace) {
         self.in_flight.fetch_sub(1, Ordering::Relaxed);
-        let room = {
+        let short = {
             let mut lanes = self.lanes();
             lanes.finished(endpoint, pace);
-            lanes.room(endpoint)
+            lanes.is_short(endpoint)
         };
-        if room > LANE_ITEMS_MAX / 2 && self.backlogged().remove(&endpoint) {
+        if short && self.backlogged().remove(&endpoint) {
             self.wake();
         }
     }

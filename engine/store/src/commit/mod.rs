@@ -29,7 +29,7 @@ const BATCH_ITEMS_MAX: usize = 512;
 const BATCH_BYTES_MAX: usize = 8 << 20;
 /// How often a committer steps aside before it takes a batch, as long as each time more has arrived: tasks
 /// just answered get to hand in their next item, instead of just missing this commit.
-const STEP_ASIDE_MAX: usize = 2;
+const STEP_ASIDE_MAX: usize = 16;
 /// Committers on PostgreSQL: one writes while another waits for its commit.
 const COMMITTERS_POSTGRES: usize = 2;
 
