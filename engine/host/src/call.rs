@@ -1,9 +1,9 @@
 //! What goes into a call and what comes back, in the engine's words.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use engate_model::{
-    DeliveryId, EndpointId, EventId, TenantId, Timestamp,
+    Timestamp,
     delivery::Response,
     plugin::{Fault, Limits},
     verdict::{Failure, Verdict},
@@ -60,17 +60,40 @@ pub struct CallContext<'a> {
     pub attempt: AttemptView,
 }
 
+/// An id as a plugin sees it: a text, written where it is needed.
+#[derive(Clone, Copy)]
+pub struct IdText<'a>(&'a (dyn fmt::Display + Sync));
+
+impl<'a> IdText<'a> {
+    /// The text of `id`.
+    pub fn of(id: &'a (impl fmt::Display + Sync)) -> Self {
+        Self(id)
+    }
+}
+
+impl fmt::Display for IdText<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for IdText<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 /// A delivery as a plugin sees it.
 #[derive(Debug, Clone, Copy)]
 pub struct DeliveryView<'a> {
     /// What goes out as `webhook-id`.
-    pub id: DeliveryId,
+    pub id: IdText<'a>,
     /// The running number people see.
     pub code: i64,
     /// When the engine took the event.
     pub created_at: Timestamp,
     /// Whose delivery.
-    pub tenant: TenantId,
+    pub tenant: IdText<'a>,
     /// The producer's, handed through.
     pub correlation_id: Option<&'a str>,
 }
@@ -79,7 +102,7 @@ pub struct DeliveryView<'a> {
 #[derive(Debug, Clone, Copy)]
 pub struct EndpointView<'a> {
     /// Its id.
-    pub id: EndpointId,
+    pub id: IdText<'a>,
     /// The registered URL.
     pub url: &'a str,
     /// Slug of the integrator.
@@ -103,7 +126,7 @@ pub struct AttemptView {
 #[derive(Debug, Clone, Copy)]
 pub struct EventView<'a> {
     /// Its id.
-    pub id: EventId,
+    pub id: IdText<'a>,
     /// Key of its type.
     pub event_type: &'a str,
     /// What it is about.
@@ -133,7 +156,7 @@ pub struct InterpretCall<'a> {
     /// What every call gets.
     pub context: CallContext<'a>,
     /// The event's id.
-    pub event_id: EventId,
+    pub event_id: IdText<'a>,
     /// Key of its type.
     pub event_type: &'a str,
     /// What it is about.

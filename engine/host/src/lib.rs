@@ -44,7 +44,7 @@ mod warm;
 mod wasi;
 
 pub use call::{
-    AttemptView, CallContext, CallFailed, CallRecord, DeliveryView, EndpointView, EventView, InterpretCall,
+    AttemptView, CallContext, CallFailed, CallRecord, DeliveryView, EndpointView, EventView, IdText, InterpretCall,
     InterpretDone, OutgoingRequest, Plan, Reuse, TransformCall, TransformDone,
 };
 pub use compile::compile_child_main;

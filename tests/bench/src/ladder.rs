@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use engate_bench_guest::{refusal, reshape};
 use engate_host::{
-    AttemptView, CallContext, CompilerCommand, DeliveryView, Digest, EndpointView, EventView, Host, HostConfig,
+    AttemptView, CallContext, CompilerCommand, DeliveryView, Digest, EndpointView, EventView, Host, HostConfig, IdText,
     InterpretCall, LoadedPlugin, Reuse, Secrets, TransformCall,
 };
 use engate_model::{Clock, DeliveryId, EndpointId, EventId, TenantId, Timestamp, delivery::Response, plugin::Limits};
@@ -86,7 +86,7 @@ async fn hosted(host: &Host, plugin: &LoadedPlugin, reuse: Reuse, calls: usize) 
     let order = load::order(1);
     let config = Arc::new(Value::Object(serde_json::Map::new()));
     let now = Frozen.now();
-    let (event, endpoint) = (EventId::new(now, 1), EndpointId::new(now, 1));
+    let (event, endpoint, delivery) = (EventId::new(now, 1), EndpointId::new(now, 1), DeliveryId::new(now, 1));
     let response = Response { status: 200, headers: Vec::new(), body: ANSWER.into(), truncated: false };
     let tenant = TenantId::new(now, 1);
     let context = || CallContext {
@@ -96,14 +96,25 @@ async fn hosted(host: &Host, plugin: &LoadedPlugin, reuse: Reuse, calls: usize) 
         config: Arc::clone(&config),
         secrets: Secrets::none(),
         state: Arc::default(),
-        delivery: DeliveryView { id: DeliveryId::new(now, 1), code: 1, created_at: now, tenant, correlation_id: None },
-        endpoint: EndpointView { id: endpoint, url: "http://127.0.0.1:9/", integrator: "bench", labels: &[] },
+        delivery: DeliveryView {
+            id: IdText::of(&delivery),
+            code: 1,
+            created_at: now,
+            tenant: IdText::of(&tenant),
+            correlation_id: None,
+        },
+        endpoint: EndpointView {
+            id: IdText::of(&endpoint),
+            url: "http://127.0.0.1:9/",
+            integrator: "bench",
+            labels: &[],
+        },
         attempt: AttemptView { number: 1, first_at: now, now },
     };
     let start = Instant::now();
     for _ in 0..calls {
         let event_view = EventView {
-            id: event,
+            id: IdText::of(&event),
             event_type: "order.created",
             subject: Some("1"),
             occurred_at: now,
@@ -116,7 +127,7 @@ async fn hosted(host: &Host, plugin: &LoadedPlugin, reuse: Reuse, calls: usize) 
             .map_err(|failed| failed.fault)?;
         let call = InterpretCall {
             context: context(),
-            event_id: event,
+            event_id: IdText::of(&event),
             event_type: "order.created",
             subject: Some("1"),
             memo: None,

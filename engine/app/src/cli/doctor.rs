@@ -8,7 +8,7 @@ use tokio::net::TcpListener;
 
 use super::{
     failure::{Exit, Failure},
-    plugin_check::throw_away_host,
+    plugin::throw_away_host,
     present::{Field, Screen, Tone, size},
     scratch::Scratch,
     settings::{Gathered, SettingsArgs},

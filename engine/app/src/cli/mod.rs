@@ -12,7 +12,6 @@ mod endpoint;
 mod event;
 mod failure;
 mod plugin;
-mod plugin_check;
 mod present;
 mod remote;
 mod scratch;

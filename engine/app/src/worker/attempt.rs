@@ -7,7 +7,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use engate_egress::{Failed, Outbound, Received, SignInput};
 use engate_host::{
-    AttemptView, CallContext, CallFailed, CallRecord, DeliveryView, EndpointView, EventView, InterpretCall,
+    AttemptView, CallContext, CallFailed, CallRecord, DeliveryView, EndpointView, EventView, IdText, InterpretCall,
     LoadedPlugin, OutgoingRequest, Plan, Reuse, TransformCall, host_granted,
 };
 use engate_model::{
@@ -187,16 +187,16 @@ impl<'a> Try<'a> {
     fn delivery_view(&self) -> DeliveryView<'a> {
         let delivery = &self.job.delivery;
         DeliveryView {
-            id: delivery.id,
+            id: IdText::of(&delivery.id),
             code: delivery.code,
             created_at: delivery.created_at,
-            tenant: delivery.tenant,
+            tenant: IdText::of(&delivery.tenant),
             correlation_id: delivery.correlation_id.as_deref(),
         }
     }
 
     fn endpoint_view(&self) -> EndpointView<'a> {
-        let (id, url) = (self.endpoint.id, self.endpoint.url.as_str());
+        let (id, url) = (IdText::of(&self.endpoint.id), self.endpoint.url.as_str());
         EndpointView { id, url, integrator: self.integrator, labels: &[] }
     }
 
@@ -210,7 +210,7 @@ impl<'a> Try<'a> {
         let event = &self.job.event;
         let labels = labels(&event.labels, self.catalog_labels);
         let view = EventView {
-            id: event.id,
+            id: IdText::of(&event.id),
             event_type: &event.event_type,
             subject: event.subject.as_deref(),
             occurred_at: event.occurred_at,
@@ -241,7 +241,7 @@ impl<'a> Try<'a> {
         let elapsed_ms = u32::try_from(self.seen.elapsed.as_millis()).unwrap_or(u32::MAX);
         let call = InterpretCall {
             context: guest.context,
-            event_id: event.id,
+            event_id: IdText::of(&event.id),
             event_type: &event.event_type,
             subject: event.subject.as_deref(),
             memo: self.seen.replay.memo.as_deref(),

@@ -4,11 +4,11 @@ use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use engate_host::{
     AttemptView, CallContext, CallFailed, CallRecord, CompilerCommand, DeliveryView, Digest, EndpointView, EventView,
-    Host, HostConfig, InstallError, Installed, InterpretCall, InterpretDone, LoadedPlugin, Plan, Reuse, Secrets,
-    TransformCall, TransformDone,
+    Host, HostConfig, IdText, InstallError, Installed, InterpretCall, InterpretDone, LoadedPlugin, Plan, Reuse,
+    Secrets, TransformCall, TransformDone,
 };
 use engate_model::{
-    Clock, DeliveryId, EndpointId, EventId, TenantId, Timestamp,
+    Clock, Timestamp,
     delivery::Response,
     plugin::{FaultCode, Limits},
 };
@@ -80,14 +80,14 @@ impl Setup {
             secrets: self.secrets.clone(),
             state: Arc::new(self.state.clone()),
             delivery: DeliveryView {
-                id: DeliveryId::new(now, 1),
+                id: IdText::of(&"dlv_00000000000000000000000000000001"),
                 code: 7,
                 created_at: now,
-                tenant: TenantId::new(now, 2),
+                tenant: IdText::of(&"ten_2"),
                 correlation_id: None,
             },
             endpoint: EndpointView {
-                id: EndpointId::new(now, 3),
+                id: IdText::of(&"ep_3"),
                 url: "https://a.example/hook",
                 integrator: "acme",
                 labels: &[],
@@ -108,7 +108,7 @@ impl Rig {
 
     pub(crate) async fn transform(&self, plugin: &LoadedPlugin, setup: &Setup) -> Result<TransformDone, CallFailed> {
         let event = EventView {
-            id: EventId::new(Timestamp::from_millis(NOW_MS), 4),
+            id: IdText::of(&"evt_4"),
             event_type: "order.created",
             subject: Some("order 1"),
             occurred_at: Timestamp::from_millis(NOW_MS),
@@ -123,7 +123,7 @@ impl Rig {
         let response = Response { status: 200, headers: vec![], body: b"{}".to_vec(), truncated: false };
         let call = InterpretCall {
             context: setup.context(),
-            event_id: EventId::new(Timestamp::from_millis(NOW_MS), 4),
+            event_id: IdText::of(&"evt_4"),
             event_type: "order.created",
             subject: None,
             memo: None,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::{env, fs};
+use std::{env, fmt, fs};
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::record;
 use super::samples;
 use super::spec::{PlanSpec, Text, VerdictSpec};
-use crate::{Context, Event, Exchange, Integrator, Payload, Response, time};
+use crate::{Context, Event, Exchange, Integrator, Payload, Plan, Problem, Response, Verdict, time};
 
 /// Set to `1`, has [`run_fixtures`] write what the plugin does into the files.
 const UPDATE: &str = "ENGATE_FIXTURES_UPDATE";
@@ -102,6 +102,34 @@ struct ResponseSpec {
     truncated: bool,
 }
 
+/// What a plugin answered to the calls of a golden file.
+#[derive(Debug)]
+pub struct Answers {
+    /// To `transform`, where the file has an event.
+    pub plan: Option<Result<Plan, Problem>>,
+    /// To each `interpret`, in the file's order.
+    pub verdicts: Vec<Verdict>,
+}
+
+/// One answer that is not as the file has it, both as JSON over several lines.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// Where in the file.
+    pub place: String,
+    /// What the file has; none where it has nothing yet.
+    pub expected: Option<String>,
+    /// What the plugin did.
+    pub actual: String,
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { place, expected, actual } = self;
+        let expected = expected.as_deref().unwrap_or("nothing yet");
+        write!(f, "{place}\n  expected: {expected}\n  actual:   {actual}")
+    }
+}
+
 /// Checks every `*.json` of a folder against the plugin. With `ENGATE_FIXTURES_UPDATE=1` in the environment the files
 /// are written anew instead.
 ///
@@ -135,7 +163,7 @@ fn check_file<P: Integrator>(file: &Path, update: bool) -> Vec<String> {
     let checked = fs::read_to_string(file).map_err(|error| error.to_string()).and_then(|text| {
         let fixture = Fixture::parse(&text)?;
         if update {
-            let recorded = fixture.record::<P>(&text)?;
+            let recorded = Fixture::recorded(&text, fixture.run::<P>()?)?;
             fs::write(file, recorded).map_err(|error| error.to_string())?;
             return Ok(Vec::new());
         }
@@ -154,42 +182,88 @@ impl Fixture {
         serde_json::from_str(text).map_err(|error| error.to_string())
     }
 
-    /// Runs the plugin; what differs from the file, in words.
+    /// Runs the plugin natively; what differs from the file, in words.
     ///
     /// # Errors
     /// What is wrong with the file, in words.
     pub fn check<P: Integrator>(&self) -> Result<Vec<String>, String> {
+        let faults = self.differences(self.run::<P>()?)?;
+        Ok(faults.iter().map(ToString::to_string).collect())
+    }
+
+    /// What differs from the file in these answers.
+    ///
+    /// # Errors
+    /// What is wrong with the file or with an answer, in words.
+    pub fn differences(&self, answers: Answers) -> Result<Vec<Difference>, String> {
         let mut faults = Vec::new();
-        if let Some(plan) = self.actual_plan::<P>()? {
-            faults.extend(difference("plan", self.plan.as_ref(), &plan)?);
+        if let Some(plan) = answers.plan {
+            faults.extend(difference("plan", self.plan.as_ref(), &PlanSpec::of(plan)?)?);
         }
-        for (index, (spec, verdict)) in self.exchanges.iter().zip(self.actual_verdicts::<P>()?).enumerate() {
+        for (index, (spec, verdict)) in self.exchanges.iter().zip(answers.verdicts).enumerate() {
             let place = format!("exchanges[{index}].verdict");
-            faults.extend(difference(&place, spec.verdict.as_ref(), &verdict)?);
+            faults.extend(difference(&place, spec.verdict.as_ref(), &VerdictSpec::of(verdict))?);
         }
         if self.plan.is_none() && self.exchanges.is_empty() {
-            faults.push("it checks nothing".to_owned());
+            let actual = "it checks nothing".to_owned();
+            faults.push(Difference { place: "the file".to_owned(), expected: None, actual });
         }
         Ok(faults)
     }
 
-    /// The file's text with what the plugin does in place of what was expected.
-    fn record<P: Integrator>(&self, text: &str) -> Result<String, String> {
-        record::with_actual(text, self.actual_plan::<P>()?.as_ref(), &self.actual_verdicts::<P>()?)
+    /// The file's text with these answers in place of what was expected; the rest stays as it was typed.
+    ///
+    /// # Errors
+    /// What is wrong with the file or with an answer, in words.
+    pub fn recorded(text: &str, answers: Answers) -> Result<String, String> {
+        let plan = answers.plan.map(PlanSpec::of).transpose()?;
+        let verdicts: Vec<_> = answers.verdicts.into_iter().map(VerdictSpec::of).collect();
+        record::with_actual(text, plan.as_ref(), &verdicts)
     }
 
-    /// None where the file is about responses only.
-    fn actual_plan<P: Integrator>(&self) -> Result<Option<PlanSpec>, String> {
+    /// The installation's settings.
+    #[must_use]
+    pub const fn config(&self) -> Option<&Value> {
+        self.config.as_ref()
+    }
+
+    /// The granted secrets: name and key.
+    #[must_use]
+    pub const fn secrets(&self) -> &BTreeMap<String, String> {
+        &self.secrets
+    }
+
+    /// The plugin's state before the calls.
+    #[must_use]
+    pub const fn state(&self) -> &BTreeMap<String, String> {
+        &self.state
+    }
+
+    /// The arguments of `transform`; none where the file is about responses only.
+    ///
+    /// # Errors
+    /// What is wrong with the file, in words.
+    pub fn transform(&self) -> Result<Option<(Event, Context)>, String> {
         if self.plan.is_none() && self.event.payload.is_none() {
             return Ok(None);
         }
-        let plan = self.host().transform::<P>(&self.event()?, &self.context()?);
-        PlanSpec::of(plan).map(Some)
+        Ok(Some((self.event()?, self.context()?)))
     }
 
-    fn actual_verdicts<P: Integrator>(&self) -> Result<Vec<VerdictSpec>, String> {
-        let verdict = |spec| Ok(VerdictSpec::of(self.host().interpret::<P>(&self.exchange(spec)?)));
-        self.exchanges.iter().map(verdict).collect()
+    /// The argument of each `interpret`.
+    ///
+    /// # Errors
+    /// What is wrong with the file, in words.
+    pub fn exchanges(&self) -> Result<Vec<Exchange>, String> {
+        self.exchanges.iter().map(|spec| self.exchange(spec)).collect()
+    }
+
+    fn run<P: Integrator>(&self) -> Result<Answers, String> {
+        let transform = self.transform()?;
+        let plan = transform.map(|(event, context)| self.host().transform::<P>(&event, &context));
+        let exchanges = self.exchanges()?;
+        let verdicts = exchanges.iter().map(|exchange| self.host().interpret::<P>(exchange)).collect();
+        Ok(Answers { plan, verdicts })
     }
 
     fn host(&self) -> super::Host {
@@ -284,11 +358,11 @@ fn difference<T: PartialEq + serde::Serialize>(
     place: &str,
     expected: Option<&T>,
     actual: &T,
-) -> Result<Option<String>, String> {
+) -> Result<Option<Difference>, String> {
     if expected == Some(actual) {
         return Ok(None);
     }
     let json = |value: &T| serde_json::to_string_pretty(value).map_err(|error: serde_json::Error| error.to_string());
-    let expected = expected.map_or_else(|| Ok("nothing yet".to_owned()), json)?;
-    Ok(Some(format!("{place}\n  expected: {expected}\n  actual:   {}", json(actual)?)))
+    let expected = expected.map(json).transpose()?;
+    Ok(Some(Difference { place: place.to_owned(), expected, actual: json(actual)? }))
 }

@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use engate_host::{
     AttemptView, CallContext, CallFailed, CallRecord, DeliveryView, Digest, EndpointView, EventView, GrantedSecret,
-    InterpretCall, LoadedPlugin, OutgoingRequest, Plan, Reuse, Secrets, TransformCall, host_granted, validate_config,
+    IdText, InterpretCall, LoadedPlugin, OutgoingRequest, Plan, Reuse, Secrets, TransformCall, host_granted,
+    validate_config,
 };
 use engate_model::{
     DeliveryId, EndpointId, EventId, Invalid, Secret, TenantId, Timestamp,
@@ -153,6 +154,8 @@ impl Engine {
         };
         let now = self.now();
         let endpoint = scene.endpoint.as_ref();
+        let (delivery, stand_in) = (DeliveryId::new(now, self.chance.bits()), EndpointId::new(now, self.chance.bits()));
+        let event_id = EventId::new(now, self.chance.bits());
         let context = CallContext {
             installation: &scene.installation,
             limits: self.config.limits.plugin,
@@ -161,14 +164,14 @@ impl Engine {
             secrets: scene.secrets.clone(),
             state: Arc::clone(&scene.state),
             delivery: DeliveryView {
-                id: DeliveryId::new(now, self.chance.bits()),
+                id: IdText::of(&delivery),
                 code: 0,
                 created_at: now,
-                tenant: principal.tenant,
+                tenant: IdText::of(&principal.tenant),
                 correlation_id: new.event.correlation_id.as_deref(),
             },
             endpoint: EndpointView {
-                id: endpoint.map_or_else(|| EndpointId::new(now, self.chance.bits()), |endpoint| endpoint.id),
+                id: IdText::of(endpoint.map_or(&stand_in, |endpoint| &endpoint.id)),
                 url: endpoint.map_or(URL_STAND_IN, |endpoint| endpoint.url.as_str()),
                 integrator: scene.integrator.as_str(),
                 labels: &[],
@@ -178,7 +181,7 @@ impl Engine {
         let view = self.views.get(&self.store, principal.tenant).await?;
         let labels = with_catalog(&new.event.labels, view.catalog_labels(&new.event.event_type));
         let event = EventView {
-            id: EventId::new(now, self.chance.bits()),
+            id: IdText::of(&event_id),
             event_type: &new.event.event_type,
             subject: new.event.subject.as_deref(),
             occurred_at: new.event.occurred_at.unwrap_or(now),

@@ -1,5 +1,15 @@
 //! `engate plugin`: what shapes a partner's requests.
 
+mod build;
+mod check;
+mod componentize;
+mod guest;
+mod new;
+mod project;
+mod test;
+
+pub(super) use check::throw_away_host;
+
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
@@ -10,7 +20,6 @@ use serde::Deserialize;
 use super::{
     client::{Client, read},
     failure::Failure,
-    plugin_check,
     present::{Field, Screen, plain, size},
     remote::Remote,
 };
@@ -18,6 +27,15 @@ use super::{
 /// `engate plugin`
 #[derive(Debug, Subcommand)]
 pub(super) enum PluginCommand {
+    /// Make a project that builds at once, in your language
+    New(new::NewArgs),
+    /// Build the project in this folder: its own toolchain, then a component of whatever that leaves
+    ///
+    /// Runs what engate-plugin.toml says, makes a component where the result is a core module, writes plugin.wasm, and
+    /// checks it as `engate plugin check` does.
+    Build(build::BuildArgs),
+    /// Run the project's golden files through the component, under the limits of a delivery
+    Test(test::TestArgs),
     /// Install a plugin in the engine and point a channel at it
     ///
     /// A version is immutable: the same bytes again change nothing, other bytes under the same version are refused.
@@ -39,7 +57,7 @@ pub(super) enum PluginCommand {
 /// What to install.
 #[derive(Debug, Args)]
 pub(super) struct PushArgs {
-    /// The plugin, a WebAssembly component (.wasm)
+    /// The plugin (.wasm): a component, or a core module that carries its world
     #[arg(value_name = "FILE")]
     file: PathBuf,
 
@@ -105,14 +123,17 @@ pub(super) async fn run(command: PluginCommand, remote: &Remote) -> Result<(), F
     let screen = remote.screen();
     match command {
         PluginCommand::Push(args) => push(&args, &remote.client()?, screen).await,
-        PluginCommand::Check { file } => plugin_check::run(&file, screen).await,
+        PluginCommand::New(args) => new::run(&args, screen),
+        PluginCommand::Build(args) => build::run(&args, screen).await,
+        PluginCommand::Test(args) => test::run(&args, screen).await,
+        PluginCommand::Check { file } => check::run(&file, screen).await,
         PluginCommand::List => list(&remote.client()?, screen).await,
         PluginCommand::Grant(args) => grant(args, &remote.client()?, screen).await,
     }
 }
 
 async fn push(args: &PushArgs, client: &Client, screen: Screen) -> Result<(), Failure> {
-    let component = component(&args.file)?;
+    let component = finished(&args.file)?;
     let mut query = vec![("channel", args.channel.clone())];
     query.extend(args.name.clone().map(|name| ("name", name)));
     let answer = client.upload(&["v1", "plugins"], &query, "application/wasm", component).await?;
@@ -174,6 +195,16 @@ async fn grant(args: GrantArgs, client: &Client, screen: Screen) -> Result<(), F
         screen.line(format!("There is no secret {0} yet; `PUT /v1/secrets/{0}` sets it.", plain(missing)))?;
     }
     Ok(())
+}
+
+/// The component in `file`, made of it where it is a core module.
+fn finished(file: &Path) -> Result<Vec<u8>, Failure> {
+    let bytes = component(file)?;
+    if componentize::is_component(&bytes) || !bytes.starts_with(b"\0asm") {
+        return Ok(bytes);
+    }
+    componentize::componentize(bytes, &componentize::Recipe::default())
+        .map_err(|error| Failure::failed(format!("{}: {error}", file.display())))
 }
 
 /// The component's bytes.

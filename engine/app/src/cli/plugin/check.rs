@@ -7,13 +7,15 @@ use engate_model::plugin::{InterpretWhen, Manifest, Need};
 use serde_json::json;
 use wasmparser::{BinaryReaderError, Parser, Payload};
 
-use super::{
-    failure::Failure,
-    plugin::component,
-    present::{Field, Screen, Tone, size},
-    scratch::Scratch,
+use super::finished;
+use crate::{
+    cli::{
+        failure::Failure,
+        present::{Field, Screen, Tone, size},
+        scratch::Scratch,
+    },
+    clock::SystemClock,
 };
-use crate::clock::SystemClock;
 
 /// The package of the contract.
 const CONTRACT: &str = "engate:plugin/";
@@ -32,7 +34,7 @@ struct Outside {
 
 /// Checks the plugin in `file` and prints what it is.
 pub(super) async fn run(file: &Path, screen: Screen) -> Result<(), Failure> {
-    let bytes = component(file)?;
+    let bytes = finished(file)?;
     let scratch = Scratch::make()?;
     let host = throw_away_host(&scratch)?;
     let installed = host.install(&bytes).await.map_err(|error| refused(file, &error))?;
@@ -57,7 +59,7 @@ pub(super) async fn run(file: &Path, screen: Screen) -> Result<(), Failure> {
 }
 
 /// A plugin host with a cache that goes with `scratch`; its compiler is this program.
-pub(super) fn throw_away_host(scratch: &Scratch) -> Result<Host, Failure> {
+pub(in crate::cli) fn throw_away_host(scratch: &Scratch) -> Result<Host, Failure> {
     let program = std::env::current_exe();
     let program = program.map_err(|error| Failure::failed(format!("this program's own path: {error}")))?;
     let compiler = CompilerCommand { program, args: vec!["compile-plugin".to_owned()] };
@@ -66,7 +68,7 @@ pub(super) fn throw_away_host(scratch: &Scratch) -> Result<Host, Failure> {
     Host::start(config).map_err(Failure::failed)
 }
 
-fn refused(file: &Path, error: &InstallError) -> Failure {
+pub(super) fn refused(file: &Path, error: &InstallError) -> Failure {
     Failure::failed(format!("{} cannot be installed ({})\n  {}", file.display(), error.code.code(), error.message))
 }
 

@@ -1,0 +1,218 @@
+//! A component in a throw-away host, called the way a golden file says.
+
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
+
+use engate_host::{
+    AttemptView, CallContext, CallFailed, CallRecord, DeliveryView, Digest, EndpointView, EventView, GrantedSecret,
+    Host, IdText, Installed, InterpretCall, LoadedPlugin, OutgoingRequest, Plan, Reuse, Secrets, TransformCall,
+};
+use engate_model::{
+    Secret, Timestamp,
+    delivery::Response,
+    plugin::{Fault, Limits},
+    verdict::{Failure as Refusal, Verdict},
+};
+use engate_sdk::{self as sdk, testing::Fixture};
+use serde_json::{Map, Value};
+
+use super::{check, component};
+use crate::cli::{failure::Failure, scratch::Scratch};
+
+/// A component, compiled and in memory.
+pub(super) struct Guest {
+    host: Host,
+    plugin: Arc<LoadedPlugin>,
+    /// What its installation said.
+    pub(super) installed: Installed,
+    _scratch: Scratch,
+}
+
+/// What one call cost.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Cost {
+    /// Wall time of the call in an instance of its own.
+    pub(super) elapsed: Duration,
+    /// The most memory the instance held.
+    pub(super) memory_peak_bytes: usize,
+}
+
+/// What a file's calls run with.
+pub(super) struct Setting {
+    config: Arc<Value>,
+    secrets: Secrets,
+    state: Arc<BTreeMap<String, Vec<u8>>>,
+}
+
+impl Setting {
+    /// The installation that `fixture` describes.
+    pub(super) fn of(fixture: &Fixture) -> Self {
+        let granted = |(name, key): (&String, &String)| {
+            (name.clone(), GrantedSecret { value: Ok(Secret::new(key.clone())), reveal: true })
+        };
+        let state = fixture.state().iter().map(|(key, value)| (key.clone(), value.clone().into_bytes()));
+        Self {
+            config: Arc::new(fixture.config().cloned().unwrap_or_else(|| Value::Object(Map::new()))),
+            secrets: Secrets::granted(Arc::new(fixture.secrets().iter().map(granted).collect())),
+            state: Arc::new(state.collect()),
+        }
+    }
+
+    /// The merged settings.
+    pub(super) fn config(&self) -> &Value {
+        &self.config
+    }
+}
+
+impl Guest {
+    /// Installs and loads the component in `file`.
+    pub(super) async fn load(file: &Path) -> Result<Self, Failure> {
+        let bytes = component(file)?;
+        let scratch = Scratch::make()?;
+        let host = check::throw_away_host(&scratch)?;
+        let installed = host.install(&bytes).await.map_err(|error| check::refused(file, &error))?;
+        let plugin = host.load(&Digest::of(&bytes), || async { Ok(bytes) }).await.map_err(Failure::failed)?;
+        Ok(Self { host, plugin, installed, _scratch: scratch })
+    }
+
+    /// Event in, request out. The outer error is a fault of the plugin, not its refusal.
+    pub(super) async fn transform(
+        &self,
+        setting: &Setting,
+        event: &sdk::Event,
+        context: &sdk::Context,
+    ) -> Result<(Result<sdk::Plan, sdk::Problem>, Cost), Fault> {
+        let view = EventView {
+            id: IdText::of(&event.id),
+            event_type: &event.event_type,
+            subject: event.subject.as_deref(),
+            occurred_at: instant(event.occurred_at),
+            content_type: &event.content_type,
+            data: bytes(&event.data),
+            labels: &event.labels,
+        };
+        let (delivery, endpoint, attempt) = (&context.delivery, &context.endpoint, &context.attempt);
+        let call = TransformCall { context: views(setting, delivery, endpoint, attempt), event: view };
+        let done = self.host.transform(&self.plugin, call).await.map_err(|CallFailed { fault, .. }| fault)?;
+        let plan = match done.plan {
+            Plan::Send { request, memo } => Ok(sdk::Plan::Send(sdk::Outgoing { request: sent(request), memo })),
+            Plan::Skip(reason) => Ok(sdk::Plan::Skip(reason)),
+            Plan::Refused(refusal) => Err(problem(refusal)),
+        };
+        Ok((plan, Cost::of(&done.record)))
+    }
+
+    /// Response in, verdict out.
+    pub(super) async fn interpret(
+        &self,
+        setting: &Setting,
+        exchange: &sdk::Exchange,
+    ) -> Result<(sdk::Verdict, Cost), Fault> {
+        let response = Response {
+            status: exchange.response.status,
+            headers: exchange.response.headers.clone(),
+            body: bytes(&exchange.response.body).to_vec(),
+            truncated: exchange.response.truncated,
+        };
+        let call = InterpretCall {
+            context: views(setting, &exchange.delivery, &exchange.endpoint, &exchange.attempt),
+            event_id: IdText::of(&exchange.event_id),
+            event_type: &exchange.event_type,
+            subject: exchange.subject.as_deref(),
+            memo: exchange.memo.as_deref(),
+            response: &response,
+            elapsed_ms: exchange.response.elapsed_ms,
+        };
+        let done = self.host.interpret(&self.plugin, call).await.map_err(|CallFailed { fault, .. }| fault)?;
+        Ok((verdict(done.verdict), Cost::of(&done.record)))
+    }
+}
+
+impl Cost {
+    fn of(record: &CallRecord) -> Self {
+        Self { elapsed: record.elapsed, memory_peak_bytes: record.memory_peak_bytes }
+    }
+
+    /// The dearer of two, figure by figure.
+    pub(super) fn max(self, other: Self) -> Self {
+        Self {
+            elapsed: self.elapsed.max(other.elapsed),
+            memory_peak_bytes: self.memory_peak_bytes.max(other.memory_peak_bytes),
+        }
+    }
+}
+
+fn views<'a>(
+    setting: &Setting,
+    delivery: &'a sdk::Delivery,
+    endpoint: &'a sdk::Endpoint,
+    attempt: &sdk::Attempt,
+) -> CallContext<'a> {
+    CallContext {
+        installation: "test",
+        limits: Limits::default(),
+        reuse: Reuse::Fresh,
+        config: Arc::clone(&setting.config),
+        secrets: setting.secrets.clone(),
+        state: Arc::clone(&setting.state),
+        delivery: DeliveryView {
+            id: IdText::of(&delivery.id),
+            code: i64::try_from(delivery.code).unwrap_or(i64::MAX),
+            created_at: instant(delivery.created_at),
+            tenant: IdText::of(&delivery.tenant),
+            correlation_id: delivery.correlation_id.as_deref(),
+        },
+        endpoint: EndpointView {
+            id: IdText::of(&endpoint.id),
+            url: &endpoint.url,
+            integrator: &endpoint.integrator,
+            labels: &endpoint.labels,
+        },
+        attempt: AttemptView { number: attempt.number, first_at: instant(attempt.first_at), now: instant(attempt.now) },
+    }
+}
+
+fn instant(ms: u64) -> Timestamp {
+    Timestamp::from_millis(i64::try_from(ms).unwrap_or(i64::MAX))
+}
+
+fn bytes(payload: &sdk::Payload) -> &[u8] {
+    match payload {
+        sdk::Payload::Empty => &[],
+        sdk::Payload::Text(text) => text.as_bytes(),
+        sdk::Payload::Bytes(bytes) => bytes,
+    }
+}
+
+fn sent(request: OutgoingRequest) -> sdk::Request {
+    let body = match String::from_utf8(request.body) {
+        Ok(text) if text.is_empty() => sdk::Payload::Empty,
+        Ok(text) => sdk::Payload::Text(text),
+        Err(error) => sdk::Payload::Bytes(error.into_bytes()),
+    };
+    sdk::Request {
+        method: request.method,
+        url: request.url,
+        headers: request.headers,
+        body,
+        compress: request.compress,
+        credential: request.credential,
+    }
+}
+
+fn problem(refusal: Refusal) -> sdk::Problem {
+    sdk::Problem { code: refusal.code, message: refusal.message, retryable: refusal.retryable }
+}
+
+/// The engine keeps a retryable failure as a retry with the plugin's own code; here it is told apart again.
+fn verdict(verdict: Verdict) -> sdk::Verdict {
+    match verdict {
+        Verdict::Success { reference } => sdk::Verdict::Success(reference),
+        Verdict::Retry { code, message, after } if code == "retry" => sdk::Verdict::Retry(sdk::Retry {
+            after_ms: after.map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)),
+            reason: message,
+        }),
+        Verdict::Retry { code, message, .. } => sdk::Verdict::Fail(sdk::Problem { code, message, retryable: true }),
+        Verdict::Fail { code, message } => sdk::Verdict::Fail(sdk::Problem { code, message, retryable: false }),
+        Verdict::Disable { message } => sdk::Verdict::DisableEndpoint(message),
+    }
+}
