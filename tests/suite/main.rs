@@ -5,8 +5,8 @@
 //! would; `Receiver` plays the partners. Test files mirror what they are about. Tests whose name begins with a
 //! seed's id (`o09_...`) show that row of the seeds.
 //!
-//! Environment: `ENGATE_TEST_POSTGRES` names a server where databases can be made, `ENGATE_TEST_REQUIRE=postgres`
-//! makes a missing one an error, `ENGATE_TEST_SEED` repeats a random run, `ENGATE_TEST_LONG=1` lengthens the
+//! Environment: `ENGATE_TEST_POSTGRES` names a server where databases can be made, `ENGATE_TEST_REQUIRE=postgres,npm`
+//! makes what is missing of these an error, `ENGATE_TEST_SEED` repeats a random run, `ENGATE_TEST_LONG=1` lengthens the
 //! kill tests.
 #![allow(
     clippy::unwrap_used,
@@ -26,9 +26,11 @@ mod gsan;
 mod harness;
 mod hostile;
 mod kill;
+mod languages;
 mod lifecycle;
 mod payloads;
 mod registration;
+mod replays;
 mod retries;
 mod routes;
 mod sample_receivers;

@@ -15,6 +15,7 @@ pub(crate) mod first_start;
 pub(crate) mod health;
 pub(crate) mod installation;
 pub(crate) mod metrics;
+pub(crate) mod replay;
 pub mod serve;
 pub mod telemetry;
 pub(crate) mod verbs;

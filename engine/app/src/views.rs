@@ -111,6 +111,12 @@ fn labels_of(entry: &EventType) -> Vec<(String, String)> {
         .collect()
 }
 
+/// The producer's labels, then the catalogue's; of one name the producer's wins.
+pub(crate) fn with_catalog_labels(own: &[(String, String)], catalog: &[(String, String)]) -> Vec<(String, String)> {
+    let added = catalog.iter().filter(|(name, _)| !own.iter().any(|(n, _)| n == name));
+    own.iter().chain(added).cloned().collect()
+}
+
 impl View {
     /// The labels of the event type's catalogue entry.
     pub(crate) fn catalog_labels(&self, event_type: &str) -> &[(String, String)] {

@@ -222,6 +222,9 @@ pub struct Replay {
     /// What `interpret` was answered.
     #[serde(skip_serializing_if = "HostAnswers::is_empty", default)]
     pub interpret: HostAnswers,
+    /// Names of the request's headers that came from the plugin, lower case.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub header_names: Option<Vec<String>>,
     /// What `transform` handed to `interpret`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub memo: Option<String>,

@@ -146,6 +146,13 @@ impl Engine {
         tokio::time::timeout(START_PATIENCE, output).await.expect("the command does not end").unwrap()
     }
 
+    /// Runs an `engate` command that speaks to this engine's API, as its admin.
+    pub(crate) async fn client(&self, args: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_engate"));
+        command.args(args).env("ENGATE_URL", self.url()).env("ENGATE_TOKEN", ADMIN_TOKEN).stdin(Stdio::null());
+        tokio::time::timeout(START_PATIENCE, command.output()).await.expect("the command does not end").unwrap()
+    }
+
     /// Whether the process is there and has not ended by itself.
     pub(crate) fn is_alive(&mut self) -> bool {
         self.process.as_mut().is_some_and(|process| process.try_wait().unwrap().is_none())

@@ -65,7 +65,7 @@ pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
 }
 
 /// Says, past the capture of test output, that something was not tested.
-fn skipped(need: &str) {
+pub(crate) fn skipped(need: &str) {
     let required = std::env::var("ENGATE_TEST_REQUIRE").unwrap_or_default();
     let name = std::thread::current().name().unwrap_or_default().to_owned();
     assert!(!required.split(',').any(|one| one.trim() == need), "{name} needs {need}, and it is not there");

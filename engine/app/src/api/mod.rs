@@ -26,6 +26,7 @@ mod permission;
 mod plugins;
 mod problem;
 mod queues;
+mod replays;
 mod routes;
 mod schema;
 mod secrets;
@@ -60,6 +61,7 @@ fn routes() -> Routes {
         .merge(integrators::routes())
         .merge(endpoints::routes())
         .merge(plugins::routes())
+        .merge(replays::routes())
         .merge(secrets::routes())
         .merge(settings::routes())
         .merge(tokens::routes())

@@ -103,6 +103,13 @@ impl Client {
         self.answer(self.request(Method::POST, path, query).header(CONTENT_TYPE, media_type).body(body)).await
     }
 
+    /// `GET` of bytes.
+    pub(super) async fn download(&self, path: &[&str]) -> Result<Vec<u8>, Failure> {
+        let response = self.sent(self.request(Method::GET, path, &[])).await?;
+        let body = response.bytes().await.map_err(|error| self.unreachable(&error))?;
+        Ok(body.to_vec())
+    }
+
     /// One page of a listing.
     pub(super) async fn list(&self, path: &[&str], query: Query<'_>) -> Result<Listing, Failure> {
         read(&self.get(path, query).await?)
@@ -152,14 +159,18 @@ impl Client {
     }
 
     async fn answer(&self, request: reqwest::RequestBuilder) -> Result<String, Failure> {
+        self.sent(request).await?.text().await.map_err(|error| self.unreachable(&error))
+    }
+
+    /// The response, if it is a success.
+    async fn sent(&self, request: reqwest::RequestBuilder) -> Result<reqwest::Response, Failure> {
         let response = request.send().await.map_err(|error| self.unreachable(&error))?;
         let status = response.status();
-        let body = response.text().await.map_err(|error| self.unreachable(&error))?;
         if status.is_success() {
-            Ok(body)
-        } else {
-            Err(Failure::Answered(Box::new(Problem::read(status.as_u16(), body))))
+            return Ok(response);
         }
+        let body = response.text().await.map_err(|error| self.unreachable(&error))?;
+        Err(Failure::Answered(Box::new(Problem::read(status.as_u16(), body))))
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> Failure {

@@ -14,6 +14,7 @@ pub(crate) mod integrators;
 pub(crate) mod links;
 pub(crate) mod plugins;
 pub(crate) mod queues;
+pub(crate) mod replays;
 pub(crate) mod secrets;
 pub(crate) mod settings;
 pub(crate) mod tenants;

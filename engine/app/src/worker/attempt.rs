@@ -26,7 +26,7 @@ use super::Job;
 use crate::{
     engine::Engine,
     metrics::FaultLabels,
-    views::{Binding, PluginBinding, View},
+    views::{Binding, PluginBinding, View, with_catalog_labels},
 };
 
 /// State writes of a plugin: key, and the value or none to delete it.
@@ -61,12 +61,6 @@ pub(super) async fn run(engine: &Engine, view: &View, endpoint: &Endpoint, job: 
         seen: Seen::default(),
     };
     attempt.make().await
-}
-
-/// The producer's labels, then the catalogue's; of one name the producer's wins.
-fn labels(own: &[(String, String)], catalog: &[(String, String)]) -> Vec<(String, String)> {
-    let added = catalog.iter().filter(|(name, _)| !own.iter().any(|(n, _)| n == name));
-    own.iter().chain(added).cloned().collect()
 }
 
 /// What a try knows when it starts.
@@ -208,7 +202,7 @@ impl<'a> Try<'a> {
 
     async fn transform(&mut self, guest: &Guest<'a>) -> Result<Plan, Fault> {
         let event = &self.job.event;
-        let labels = labels(&event.labels, self.catalog_labels);
+        let labels = with_catalog_labels(&event.labels, self.catalog_labels);
         let view = EventView {
             id: IdText::of(&event.id),
             event_type: &event.event_type,
@@ -277,6 +271,9 @@ impl<'a> Try<'a> {
 
     /// Sends it, keeps what went out and what came back, and answers the status.
     async fn send(&mut self, request: OutgoingRequest) -> Result<u16, Failure> {
+        if matches!(self.binding, Binding::Plugin(_)) {
+            self.seen.replay.header_names = Some(self.names_of_plugins_headers(&request.headers));
+        }
         let id = self.job.delivery.id.to_string();
         let signing = &self.endpoint.signing;
         let keys = signing.keys_at(self.now).filter(|_| signing.enabled).collect();
@@ -311,9 +308,17 @@ impl<'a> Try<'a> {
 
     /// The plugin's headers, then the endpoint's, which win.
     fn headers(&self, plugins: Vec<(String, String)>) -> Vec<(String, String)> {
-        let own = &self.endpoint.headers;
-        let overridden = |name: &str| own.iter().any(|(n, _)| n.eq_ignore_ascii_case(name));
-        plugins.into_iter().filter(|(name, _)| !overridden(name)).chain(own.iter().cloned()).collect()
+        let own = self.endpoint.headers.iter().cloned();
+        plugins.into_iter().filter(|(name, _)| !self.overrides(name)).chain(own).collect()
+    }
+
+    fn names_of_plugins_headers(&self, plugins: &[(String, String)]) -> Vec<String> {
+        plugins.iter().map(|(name, _)| name.clone()).filter(|name| !self.overrides(name)).collect()
+    }
+
+    /// Whether the endpoint has a header of that name.
+    fn overrides(&self, name: &str) -> bool {
+        self.endpoint.headers.iter().any(|(own, _)| own.eq_ignore_ascii_case(name))
     }
 
     fn fault(&self, fault: Fault) -> Outcome {

@@ -8,9 +8,10 @@ use std::sync::Arc;
 use axum::{
     Json,
     extract::{Request, State},
-    http::StatusCode,
+    http::{StatusCode, header},
+    response::IntoResponse,
 };
-use engate_model::plugin::Grants;
+use engate_model::plugin::{CHANNEL_DEFAULT, Grants};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::{IntoParams, ToSchema};
@@ -29,7 +30,9 @@ use crate::{
 };
 
 /// Media types that a component may be sent as.
-const MEDIA_TYPES: [&str; 2] = ["application/wasm", "application/octet-stream"];
+const MEDIA_TYPES: [&str; 2] = [WASM, "application/octet-stream"];
+/// The media type of a component.
+const WASM: &str = "application/wasm";
 
 pub(super) fn routes() -> Routes {
     Routes::default()
@@ -37,6 +40,7 @@ pub(super) fn routes() -> Routes {
         .add(__path_push, Permission::ManagePlugins, push)
         .add(__path_get, Permission::ReadPlugins, get)
         .add(__path_versions, Permission::ReadPlugins, versions)
+        .add(__path_component, Permission::ReadPlugins, component)
         .add(__path_grants_get, Permission::ReadPlugins, grants_get)
         // A grant opens a secret to a plugin: whoever may not set secrets may not do that either.
         .add(__path_grants_put, Permission::ManageSecrets, grants_put)
@@ -44,6 +48,8 @@ pub(super) fn routes() -> Routes {
         .add(__path_config_put, Permission::ManagePlugins, config_put)
         .add(__path_channels, Permission::ReadPlugins, channels)
         .add(__path_channel_bind, Permission::ManagePlugins, channel_bind)
+        .add(__path_promote, Permission::ManagePlugins, promote)
+        .add(__path_rollback, Permission::ManagePlugins, rollback)
         .add(trial::__path_try_plugin, Permission::ManagePlugins, trial::try_plugin)
 }
 
@@ -67,6 +73,29 @@ struct ChannelBody {
     /// An installed version.
     #[schema(min_length = 1, max_length = 64)]
     version: String,
+}
+
+/// Which version is to go into production.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"version": "1.2.0"}))]
+struct PromoteBody {
+    /// An installed version.
+    #[schema(min_length = 1, max_length = 64)]
+    version: String,
+    /// The channel; none: `stable`.
+    #[schema(min_length = 1, max_length = 64)]
+    channel: Option<String>,
+}
+
+/// What is to be taken back.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"channel": "stable"}))]
+struct RollbackBody {
+    /// The channel; none: `stable`.
+    #[schema(min_length = 1, max_length = 64)]
+    channel: Option<String>,
 }
 
 /// What a channel means now.
@@ -156,6 +185,21 @@ async fn versions(
 ) -> Result<Json<Listing<PluginVersionView>>, Problem> {
     let versions = engine.plugin_versions(&principal, &name).await?;
     Ok(Json(page.cut(versions, |version| version.version.clone(), PluginVersionView::of)?))
+}
+
+/// The component of an installed version, as it was pushed.
+#[utoipa::path(get, path = "/v1/plugins/{name}/versions/{version}/component", tag = "plugins",
+    operation_id = "plugin_component",
+    params(("name" = String, Path, description = "Its name"), ("version" = String, Path, description = "The version")),
+    responses((status = 200, description = "Its bytes", body = Vec<u8>, content_type = "application/wasm"),
+        (status = 404, description = "There is none")))]
+async fn component(
+    State(engine): State<Arc<Engine>>,
+    Caller(principal): Caller,
+    At((name, version)): At<(String, String)>,
+) -> Result<impl IntoResponse, Problem> {
+    let bytes = engine.plugin_component(&principal, &name, &version).await?;
+    Ok(([(header::CONTENT_TYPE, WASM)], bytes))
 }
 
 /// Shows what a plugin may do, beside what it asks for.
@@ -257,4 +301,39 @@ async fn channel_bind(
 ) -> Result<Json<ChannelBound>, Problem> {
     let previous = engine.plugin_channel_bind(&principal, &name, &channel, &body.version).await?;
     Ok(Json(ChannelBound { channel, version: body.version, previous }))
+}
+
+/// Lets a channel mean a version from the next attempt on; calls under way finish on the version before. The same as
+/// `POST /v1/plugins/{name}/channels/{channel}`, with the channel left out for `stable`.
+#[utoipa::path(post, path = "/v1/plugins/{name}/promote", tag = "plugins", operation_id = "plugin_promote",
+    params(("name" = String, Path, description = "Its name")), request_body = PromoteBody,
+    responses((status = 200, description = "Promoted", body = ChannelBound), (status = 404, description = "There is none"),
+        (status = 409, description = "Configurations in use do not fit that version")))]
+async fn promote(
+    State(engine): State<Arc<Engine>>,
+    Caller(principal): Caller,
+    At(name): At<String>,
+    Body(body): Body<PromoteBody>,
+) -> Result<Json<ChannelBound>, Problem> {
+    let channel = body.channel.unwrap_or_else(|| CHANNEL_DEFAULT.to_owned());
+    let previous = engine.plugin_channel_bind(&principal, &name, &channel, &body.version).await?;
+    Ok(Json(ChannelBound { channel, version: body.version, previous }))
+}
+
+/// Lets a channel mean the version it meant before the present one; once more goes one further back.
+#[utoipa::path(post, path = "/v1/plugins/{name}/rollback", tag = "plugins", operation_id = "plugin_rollback",
+    params(("name" = String, Path, description = "Its name")), request_body = RollbackBody,
+    responses((status = 200, description = "Rolled back", body = ChannelBound),
+        (status = 404, description = "There is none"),
+        (status = 409, description = "`not_allowed_in_state`: the channel never meant another version; or configurations in \
+          use do not fit that version")))]
+async fn rollback(
+    State(engine): State<Arc<Engine>>,
+    Caller(principal): Caller,
+    At(name): At<String>,
+    Body(body): Body<RollbackBody>,
+) -> Result<Json<ChannelBound>, Problem> {
+    let channel = body.channel.unwrap_or_else(|| CHANNEL_DEFAULT.to_owned());
+    let (version, previous) = engine.plugin_rollback(&principal, &name, &channel).await?;
+    Ok(Json(ChannelBound { channel, version, previous }))
 }

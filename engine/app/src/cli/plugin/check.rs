@@ -37,7 +37,7 @@ pub(super) async fn run(file: &Path, screen: Screen) -> Result<(), Failure> {
     let bytes = finished(file)?;
     let scratch = Scratch::make()?;
     let host = throw_away_host(&scratch)?;
-    let installed = host.install(&bytes).await.map_err(|error| refused(file, &error))?;
+    let installed = host.install(&bytes).await.map_err(|error| refused(&file.display().to_string(), &error))?;
     let outside = outside(&bytes).map_err(|error| Failure::failed(format!("{}: {error}", file.display())))?;
     if screen.json {
         return screen.line(
@@ -68,8 +68,8 @@ pub(in crate::cli) fn throw_away_host(scratch: &Scratch) -> Result<Host, Failure
     Host::start(config).map_err(Failure::failed)
 }
 
-pub(super) fn refused(file: &Path, error: &InstallError) -> Failure {
-    Failure::failed(format!("{} cannot be installed ({})\n  {}", file.display(), error.code.code(), error.message))
+pub(super) fn refused(name: &str, error: &InstallError) -> Failure {
+    Failure::failed(format!("{name} cannot be installed ({})\n  {}", error.code.code(), error.message))
 }
 
 fn print(installed: &Installed, outside: &Outside, screen: Screen) -> Result<(), Failure> {

@@ -84,7 +84,7 @@ fn contract(path: Option<&Path>) -> Result<(Resolve, wit_parser::WorldId), Strin
 }
 
 /// Whether wit-bindgen or a like tool left the module's world in it.
-fn carries_world(module: &[u8]) -> Result<bool, wasmparser::BinaryReaderError> {
+pub(super) fn carries_world(module: &[u8]) -> Result<bool, wasmparser::BinaryReaderError> {
     for payload in Parser::new(0).parse_all(module) {
         if let Payload::CustomSection(section) = payload?
             && section.name().starts_with(METADATA)

@@ -1,6 +1,6 @@
 //! A component in a throw-away host, called the way a golden file says.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt, path::Path, sync::Arc, time::Duration};
 
 use engate_host::{
     AttemptView, CallContext, CallFailed, CallRecord, DeliveryView, Digest, EndpointView, EventView, GrantedSecret,
@@ -15,16 +15,38 @@ use engate_model::{
 use engate_sdk::{self as sdk, testing::Fixture};
 use serde_json::{Map, Value};
 
-use super::{check, component};
+use super::{check, finished};
 use crate::cli::{failure::Failure, scratch::Scratch};
 
 /// A component, compiled and in memory.
 pub(super) struct Guest {
-    host: Host,
-    plugin: Arc<LoadedPlugin>,
+    /// Where it is loaded.
+    pub(super) host: Host,
+    /// The component in memory.
+    pub(super) plugin: Arc<LoadedPlugin>,
     /// What its installation said.
     pub(super) installed: Installed,
     _scratch: Scratch,
+}
+
+/// A call that ended in a fault, with what the plugin wrote until then.
+#[derive(Debug)]
+pub(super) struct Faulty {
+    fault: Fault,
+    log: String,
+}
+
+impl From<CallFailed> for Faulty {
+    fn from(failed: CallFailed) -> Self {
+        Self { fault: failed.fault, log: failed.record.log }
+    }
+}
+
+impl fmt::Display for Faulty {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.fault)?;
+        self.log.lines().try_for_each(|line| write!(f, "\n    log: {line}"))
+    }
 }
 
 /// What one call cost.
@@ -66,10 +88,14 @@ impl Setting {
 impl Guest {
     /// Installs and loads the component in `file`.
     pub(super) async fn load(file: &Path) -> Result<Self, Failure> {
-        let bytes = component(file)?;
+        Self::of(&file.display().to_string(), finished(file)?).await
+    }
+
+    /// Installs and loads a component; `name` says which in messages.
+    pub(super) async fn of(name: &str, bytes: Vec<u8>) -> Result<Self, Failure> {
         let scratch = Scratch::make()?;
         let host = check::throw_away_host(&scratch)?;
-        let installed = host.install(&bytes).await.map_err(|error| check::refused(file, &error))?;
+        let installed = host.install(&bytes).await.map_err(|error| check::refused(name, &error))?;
         let plugin = host.load(&Digest::of(&bytes), || async { Ok(bytes) }).await.map_err(Failure::failed)?;
         Ok(Self { host, plugin, installed, _scratch: scratch })
     }
@@ -80,7 +106,7 @@ impl Guest {
         setting: &Setting,
         event: &sdk::Event,
         context: &sdk::Context,
-    ) -> Result<(Result<sdk::Plan, sdk::Problem>, Cost), Fault> {
+    ) -> Result<(Result<sdk::Plan, sdk::Problem>, Cost), Faulty> {
         let view = EventView {
             id: IdText::of(&event.id),
             event_type: &event.event_type,
@@ -92,7 +118,7 @@ impl Guest {
         };
         let (delivery, endpoint, attempt) = (&context.delivery, &context.endpoint, &context.attempt);
         let call = TransformCall { context: views(setting, delivery, endpoint, attempt), event: view };
-        let done = self.host.transform(&self.plugin, call).await.map_err(|CallFailed { fault, .. }| fault)?;
+        let done = self.host.transform(&self.plugin, call).await?;
         let plan = match done.plan {
             Plan::Send { request, memo } => Ok(sdk::Plan::Send(sdk::Outgoing { request: sent(request), memo })),
             Plan::Skip(reason) => Ok(sdk::Plan::Skip(reason)),
@@ -106,7 +132,7 @@ impl Guest {
         &self,
         setting: &Setting,
         exchange: &sdk::Exchange,
-    ) -> Result<(sdk::Verdict, Cost), Fault> {
+    ) -> Result<(sdk::Verdict, Cost), Faulty> {
         let response = Response {
             status: exchange.response.status,
             headers: exchange.response.headers.clone(),
@@ -122,7 +148,7 @@ impl Guest {
             response: &response,
             elapsed_ms: exchange.response.elapsed_ms,
         };
-        let done = self.host.interpret(&self.plugin, call).await.map_err(|CallFailed { fault, .. }| fault)?;
+        let done = self.host.interpret(&self.plugin, call).await?;
         Ok((verdict(done.verdict), Cost::of(&done.record)))
     }
 }

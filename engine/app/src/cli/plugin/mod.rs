@@ -6,6 +6,7 @@ mod componentize;
 mod guest;
 mod new;
 mod project;
+mod replay;
 mod test;
 
 pub(super) use check::throw_away_host;
@@ -48,6 +49,16 @@ pub(super) enum PluginCommand {
         #[arg(value_name = "FILE")]
         file: PathBuf,
     },
+    /// Run a delivery's recorded attempts again, here, and compare bytes and verdicts with the record
+    ///
+    /// Everything the calls were given was recorded: the time, settings, state, signatures (never keys). Nothing is sent.
+    Replay(replay::ReplayArgs),
+    /// Run a new component and the recorded version over history and show what would change, before switching
+    Diff(replay::DiffArgs),
+    /// Point a channel at an installed version, at once for every endpoint that is bound to it
+    Promote(ChannelArgs),
+    /// Let a channel mean the version before the present one; once more goes one further back
+    Rollback(RollbackArgs),
     /// List installed plugins
     List,
     /// Say what a plugin may reach and use; these grants replace the ones before
@@ -66,6 +77,31 @@ pub(super) struct PushArgs {
     name: Option<String>,
 
     /// The channel that will mean this version; endpoints bind to stable unless they say otherwise
+    #[arg(long, default_value = engate_model::plugin::CHANNEL_DEFAULT)]
+    channel: String,
+}
+
+/// Which version a channel is to mean.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct ChannelArgs {
+    /// The plugin's name
+    name: String,
+
+    /// The version, as `engate plugin list` prints it
+    version: String,
+
+    /// The channel
+    #[arg(long, default_value = engate_model::plugin::CHANNEL_DEFAULT)]
+    channel: String,
+}
+
+/// What to take back.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct RollbackArgs {
+    /// The plugin's name
+    name: String,
+
+    /// The channel
     #[arg(long, default_value = engate_model::plugin::CHANNEL_DEFAULT)]
     channel: String,
 }
@@ -108,6 +144,14 @@ struct Plugin {
     size_bytes: u64,
 }
 
+/// A channel as the API tells it.
+#[derive(Debug, Deserialize)]
+struct Bound {
+    channel: String,
+    version: String,
+    previous: Option<String>,
+}
+
 /// Grants as the API tells them.
 #[derive(Debug, Deserialize)]
 struct Granted {
@@ -127,6 +171,10 @@ pub(super) async fn run(command: PluginCommand, remote: &Remote) -> Result<(), F
         PluginCommand::Build(args) => build::run(&args, screen).await,
         PluginCommand::Test(args) => test::run(&args, screen).await,
         PluginCommand::Check { file } => check::run(&file, screen).await,
+        PluginCommand::Replay(args) => replay::replay(&args, &remote.client()?, screen).await,
+        PluginCommand::Diff(args) => replay::diff(&args, &remote.client()?, screen).await,
+        PluginCommand::Promote(args) => promote(&args, &remote.client()?, screen).await,
+        PluginCommand::Rollback(args) => rollback(&args, &remote.client()?, screen).await,
         PluginCommand::List => list(&remote.client()?, screen).await,
         PluginCommand::Grant(args) => grant(args, &remote.client()?, screen).await,
     }
@@ -171,6 +219,25 @@ async fn list(client: &Client, screen: Screen) -> Result<(), Failure> {
     screen.table(&header, rows.collect(), "No plugin is installed; `engate plugin push FILE` installs one.")
 }
 
+async fn promote(args: &ChannelArgs, client: &Client, screen: Screen) -> Result<(), Failure> {
+    let body = serde_json::json!({"version": args.version, "channel": args.channel});
+    bound(&args.name, &client.send(Method::POST, &["v1", "plugins", &args.name, "promote"], &body).await?, screen)
+}
+
+async fn rollback(args: &RollbackArgs, client: &Client, screen: Screen) -> Result<(), Failure> {
+    let body = serde_json::json!({"channel": args.channel});
+    bound(&args.name, &client.send(Method::POST, &["v1", "plugins", &args.name, "rollback"], &body).await?, screen)
+}
+
+fn bound(name: &str, answer: &str, screen: Screen) -> Result<(), Failure> {
+    if screen.json {
+        return screen.line(answer);
+    }
+    let bound: Bound = read(answer)?;
+    let before = bound.previous.map_or_else(String::new, |version| format!(", before: {}", plain(&version)));
+    screen.line(format!("{}@{} is now {}{before}", plain(name), plain(&bound.channel), plain(&bound.version)))
+}
+
 async fn grant(args: GrantArgs, client: &Client, screen: Screen) -> Result<(), Failure> {
     let GrantArgs { name, hosts, secrets, reveal, nothing } = args;
     if !nothing && hosts.is_empty() && secrets.is_empty() && reveal.is_empty() {
@@ -203,8 +270,15 @@ fn finished(file: &Path) -> Result<Vec<u8>, Failure> {
     if componentize::is_component(&bytes) || !bytes.starts_with(b"\0asm") {
         return Ok(bytes);
     }
-    componentize::componentize(bytes, &componentize::Recipe::default())
-        .map_err(|error| Failure::failed(format!("{}: {error}", file.display())))
+    // Whether its strings are UTF-8 cannot be told from a module without its world.
+    match componentize::carries_world(&bytes) {
+        Ok(true) => componentize::componentize(bytes, &componentize::Recipe::default()),
+        _ => Err(
+            "a core module that does not carry its world; take plugin.wasm, which `engate plugin build` makes of it"
+                .to_owned(),
+        ),
+    }
+    .map_err(|error| Failure::failed(format!("{}: {error}", file.display())))
 }
 
 /// The component's bytes.

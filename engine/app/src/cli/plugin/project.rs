@@ -15,6 +15,9 @@ pub(super) const FILE: &str = "engate-plugin.toml";
 /// The finished component, beside that file.
 pub(super) const COMPONENT: &str = "plugin.wasm";
 
+/// Folders of what toolchains make or fetch; nothing in them is a source.
+const MADE: [&str; 6] = ["node_modules", "build", "target", "bindings", "dist", "__pycache__"];
+
 /// A project as its file describes it.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -97,6 +100,28 @@ impl Project {
         self.folder.join(COMPONENT)
     }
 
+    /// Whether the component is missing, or older than a file it may be made of.
+    pub(super) fn is_stale(&self) -> bool {
+        let changed = |path: &Path| fs::metadata(path).and_then(|data| data.modified()).ok();
+        let Some(made) = changed(&self.component()) else { return true };
+        let mut folders = vec![self.folder.clone()];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+                let (path, name) = (entry.path(), entry.file_name());
+                let name = name.to_string_lossy();
+                if name.starts_with('.') || MADE.contains(&name.as_ref()) || path == self.fixtures() {
+                    continue;
+                }
+                if path.is_dir() {
+                    folders.push(path);
+                } else if path != self.component() && changed(&path).is_some_and(|at| at > made) {
+                    return true;
+                }
+            }
+        }
+        false
+    }
+
     /// The contract for a core module that does not carry it; none: this version's.
     pub(super) fn wit(&self) -> Option<PathBuf> {
         self.build.wit.as_ref().map(|path| self.folder.join(path))
@@ -120,7 +145,7 @@ mod tests {
     #[test]
     fn a_project_is_read_and_unknown_lines_are_named() {
         let folder = tempfile::tempdir().unwrap();
-        let missing = Project::read(folder.path()).unwrap_err().to_string();
+        let missing = format!("{:?}", Project::read(folder.path()).unwrap_err());
         assert!(missing.contains("engate plugin new"), "{missing}");
         let write = |text: &str| fs::write(folder.path().join(FILE), text).unwrap();
         write("[build]\ncommands = [\"true\"]\noutput = \"a.wasm\"\nencoding = \"utf16\"\n");
@@ -128,7 +153,10 @@ mod tests {
         assert_eq!(project.output(), folder.path().join("a.wasm"));
         assert_eq!(project.fixtures(), folder.path().join("fixtures"));
         assert_eq!(project.build.encoding, Encoding::Utf16);
+        assert!(project.is_stale());
+        fs::write(project.component(), "").unwrap();
+        assert!(!project.is_stale());
         write("[build]\ncommands = []\noutput = \"a\"\nlanguage = \"c\"\n");
-        assert!(Project::read(folder.path()).unwrap_err().to_string().contains("language"));
+        assert!(format!("{:?}", Project::read(folder.path()).unwrap_err()).contains("language"));
     }
 }

@@ -29,7 +29,7 @@ pub(in crate::cli) struct TestArgs {
     #[arg(value_name = "FOLDER", default_value = ".")]
     folder: PathBuf,
 
-    /// Another component than the project's own, which is built where it is missing
+    /// Another component than the project's own, which is built where it is missing or older than its sources
     #[arg(long, value_name = "FILE")]
     component: Option<PathBuf>,
 
@@ -98,7 +98,7 @@ fn places(args: &TestArgs, screen: Screen) -> Result<(PathBuf, PathBuf), Failure
     let component = match &args.component {
         Some(component) => component.clone(),
         None => {
-            if !project.component().exists() {
+            if project.is_stale() {
                 build::make(&project, screen)?;
             }
             project.component()
@@ -176,6 +176,9 @@ async fn check(guest: &Guest, file: &Path, update: bool, tally: &mut Tally) -> R
         let (verdict, cost) = answered.map_err(|fault| format!("exchanges[{index}]: {fault}"))?;
         tally.add(cost);
         answers.verdicts.push(verdict);
+    }
+    if update && answers.plan.is_none() && answers.verdicts.is_empty() {
+        return Err("it has neither an event with a payload nor exchanges; there is nothing to write".to_owned());
     }
     if update {
         fs::write(file, Fixture::recorded(&text, answers)?).map_err(|error| error.to_string())?;

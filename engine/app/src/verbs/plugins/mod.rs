@@ -104,6 +104,25 @@ impl Engine {
         Ok(before)
     }
 
+    /// Lets a channel mean the version before the present one; answers both, the new one first.
+    pub(crate) async fn plugin_rollback(
+        &self,
+        principal: &Principal,
+        name: &str,
+        channel: &str,
+    ) -> Result<(String, Option<String>), VerbError> {
+        channel_ref(name, channel)?;
+        self.plugin_versions(principal, name).await?;
+        let history = self.store.plugin_channel_history(principal.tenant, name, channel).await?;
+        let versions = history.into_iter().rev().map(|entry| entry.version);
+        let Some(before) = before_the_last(versions) else {
+            let detail = format!("the channel {channel} of {name} never meant another version");
+            return Err(VerbError::conflict("not_allowed_in_state", detail));
+        };
+        let previous = self.plugin_channel_bind(principal, name, channel, &before).await?;
+        Ok((before, previous))
+    }
+
     /// Refuses to let a channel mean a version that some endpoint's configuration does not fit.
     async fn require_fit(
         &self,
@@ -123,6 +142,19 @@ impl Engine {
         );
         Err(VerbError::conflict("config_mismatch", detail))
     }
+}
+
+/// The version below the last one, where going back to an earlier one takes away what came after it.
+fn before_the_last(versions: impl Iterator<Item = String>) -> Option<String> {
+    let mut path: Vec<String> = Vec::new();
+    for version in versions {
+        match path.iter().position(|earlier| *earlier == version) {
+            Some(at) => path.truncate(at + 1),
+            None => path.push(version),
+        }
+    }
+    path.pop()?;
+    path.pop()
 }
 
 /// The reference that means a channel of a plugin.

@@ -26,7 +26,7 @@ use super::{blame, fit::below_config};
 use crate::{
     engine::Engine,
     verbs::{VerbError, integrators::check_config},
-    views::merged,
+    views::{merged, with_catalog_labels},
 };
 
 /// Where the request of a try without an endpoint would go (RFC 2606 keeps the name free).
@@ -179,7 +179,7 @@ impl Engine {
             attempt: AttemptView { number: 1, first_at: now, now },
         };
         let view = self.views.get(&self.store, principal.tenant).await?;
-        let labels = with_catalog(&new.event.labels, view.catalog_labels(&new.event.event_type));
+        let labels = with_catalog_labels(&new.event.labels, view.catalog_labels(&new.event.event_type));
         let event = EventView {
             id: IdText::of(&event_id),
             event_type: &new.event.event_type,
@@ -356,10 +356,4 @@ fn check_event(event: &TrialEvent) -> Result<(), Invalid> {
         invalid
     }));
     complaints.finish(())
-}
-
-/// The producer's labels and those of the catalogue; the producer's own of a name wins.
-fn with_catalog(own: &[(String, String)], catalog: &[(String, String)]) -> Vec<(String, String)> {
-    let missing = catalog.iter().filter(|(name, _)| !own.iter().any(|(n, _)| n == name));
-    own.iter().chain(missing).cloned().collect()
 }

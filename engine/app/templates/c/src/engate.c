@@ -87,14 +87,27 @@ const json_t *config(const char *pointer) {
   return engate_plugin_config_get(&at, &found) ? json_parse(found) : NULL;
 }
 
-bool hmac_sha256(const char *secret, text_t data, text_t *hex) {
+bool hmac_sha256(const char *secret, text_t data, text_t *hex, problem_t *problem) {
   text_t name = text_of(secret);
   integrator_list_u8_t input = {data.ptr, data.len}, mac;
   engate_plugin_secrets_error_t error;
-  if (!engate_plugin_secrets_hmac_sha256(&name, &input, &mac, &error)) return false;
+  if (!engate_plugin_secrets_hmac_sha256(&name, &input, &mac, &error)) {
+    if (error.tag == ENGATE_PLUGIN_SECRETS_ERROR_DENIED)
+      return refuse(problem, "secret_denied",
+                    text_format("the secret %s is not there for this plugin: create it and grant it", secret));
+    refuse(problem, "secret_unavailable",
+           text_format("the secret %s cannot be read now: %.*s", secret, ARG(error.val.unavailable)));
+    problem->retryable = true;
+    return false;
+  }
   *hex = (text_t){allocate(2 * mac.len + 1), 2 * mac.len};
   for (size_t i = 0; i < mac.len; i++) snprintf((char *)hex->ptr + 2 * i, 3, "%02x", mac.ptr[i]);
   return true;
+}
+
+void log_line(engate_plugin_log_level_t level, text_t line) {
+  integrator_list_tuple2_string_string_t fields = {0};
+  engate_plugin_log_write(level, &line, &fields);
 }
 
 // ---- answers

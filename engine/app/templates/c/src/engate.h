@@ -51,8 +51,9 @@ void put_text(writer_t *out, const char *name, text_t value);
 void put_raw(writer_t *out, const char *name, text_t json); // a number, or JSON as it came
 
 // ---- what the engine offers to a plugin
-const json_t *config(const char *pointer);                  // NULL: not configured
-bool hmac_sha256(const char *secret, text_t data, text_t *hex); // false: not granted or not readable
+const json_t *config(const char *pointer); // NULL: not configured
+bool hmac_sha256(const char *secret, text_t data, text_t *hex, problem_t *problem); // false: see the problem
+void log_line(engate_plugin_log_level_t level, text_t line); // ENGATE_PLUGIN_LOG_LEVEL_INFO, for one
 
 // ---- answers
 bool refuse(problem_t *problem, const char *code, text_t message); // final; returns false, so: return refuse(...)

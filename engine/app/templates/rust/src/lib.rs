@@ -1,12 +1,12 @@
-//! A plugin is two pure functions: `transform` says what to send, `interpret` says what an answer means. The engine does
-//! everything that acts: HTTP, credentials, retries, storage.
+//! A plugin is two pure functions: `transform` says what to send, `interpret` says what an answer means. The engine
+//! does everything that acts: HTTP, credentials, retries, storage.
 
 use engate_sdk::{Context, Event, Exchange, Integrator, InterpretWhen, Manifest, Plan, Problem, Request, Verdict};
 
 struct Plugin;
 
 impl Integrator for Plugin {
-    /// Asked once, when the plugin is installed. More to say: `.config_schema(...)`, `.event_types(...)`, `.secret(...)`.
+    /// Asked once, when the plugin is installed. More to say: `.title`, `.config_schema`, `.event_types`, `.secret`.
     fn describe() -> Manifest {
         Manifest::new("{{name}}", env!("CARGO_PKG_VERSION"))
             // Ask for every answer: a 200 may carry a refusal.

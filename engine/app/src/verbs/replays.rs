@@ -1,0 +1,80 @@
+//! Recorded attempts with everything a replay needs.
+
+use engate_model::{DeliveryId, Timestamp, delivery::Attempt, token::Principal};
+use engate_store::{DeliveryFilter, Order, Page};
+
+use super::VerbError;
+use crate::{engine::Engine, replay::Recorded};
+
+/// Which attempts.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ReplayFilter {
+    /// Of this delivery.
+    pub(crate) delivery: Option<DeliveryId>,
+    /// Of this integrator, by id or slug.
+    pub(crate) integrator: Option<String>,
+    /// Made by this plugin, whatever its version.
+    pub(crate) plugin: Option<String>,
+    /// Of events taken at this instant or later.
+    pub(crate) since: Option<Timestamp>,
+}
+
+/// One page, by deliveries.
+#[derive(Debug)]
+pub(crate) struct ReplayPage {
+    /// The attempts of the page's deliveries that a plugin had part in.
+    pub(crate) items: Vec<Recorded>,
+    /// Code of the last delivery looked at, where there are more.
+    pub(crate) next: Option<i64>,
+}
+
+impl Engine {
+    /// Recorded attempts, the oldest delivery first; `limit` counts deliveries.
+    pub(crate) async fn replay_list(
+        &self,
+        principal: &Principal,
+        filter: &ReplayFilter,
+        after: Option<i64>,
+        limit: u32,
+    ) -> Result<ReplayPage, VerbError> {
+        let (deliveries, next) = match filter.delivery {
+            Some(id) => (vec![self.delivery_get(principal, id).await?], None),
+            None => {
+                let wanted = DeliveryFilter { created_from: filter.since, ..DeliveryFilter::default() };
+                let page = Page { after, limit, order: Order::Ascending };
+                let page = self.delivery_list(principal, wanted, filter.integrator.as_deref(), page).await?;
+                (page.items, page.next)
+            }
+        };
+        let mut items = Vec::new();
+        for delivery in deliveries.iter().filter(|delivery| delivery.attempts > 0) {
+            let attempts = self.store.attempt_list(principal.tenant, delivery.id).await?;
+            let attempts: Vec<_> = attempts.into_iter().filter(|attempt| made_by(attempt, filter)).collect();
+            if attempts.is_empty() {
+                continue;
+            }
+            // An event whose payload is kept no longer cannot be replayed.
+            let Some(event) = self.store.event_get(principal.tenant, delivery.event).await? else { continue };
+            items.extend(attempts.into_iter().filter_map(|attempt| Recorded::of(delivery, &event, attempt)));
+        }
+        Ok(ReplayPage { items, next })
+    }
+
+    /// The component of an installed version.
+    pub(crate) async fn plugin_component(
+        &self,
+        principal: &Principal,
+        name: &str,
+        version: &str,
+    ) -> Result<Vec<u8>, VerbError> {
+        let version = self.store.plugin_version_get(principal.tenant, name, version).await?;
+        let version = version.ok_or(VerbError::NotFound("plugin version"))?;
+        let component = self.store.plugin_component(&version.digest).await?;
+        component.ok_or(VerbError::NotFound("component"))
+    }
+}
+
+fn made_by(attempt: &Attempt, filter: &ReplayFilter) -> bool {
+    let name = attempt.plugin.as_deref().and_then(|label| label.split('@').next());
+    name.is_some() && filter.plugin.as_deref().is_none_or(|wanted| name == Some(wanted))
+}

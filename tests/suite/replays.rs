@@ -1,0 +1,129 @@
+//! History through a component again: the same bytes and verdicts whatever was changed since, and a planted change is
+//! found, and nothing else.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde_json::{Value, json};
+
+use crate::{
+    harness::{App, Reply, api::id, run},
+    sintegre,
+};
+
+const GSAN: &str = "client-transaction";
+const EVENTS: u64 = 150;
+
+/// Exit code and report of a command.
+async fn engate(app: &App, args: &[&str]) -> (i32, Value) {
+    let output = app.engine.client(&[args, &["--json"]].concat()).await;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    let report = serde_json::from_str(&text).unwrap_or_else(|_| panic!("{args:?}: {text} {errors}"));
+    (output.status.code().unwrap(), report)
+}
+
+/// A partner that takes most, refuses some in the body of a 200, and is busy now and then.
+fn mixed_answers(app: &App, path: &str) {
+    let count = AtomicU64::new(0);
+    app.receiver.on(path, move |_| match count.fetch_add(1, Ordering::SeqCst) % 7 {
+        3 => Reply::status(200).json(&json!({"error": {"message": "cliente inexistente"}})),
+        5 => Reply::status(503).body("busy"),
+        _ => Reply::status(200).json(&json!({"ok": true})),
+    });
+}
+
+/// Deliveries by a plugin that signs links with the time, and by one that reads answers.
+async fn history(app: &App) -> (String, String) {
+    sintegre::prepare(app).await;
+    mixed_answers(app, "/gsan");
+    mixed_answers(app, "/sintegre");
+    let retry = json!({"schedule_ms": [0, 10, 10]});
+    let fields = json!({
+        "url": app.receiver.url("/gsan"), "event_types": [GSAN], "plugin": "gsan", "retry": retry,
+        "headers": {"x-plant": "recife"},
+    });
+    let gsan = id(&app.endpoint(fields).await);
+    let links = sintegre::endpoint(app, "/sintegre", "P1", json!({"retry": retry})).await;
+    let transaction = |n: u64| json!([{"idtransaction": n, "idcliente": "01400-2", "valorpago": 10}]);
+    let events: Vec<_> = (0..EVENTS).map(|n| json!({"type": GSAN, "payload": transaction(n)})).collect();
+    app.api.post("/v1/events", &Value::Array(events)).await.expect(202);
+    for n in 0..20 {
+        app.api.emit("P1", sintegre::daily(&format!("ipdo/{n}.pdf"))).await;
+    }
+    app.api.settled().await;
+    (gsan, links)
+}
+
+#[test]
+fn recorded_attempts_replay_to_the_byte_after_a_rotation_and_an_edit() {
+    run(async |app| {
+        let (_, links) = history(app).await;
+        app.api.put("/v1/secrets/sintegre-link", &json!({"value": "another key, at least as long as that"})).await;
+        let edit = json!({"config": {"names": "pascal", "link": {"base": app.api.url("/v1/files"), "ttl_s": 60}}});
+        app.api.patch(&format!("/v1/endpoints/{links}"), &edit).await.expect(200);
+        let (code, report) = engate(app, &["plugin", "replay"]).await;
+        assert_eq!((code, &report["differing"]), (0, &json!([])), "{report}");
+        assert!(report["attempts"].as_u64().unwrap() > EVENTS + 20, "retries are among them: {report}");
+
+        let delivery = app.api.deliveries(&format!("endpoint={links}")).await.remove(0);
+        let (code, report) = engate(app, &["plugin", "replay", delivery["id"].as_str().unwrap()]).await;
+        assert_eq!((code, &report["differing"]), (0, &json!([])), "{report}");
+        assert_eq!(report["attempts"], delivery["attempts"]);
+    });
+}
+
+#[test]
+fn a_change_in_a_plugin_is_found_and_nothing_else_is() {
+    run(async |app| {
+        history(app).await;
+        let plugin = app.api.get("/v1/plugins/gsan").await.expect(200);
+        let version = plugin["version"].as_str().unwrap();
+        let component = app.api.get(&format!("/v1/plugins/gsan/versions/{version}/component")).await;
+        assert_eq!(component.status, 200);
+        let same = app.engine.data().join("same.wasm");
+        std::fs::write(&same, &component.body).unwrap();
+        let (code, report) = engate(app, &["plugin", "diff", same.to_str().unwrap(), "--since", "1h"]).await;
+        assert_eq!((code, &report["differing"]), (0, &json!([])), "{report}");
+
+        // The word for a refusal that the partner tells in its body, changed in the component's data.
+        let changed = replaced(&component.body, b"business_error", b"busyness_error");
+        let other = app.engine.data().join("other.wasm");
+        std::fs::write(&other, changed).unwrap();
+        let (code, report) = engate(app, &["plugin", "diff", other.to_str().unwrap(), "--since", "1h"]).await;
+        assert_eq!(code, 1, "{report}");
+        let refused = app.api.get("/v1/replays?plugin=gsan&limit=500").await.expect(200);
+        let refused = refused["items"].as_array().unwrap();
+        let expected = refused.iter().filter(|attempt| attempt["outcome_code"] == "business_error").count();
+        let found = report["differing"].as_array().unwrap();
+        assert!(expected > 0 && found.len() == expected, "{expected} expected: {report}");
+        for one in found {
+            let change = json!([{"what": "verdict.code", "before": "business_error", "after": "busyness_error"}]);
+            assert_eq!(one["changes"], change);
+        }
+    });
+}
+
+#[test]
+fn a_rollback_goes_back_version_by_version() {
+    run(async |app| {
+        let problem = app.api.post("/v1/plugins/gsan/rollback", &json!({})).await;
+        problem.expect_problem(409, "not_allowed_in_state");
+        let plugin = app.api.get("/v1/plugins/gsan").await.expect(200);
+        let version = plugin["version"].as_str().unwrap();
+        let (code, report) = engate(app, &["plugin", "promote", "gsan", version, "--channel", "next"]).await;
+        assert_eq!((code, &report["version"], &report["previous"]), (0, &json!(version), &Value::Null), "{report}");
+        let unknown = app.api.post("/v1/plugins/gsan/promote", &json!({"version": "9.9.9"})).await;
+        assert_eq!(unknown.expect_problem(422, "invalid"), ["version"]);
+    });
+}
+
+fn replaced(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
+    assert_eq!(from.len(), to.len());
+    let mut bytes = bytes.to_vec();
+    let places: Vec<_> = bytes.windows(from.len()).enumerate().filter(|(_, w)| *w == from).map(|(at, _)| at).collect();
+    assert!(!places.is_empty(), "the word is in the component");
+    for at in places {
+        bytes[at..at + to.len()].copy_from_slice(to);
+    }
+    bytes
+}
