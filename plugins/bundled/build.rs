@@ -10,7 +10,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 /// Folder below `plugins/`, which is the plugin's name, and its package.
-const GUESTS: [(&str, &str); 2] = [("gsan", "engate-plugin-gsan"), ("sintegre", "engate-plugin-sintegre")];
+const GUESTS: [(&str, &str); 4] = [
+    ("gsan", "engate-plugin-gsan"),
+    ("sintegre", "engate-plugin-sintegre"),
+    ("standard", "engate-plugin-standard"),
+    ("voalle", "engate-plugin-voalle"),
+];
 const TARGET: &str = "wasm32-wasip2";
 /// The profile of that name in the workspace's Cargo.toml.
 const PROFILE: &str = "guest";

@@ -8,6 +8,7 @@ use tokio::{
     process::{Child, Command},
     time::timeout,
 };
+use wasmparser::WasmFeatures;
 
 use crate::{
     cache::{Cache, WorkFile},
@@ -63,7 +64,9 @@ fn limit_myself() -> Result<(), InstallError> {
 fn compile_here(input: &Path, output: &Path) -> Result<(), InstallError> {
     let component = fs::read(input).map_err(|error| unavailable(format!("the component cannot be read: {error}")))?;
     let engine = engine::compiler().map_err(|error| unavailable(format!("the compiler does not start: {error:#}")))?;
-    inspect::inspect(&component, engine.get_wasm_features())?;
+    // Several memories in a module of the component's own are refused; wasmtime needs them for its adapters.
+    let features = engine.get_wasm_features().difference(WasmFeatures::MULTI_MEMORY);
+    inspect::inspect(&component, features)?;
     let code = engine.precompile_component(&component).map_err(|error| {
         let message = format!("the component does not compile: {error:#}");
         InstallError::new(InstallCode::CompileFailed, printable(&message, 2_000))

@@ -36,7 +36,7 @@ fn interfaces(plugin: &BundledPlugin) -> (BTreeSet<String>, BTreeSet<String>) {
 #[test]
 fn the_bundled_plugins_are_these() {
     let names: Vec<_> = PLUGINS.iter().map(|plugin| plugin.name).collect();
-    assert_eq!(names, ["gsan", "sintegre"]);
+    assert_eq!(names, ["gsan", "sintegre", "standard", "voalle"]);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use engate_host::Plan;
+use engate_host::{InstallCode, Plan};
 use engate_model::plugin::{FaultCode, Limits};
 
 use crate::{
@@ -83,6 +83,14 @@ async fn isolation_04_a_table_bomb_is_a_memory_limit() {
     let (code, message, _) = rig().fault(bomb.build()).await;
     assert_eq!(code, FaultCode::MemoryLimit, "{message}");
     assert!(message.contains("65536"), "{message}");
+}
+
+#[tokio::test]
+async fn isolation_04_several_memories_in_one_module_are_refused() {
+    let component = wat::parse_str("(component (core module (memory 1) (memory 1)))").unwrap();
+    let error = rig().install(&component).await.unwrap_err();
+    assert_eq!(error.code, InstallCode::InvalidComponent, "{}", error.message);
+    assert!(error.message.contains("multiple memories"), "{}", error.message);
 }
 
 #[tokio::test]
