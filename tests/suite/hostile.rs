@@ -146,6 +146,42 @@ fn a_plugin_may_not_send_elsewhere() {
     });
 }
 
+/// Versions that are promoted one after the other while events come in.
+const UPGRADES: usize = 8;
+const EVENTS_PER_UPGRADE: usize = 60;
+
+#[test]
+fn isolation_26_upgrades_under_load_lose_nothing_and_fail_nothing() {
+    run(async |app| {
+        let at_partner = app.receiver.url("/in");
+        app.receiver.always("/in", 200);
+        for version in ["0.1.0", "0.1.1"] {
+            let swapped = format!("(i32.const 2064) \"{version}\"");
+            let guest = named("swaps").swap("(i32.const 2064) \"0.1.0\"", &swapped);
+            let pushed = push(app, "swaps", sending_to(guest, &at_partner).build()).await;
+            assert!(matches!(pushed.status, 200..=202), "{}", String::from_utf8_lossy(&pushed.body));
+        }
+        let fields = json!({"url": at_partner, "event_types": ["P1"], "plugin": "swaps", "max_in_flight": 32});
+        let endpoint = id(&app.endpoint(fields).await);
+        for turn in 0..UPGRADES {
+            let version = if turn % 2 == 0 { "0.1.0" } else { "0.1.1" };
+            let events: Vec<_> = (0..EVENTS_PER_UPGRADE).map(|n| json!({"type": "P1", "payload": n})).collect();
+            app.api.post("/v1/events", &Value::Array(events)).await.expect(202);
+            app.api.post("/v1/plugins/swaps/promote", &json!({"version": version})).await.expect(200);
+        }
+        app.api.settled().await;
+        let all = UPGRADES * EVENTS_PER_UPGRADE;
+        assert_eq!(app.api.delivery_count(&format!("endpoint={endpoint}&state=succeeded")).await, all as u64);
+        let deliveries = app.api.deliveries(&format!("endpoint={endpoint}")).await;
+        assert!(deliveries.iter().all(|delivery| delivery["attempts"] == 1), "no attempt failed for an upgrade");
+        let mut versions = std::collections::BTreeSet::new();
+        for delivery in deliveries.iter().step_by(7) {
+            versions.insert(app.api.attempt(delivery).await["plugin"].as_str().unwrap().to_owned());
+        }
+        assert_eq!(versions.into_iter().collect::<Vec<_>>(), ["swaps@0.1.0", "swaps@0.1.1"]);
+    });
+}
+
 #[test]
 fn a_fault_is_tried_again_and_a_new_version_cures_it() {
     run(async |app| {

@@ -150,6 +150,7 @@ languages! {
     javascript: &["npm"];
     python: &["python3"];
     c: &["python3"];
+    go: &["python3"];
 }
 
 #[test]

@@ -19,6 +19,7 @@
 mod accept;
 mod auth;
 mod bad_input;
+mod bundled;
 mod cloud_events;
 mod cluster;
 mod fan_out;

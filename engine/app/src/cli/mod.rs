@@ -79,7 +79,7 @@ enum Command {
     /// See the registered URLs of partners
     #[command(subcommand)]
     Endpoint(endpoint::EndpointCommand),
-    /// Check, install and grant plugins
+    /// Make, test, install, replay and replace plugins
     #[command(subcommand)]
     Plugin(plugin::PluginCommand),
     /// Make and withdraw keys to the API
@@ -135,7 +135,7 @@ fn command() -> clap::Command {
         ["serve", "demo", "config", "migrate", "doctor", "compile-plugin"].into_iter().fold(Cli::command(), hide);
     let silent = |command: clap::Command, name: &str| command.mut_subcommand(name, remote::hide_json);
     let command = ["serve", "demo", "migrate", "compile-plugin"].into_iter().fold(command, silent);
-    command.mut_subcommand("plugin", |plugin| plugin.mut_subcommand("check", remote::hide_engine))
+    command.mut_subcommand("plugin", |plugin| ["new", "build", "test", "check"].into_iter().fold(plugin, hide))
 }
 
 fn run(cli: Cli) -> Result<Exit, Failure> {

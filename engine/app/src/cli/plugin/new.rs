@@ -174,6 +174,28 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_templates_own_library_is_the_examples() {
+        let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
+        let same = [
+            ("typescript", "src/sdk.ts"),
+            ("typescript", "engate.d.ts"),
+            ("javascript", "src/sdk.js"),
+            ("javascript", "engate.d.ts"),
+            ("python", "src/engate.py"),
+            ("c", "src/engate.c"),
+            ("c", "src/engate.h"),
+            ("c", "src/json.c"),
+            ("c", "gen/integrator.c"),
+            ("go", "adapter.wat"),
+        ];
+        for (language, file) in same {
+            let template = TEMPLATES.get_file(format!("{language}/{file}")).unwrap().contents_utf8().unwrap();
+            let example = fs::read_to_string(examples.join(format!("{language}-partner")).join(file)).unwrap();
+            assert_eq!(template, example, "{language}: {file}");
+        }
+    }
+
     fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();

@@ -63,12 +63,14 @@ text_t text_of(const char *string) { return (text_t){(uint8_t *)string, strlen(s
 bool text_same(text_t a, text_t b) { return a.len == b.len && memcmp(a.ptr, b.ptr, a.len) == 0; }
 
 text_t text_format(const char *format, ...) {
+  char brief[200]; // long enough for most, so that they are formatted once
   va_list first, second;
   va_start(first, format);
   va_copy(second, first);
-  size_t size = (size_t)vsnprintf(NULL, 0, format, first);
-  text_t text = {allocate(size + 1), size};
-  vsnprintf((char *)text.ptr, size + 1, format, second);
+  size_t len = (size_t)vsnprintf(brief, sizeof brief, format, first);
+  text_t text = {allocate(len + 1), len};
+  if (len < sizeof brief) memcpy(text.ptr, brief, len + 1);
+  else vsnprintf((char *)text.ptr, len + 1, format, second);
   va_end(first);
   va_end(second);
   return text;

@@ -176,16 +176,20 @@ static void put(writer_t *out, const void *bytes, size_t len) {
 }
 
 static void put_string(writer_t *out, text_t value) {
+  static const char letters[] = "\"\\bfnrt", meanings[] = "\"\\\b\f\n\r\t";
+  size_t plain = 0; // where those bytes begin that go out as they are
   put(out, "\"", 1);
   for (size_t i = 0; i < value.len; i++) {
     uint8_t byte = value.ptr[i];
-    static const char letters[] = "\"\\bfnrt", meanings[] = "\"\\\b\f\n\r\t";
+    if (byte >= 0x20 && byte != '"' && byte != '\\') continue;
+    put(out, value.ptr + plain, i - plain);
+    plain = i + 1;
     const char *meaning = byte ? strchr(meanings, byte) : NULL;
-    char escape[7];
+    char code[7];
     if (meaning) put(out, (char[]){'\\', letters[meaning - meanings]}, 2);
-    else if (byte < 0x20) put(out, escape, (size_t)snprintf(escape, sizeof escape, "\\u%04x", byte));
-    else put(out, &byte, 1);
+    else put(out, code, (size_t)snprintf(code, sizeof code, "\\u%04x", byte));
   }
+  put(out, value.ptr + plain, value.len - plain);
   put(out, "\"", 1);
 }
 

@@ -1,0 +1,3 @@
+module example.com/go-partner
+
+go 1.27
