@@ -166,7 +166,7 @@ fn start_host(config: &Config, clock: Arc<dyn Clock>) -> Result<Host, StartError
         cause,
     })?;
     let compiler = CompilerCommand { program, args: vec!["compile-plugin".to_owned()] };
-    let config = HostConfig::new(installation::plugin_cache(&config), compiler, clock);
+    let config = HostConfig::new(installation::plugin_cache(config), compiler, clock);
     Host::start(config).map_err(|error| StartError::Setting(format!("plugin host: {error}")))
 }
 
