@@ -55,10 +55,19 @@ async fn hostile_endpoint(app: &App, name: &str, guest: Guest, event_type: &str)
     id(&app.endpoint(json!({"url": url, "event_types": [event_type], "plugin": name})).await)
 }
 
-/// Delivers paced events to the well-behaved endpoint and gives their p99 from acceptance to arrival.
-async fn p99_of_the_good(app: &App, event_type: &str) -> Duration {
+/// Closes the plugin's breaker, as an operator would who does not know better.
+async fn insist(app: &App, plugin: &str) {
+    app.api.post(&format!("/v1/plugins/{plugin}/promote"), &json!({"version": "0.1.0"})).await.expect(200);
+}
+
+/// Delivers paced events to the well-behaved endpoint and gives their p99 from acceptance to arrival. All the while the
+/// hostile plugin is let loose again and again.
+async fn p99_of_the_good(app: &App, event_type: &str, hostile: Option<&str>) -> Duration {
     let before = app.receiver.seen("/good").len();
     for n in 0..EVENTS {
+        if let Some(plugin) = hostile.filter(|_| n % 10 == 0) {
+            insist(app, plugin).await;
+        }
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
         let payload = json!({"n": n, "sent_us": u64::try_from(now.as_micros()).unwrap()});
         app.api.event(json!({"type": event_type, "payload": payload})).await;
@@ -71,9 +80,10 @@ async fn p99_of_the_good(app: &App, event_type: &str) -> Duration {
 }
 
 /// Every delivery of the hostile endpoint has failed with `code`; every one of the good endpoint has succeeded.
-async fn each_got_what_it_deserves(app: &App, good: &str, bad: &str, code: &str) {
+async fn each_got_what_it_deserves(app: &App, good: &str, (plugin, bad): (&str, &str), code: &str) {
     let count = async |query: String| app.api.delivery_count(&query).await;
     within(BACKLOG_PATIENCE, "the hostile plugin's deliveries end", async || {
+        insist(app, plugin).await;
         let failed = count(format!("endpoint={bad}&state=failed")).await;
         if failed == EVENTS as u64 { Ok(()) } else { Err(format!("{failed} of {EVENTS}")) }
     })
@@ -88,12 +98,12 @@ fn beside_a_good_endpoint(name: &'static str, code: &'static str, body: &'static
     run(async |app| {
         app.receiver.always("/good", 200);
         let good = app.endpoint_at("/good", &["calm", "storm"]).await;
-        let calm = p99_of_the_good(app, "calm").await;
+        let calm = p99_of_the_good(app, "calm", None).await;
         let bad = hostile_endpoint(app, name, named(name).at("transform", body), "storm").await;
-        let storm = p99_of_the_good(app, "storm").await;
+        let storm = p99_of_the_good(app, "storm", Some(name)).await;
         println!("{name}: p99 {calm:?} alone, {storm:?} beside the hostile plugin");
         assert!(storm < calm + P99_MORE, "p99 {calm:?} alone, {storm:?} beside the hostile plugin");
-        each_got_what_it_deserves(app, &good, &bad, code).await;
+        each_got_what_it_deserves(app, &good, (name, &bad), code).await;
         let attempt = app.api.attempt(&app.api.deliveries(&format!("endpoint={bad}")).await[0]).await;
         assert_eq!(
             (&attempt["verdict"]["outcome"], &attempt["verdict"]["code"]),
@@ -145,6 +155,52 @@ fn a_plugin_may_not_send_elsewhere() {
         assert_eq!(delivery["reason"], "host_denied", "the template sends to a.example: {delivery}");
     });
 }
+
+#[test]
+fn isolation_14_a_plugin_that_always_fails_has_its_deliveries_parked_until_a_new_version_comes() {
+    run(async |app| {
+        let at_partner = app.receiver.url("/in");
+        app.receiver.always("/in", 200);
+        push(app, "break", named("break").at("transform", TRAP).build()).await;
+        let hour = 3_600_000;
+        let fields = json!({
+            "url": at_partner, "event_types": ["P1"], "plugin": "break", "max_in_flight": 4,
+            "retry": {"schedule_ms": [0, hour, hour]},
+        });
+        let endpoint = id(&app.endpoint(fields).await);
+        let events: Vec<_> = (0..60).map(|n| json!({"type": "P1", "payload": n})).collect();
+        app.api.post("/v1/events", &Value::Array(events)).await.expect(202);
+        let query = |state: &str| format!("endpoint={endpoint}&state={state}");
+        within(SETTLED, "deliveries are parked", async || {
+            let parked = app.api.delivery_count(&query("parked")).await;
+            // Those under way when the tenth fault came had their try.
+            if (44..=50).contains(&parked) { Ok(()) } else { Err(format!("{parked} parked")) }
+        })
+        .await;
+        let parked = app.api.deliveries(&query("parked")).await.remove(0);
+        assert_eq!((&parked["reason"], &parked["attempts"]), (&json!("plugin_faulty"), &json!(0)));
+        let by_hand = format!("/v1/deliveries/{}/retry", parked["id"].as_str().unwrap());
+        app.api.post(&by_hand, &Value::Null).await.expect_any();
+        within(SETTLED, "a try by hand is made", async || {
+            let delivery = app.api.get(&format!("/v1/deliveries/{}", parked["id"].as_str().unwrap())).await.expect(200);
+            if delivery["attempts"] == 1 { Ok(()) } else { Err(delivery.to_string()) }
+        })
+        .await;
+
+        let cured = named("break").swap("(i32.const 2064) \"0.1.0\"", "(i32.const 2064) \"0.1.1\"");
+        push(app, "break", sending_to(cured, &at_partner).build()).await;
+        within(SETTLED, "what was parked goes out", async || {
+            let succeeded = app.api.delivery_count(&query("succeeded")).await;
+            if succeeded >= 43 { Ok(()) } else { Err(format!("{succeeded} succeeded")) }
+        })
+        .await;
+        assert_eq!(app.api.delivery_count(&query("parked")).await, 0, "none is lost or left behind");
+        assert_eq!(app.api.delivery_count(&format!("endpoint={endpoint}")).await, 60);
+    });
+}
+
+/// How long parked deliveries may take to move.
+const SETTLED: Duration = Duration::from_secs(30);
 
 /// Versions that are promoted one after the other while events come in.
 const UPGRADES: usize = 8;

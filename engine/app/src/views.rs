@@ -4,12 +4,13 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
 };
 
 use engate_host::{Digest, GrantedSecret, Secrets};
 use engate_model::{
     EndpointId, TenantId,
+    breaker::Breaker,
     endpoint::Endpoint,
     event::EventType,
     integrator::Integrator,
@@ -28,6 +29,9 @@ pub(crate) struct View {
     /// What plugins see of the catalogue's entries, by key of the event type.
     catalog_labels: HashMap<String, Vec<(String, String)>>,
     bindings: RwLock<HashMap<EndpointId, Arc<Binding>>>,
+    /// How each plugin version did lately. A change of the configuration (a version, a grant, a setting) makes a new view,
+    /// and with it every plugin is tried afresh.
+    breakers: Mutex<HashMap<Digest, Breaker>>,
 }
 
 /// What shapes an endpoint's requests.
@@ -38,6 +42,16 @@ pub(crate) enum Binding {
     Plugin(Box<PluginBinding>),
     /// A plugin that cannot run now; its deliveries wait.
     Broken(Failure),
+}
+
+impl Binding {
+    /// Which component, where it is a plugin.
+    pub(crate) fn digest(&self) -> Option<&Digest> {
+        match self {
+            Self::Plugin(binding) => Some(&binding.digest),
+            Self::BuiltIn | Self::Broken(_) => None,
+        }
+    }
 }
 
 /// A plugin with everything a call needs, for one endpoint.
@@ -81,7 +95,7 @@ impl Views {
         let catalog = store.catalog_load(tenant).await?;
         let types = store.event_type_list(tenant).await?;
         let catalog_labels = types.into_iter().map(|entry| (entry.key.clone(), labels_of(&entry))).collect();
-        let fresh = Arc::new(View { catalog, catalog_labels, bindings: RwLock::default() });
+        let fresh = Arc::new(View { catalog, catalog_labels, bindings: RwLock::default(), breakers: Mutex::default() });
         let mut by_tenant = self.by_tenant.write().unwrap_or_else(PoisonError::into_inner);
         let held = by_tenant.entry(tenant).or_insert_with(|| Arc::clone(&fresh));
         if held.catalog.revision <= fresh.catalog.revision {
@@ -121,6 +135,25 @@ impl View {
     /// The labels of the event type's catalogue entry.
     pub(crate) fn catalog_labels(&self, event_type: &str) -> &[(String, String)] {
         self.catalog_labels.get(event_type).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether the plugin's deliveries are to be parked.
+    pub(crate) fn is_out_of_order(&self, plugin: &Digest) -> bool {
+        self.breakers().get(plugin).is_some_and(|breaker| breaker.is_open())
+    }
+
+    /// Takes note of how a plugin did in an attempt; true where that put it out of order.
+    pub(crate) fn note(&self, plugin: Digest, faulty: bool) -> bool {
+        let mut breakers = self.breakers();
+        // Nothing is kept of a plugin that never failed.
+        if !faulty && !breakers.contains_key(&plugin) {
+            return false;
+        }
+        breakers.entry(plugin).or_default().note(faulty)
+    }
+
+    fn breakers(&self) -> MutexGuard<'_, HashMap<Digest, Breaker>> {
+        self.breakers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What shapes `endpoint`'s requests; resolved at the first call and kept.

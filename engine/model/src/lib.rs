@@ -6,6 +6,7 @@
 //! ([`transition::after`]). It never reads a clock, draws a random number, opens a file or a socket; time and
 //! chance come in as arguments, so every rule can be tested as a table.
 
+pub mod breaker;
 pub mod delivery;
 pub mod endpoint;
 pub mod event;

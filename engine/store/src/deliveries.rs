@@ -230,15 +230,16 @@ impl Store {
         Ok((i64::try_from(ids.len()).unwrap_or(i64::MAX) <= ENDPOINT_RANGES_MAX).then_some(ids))
     }
 
-    /// Makes a delivery due now because someone wants it: one that failed for good, or that waits.
+    /// Makes a delivery due now because someone wants it: one that failed for good, that waits, or whose plugin failed
+    /// again and again.
     ///
     /// # Errors
     /// [`StoreError::NotFound`], or when the database gives no answer.
     pub async fn delivery_retry(&self, actor: &Actor, tenant: TenantId, id: DeliveryId) -> Result<Retried, StoreError> {
         let mut session = self.db().begin().await?;
         let sql = "UPDATE deliveries SET state = 'pending', due_at = $3, next_trigger = 'manual' \
-                   WHERE id = $1 AND tenant_id = $2 AND state IN ('failed', 'pending') \
-                   AND endpoint_id IN (SELECT id FROM endpoints WHERE deleted_at IS NULL)";
+                   WHERE id = $1 AND tenant_id = $2 AND (state IN ('failed', 'pending') \
+                   OR (state = 'parked' AND reason = 'plugin_faulty')) AND endpoint_id IN (SELECT id FROM endpoints WHERE deleted_at IS NULL)";
         if session.execute(sql, args![id, tenant, actor.now]).await? == 1 {
             self.audit(&mut session, actor, tenant, "delivery.retry", &id.to_string(), &json!({})).await?;
             session.commit().await?;

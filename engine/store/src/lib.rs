@@ -56,7 +56,7 @@ pub use error::StoreError;
 pub use events::{EventFilter, EventPage, Order, PAGE_MAX};
 pub use health::{Orphan, QueueDepth};
 pub use nodes::{NodeSerial, Renewal};
-pub use parking::ENDPOINT_DISABLED;
+pub use parking::{ENDPOINT_DISABLED, PLUGIN_FAULTY};
 pub use plugin_data::PluginSettings;
 pub use plugins::{PluginChannel, PluginDeleted, PluginState, PluginVersion, Pushed};
 pub use seal::SecretKey;

@@ -1,11 +1,15 @@
-//! Deliveries that stand still: parked while their endpoint is disabled, or set aside by the node that holds them.
+//! Deliveries that stand still: parked while their endpoint is disabled or their plugin fails, or set aside by the node
+//! that holds them.
 
-use engate_model::{DeliveryId, EndpointId, Timestamp, delivery::DeliveryState};
+use engate_model::{DeliveryId, EndpointId, TenantId, Timestamp, delivery::DeliveryState};
 
 use crate::{Store, commit::finish::Finished, db::Session, error::StoreError, nodes::NodeSerial, value::args};
 
 /// Why a delivery is parked that waits for its endpoint to be enabled.
 pub const ENDPOINT_DISABLED: &str = "endpoint_disabled";
+
+/// Why a delivery is parked whose plugin fails again and again.
+pub const PLUGIN_FAULTY: &str = "plugin_faulty";
 
 /// Parks what waits for an endpoint.
 pub(crate) async fn park(session: &mut Session, endpoint: EndpointId) -> Result<u64, StoreError> {
@@ -22,6 +26,19 @@ pub(crate) async fn resume(session: &mut Session, endpoint: EndpointId, now: Tim
 }
 
 impl Store {
+    /// Lets what was parked for `reason` go on, due now; says how many.
+    ///
+    /// # Errors
+    /// When the database gives no answer.
+    pub async fn delivery_unpark(&self, tenant: TenantId, reason: &str, now: Timestamp) -> Result<u64, StoreError> {
+        let mut session = self.db().begin().await?;
+        let sql = "UPDATE deliveries SET state = 'pending', reason = NULL, due_at = $3 \
+                   WHERE tenant_id = $1 AND state = 'parked' AND owner IS NULL AND reason = $2";
+        let changed = session.execute(sql, args![tenant, reason, now]).await?;
+        session.commit().await?;
+        Ok(changed)
+    }
+
     /// Ends or parks a delivery in hand without an attempt.
     ///
     /// # Errors

@@ -42,19 +42,26 @@ pub(super) struct Done {
     pub(super) pace: Pace,
     /// The plugin's name and what it wants kept.
     pub(super) plugin_state: Option<(String, StateWrites)>,
+    /// Whether the plugin did not do its part; a refusal of its own is none of that.
+    pub(super) faulty: bool,
 }
 
 /// Makes one try of `job`. Whatever happens in it is data in the answer; an error means that the store could
 /// not be read and nothing was sent.
-pub(super) async fn run(engine: &Engine, view: &View, endpoint: &Endpoint, job: &Job) -> Result<Done, StoreError> {
+pub(super) async fn run(
+    engine: &Engine,
+    view: &View,
+    endpoint: &Endpoint,
+    binding: &Binding,
+    job: &Job,
+) -> Result<Done, StoreError> {
     let now = engine.now();
-    let binding = view.binding(&engine.store, endpoint).await?;
     let slug = view.catalog.integrator(endpoint.integrator).map_or("", |integrator| integrator.slug.as_str());
     let attempt = Try {
         engine,
         endpoint,
         job,
-        binding: &binding,
+        binding,
         integrator: slug,
         catalog_labels: view.catalog_labels(&job.delivery.event_type),
         now,
@@ -84,6 +91,7 @@ struct Seen {
     elapsed: Duration,
     replay: Replay,
     state_writes: StateWrites,
+    faulty: bool,
 }
 
 /// A plugin at work in one try.
@@ -321,7 +329,8 @@ impl<'a> Try<'a> {
         self.endpoint.headers.iter().any(|(own, _)| own.eq_ignore_ascii_case(name))
     }
 
-    fn fault(&self, fault: Fault) -> Outcome {
+    fn fault(&mut self, fault: Fault) -> Outcome {
+        self.seen.faulty = true;
         self.engine.metrics.plugin_faults.get_or_create(&FaultLabels { code: fault.code.code() }).inc();
         Outcome::Plugin(fault.into())
     }
@@ -330,7 +339,7 @@ impl<'a> Try<'a> {
     fn conclude(self, outcome: Outcome) -> Done {
         let finished = self.engine.now();
         let number = self.job.delivery.attempts.saturating_add(1);
-        let Seen { request, response, mut replay, state_writes, .. } = self.seen;
+        let Seen { request, response, mut replay, state_writes, faulty, .. } = self.seen;
         let wish = response.as_ref().and_then(|response| response.header("retry-after"));
         let slow = response.as_ref().is_some_and(|response| asks_to_slow_down(response.status));
         let case = Circumstances {
@@ -367,7 +376,7 @@ impl<'a> Try<'a> {
             replay: plugin.map(|_| replay),
         };
         let plugin_state = plugin.filter(|_| !state_writes.is_empty()).map(|b| (b.name.clone(), state_writes));
-        Done { attempt, transition, pace: if slow { Pace::SlowDown } else { Pace::Steady }, plugin_state }
+        Done { attempt, transition, pace: if slow { Pace::SlowDown } else { Pace::Steady }, plugin_state, faulty }
     }
 }
 

@@ -2,8 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use engate_model::{EndpointId, delivery::DeliveryState, lanes::Pace};
-use engate_store::{FinishItem, Finished, StoreError};
+use engate_model::{
+    EndpointId,
+    delivery::{DeliveryState, Trigger},
+    lanes::Pace,
+};
+use engate_store::{ENDPOINT_DISABLED, FinishItem, Finished, PLUGIN_FAULTY, StoreError};
 
 use super::{
     Job,
@@ -54,18 +58,31 @@ impl Engine {
             return self.set_aside(&job, DeliveryState::Cancelled, "endpoint_deleted").await;
         };
         if !endpoint.enabled {
-            return self.set_aside(&job, DeliveryState::Parked, "endpoint_disabled").await;
+            return self.set_aside(&job, DeliveryState::Parked, ENDPOINT_DISABLED).await;
         }
-        let done = match attempt::run(self, &view, &endpoint, &job).await {
+        let binding = match view.binding(&self.store, &endpoint).await {
+            Ok(binding) => binding,
+            Err(error) => return self.let_go(&job, &error).await,
+        };
+        let digest = binding.digest();
+        // Someone who asks for a try gets one, and it counts.
+        if digest.is_some_and(|digest| view.is_out_of_order(digest)) && job.trigger != Trigger::Manual {
+            return self.set_aside(&job, DeliveryState::Parked, PLUGIN_FAULTY).await;
+        }
+        let done = match attempt::run(self, &view, &endpoint, &binding, &job).await {
             Ok(done) => done,
             Err(error) => return self.let_go(&job, &error).await,
         };
+        if digest.is_some_and(|digest| view.note(*digest, done.faulty)) {
+            let plugin = done.attempt.plugin.as_deref().unwrap_or_default();
+            tracing::warn!(plugin, "a plugin fails again and again; its deliveries are parked until something changes");
+        }
         self.write_down(job, done).await
     }
 
     /// Writes the attempt and what follows from it.
     async fn write_down(self: &Arc<Self>, job: Job, done: Done) -> Pace {
-        let Done { attempt, transition, pace, plugin_state } = done;
+        let Done { attempt, transition, pace, plugin_state, .. } = done;
         self.metrics.attempt(transition.outcome, attempt.duration);
         let build = || {
             let item = FinishItem::new(&job.delivery, &job.event, job.serial, &attempt, &transition);

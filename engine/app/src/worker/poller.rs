@@ -2,8 +2,8 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use engate_model::{EndpointId, lanes::LANE_ITEMS_MAX};
-use engate_store::{Head, NodeSerial, StoreError};
+use engate_model::{EndpointId, TenantId, lanes::LANE_ITEMS_MAX};
+use engate_store::{Head, NodeSerial, PLUGIN_FAULTY, StoreError};
 
 use super::Job;
 use crate::{engine::Engine, health::Part};
@@ -21,8 +21,9 @@ impl Engine {
     /// Fetches due work until the engine stops.
     pub(crate) async fn poll(self: Arc<Self>) {
         let mut round = 0_u32;
+        let mut tried_under = HashMap::new();
         while !self.health.is_stopping() {
-            let pause = self.poll_round(round).await.unwrap_or_else(|error| {
+            let pause = self.poll_round(round, &mut tried_under).await.unwrap_or_else(|error| {
                 tracing::error!(%error, "due work could not be fetched; trying again");
                 INTERVAL
             });
@@ -39,9 +40,15 @@ impl Engine {
     }
 
     /// One look at the store; answers how long to wait before the next.
-    async fn poll_round(self: &Arc<Self>, round: u32) -> Result<Duration, StoreError> {
+    async fn poll_round(
+        self: &Arc<Self>,
+        round: u32,
+        tried_under: &mut HashMap<TenantId, i64>,
+    ) -> Result<Duration, StoreError> {
         let now = self.now();
-        self.refresh_views().await?;
+        let revisions = self.store.revision_list().await?;
+        self.refresh_views(&revisions).await?;
+        self.retry_faulty_plugins(&revisions, tried_under).await?;
         if round.is_multiple_of(RECLAIM_ROUNDS) {
             let reclaimed = self.store.delivery_reclaim(now).await?;
             if reclaimed > 0 {
@@ -106,12 +113,27 @@ impl Engine {
         Ok(fetched)
     }
 
+    /// What was parked because its plugin failed goes on under every new configuration, of which one may be the cure.
+    async fn retry_faulty_plugins(
+        &self,
+        revisions: &[(TenantId, i64)],
+        tried_under: &mut HashMap<TenantId, i64>,
+    ) -> Result<(), StoreError> {
+        for (tenant, revision) in revisions {
+            if tried_under.get(tenant) != Some(revision) {
+                self.store.delivery_unpark(*tenant, PLUGIN_FAULTY, self.now()).await?;
+                tried_under.insert(*tenant, *revision);
+            }
+        }
+        Ok(())
+    }
+
     /// Reads the views again whose revision another node (or an operator's command) has moved.
-    async fn refresh_views(&self) -> Result<(), StoreError> {
+    async fn refresh_views(&self, revisions: &[(TenantId, i64)]) -> Result<(), StoreError> {
         let held = self.views.revisions();
-        for (tenant, revision) in self.store.revision_list().await? {
-            if held.get(&tenant).is_some_and(|held| *held != revision) {
-                self.views.refresh(&self.store, tenant).await?;
+        for (tenant, revision) in revisions {
+            if held.get(tenant).is_some_and(|held| held != revision) {
+                self.views.refresh(&self.store, *tenant).await?;
             }
         }
         Ok(())

@@ -4,11 +4,11 @@ use engate_model::{
     DeliveryId,
     delivery::{DeliveryState, Trigger},
 };
-use engate_store::{FinishItem, Finished, Renewal};
+use engate_store::{ENDPOINT_DISABLED, FinishItem, Finished, PLUGIN_FAULTY, Renewal, Retried};
 
 use crate::{
     finishing::in_hand,
-    harness::{LEASE, Subject, at, attempt, succeeded},
+    harness::{LEASE, Subject, actor, at, attempt, succeeded},
 };
 
 pub(crate) async fn the_longest_due_come_first_and_each_endpoint_gets_its_share(t: &Subject) {
@@ -149,4 +149,29 @@ pub(crate) async fn a_delivery_whose_event_is_gone_is_given_up(t: &Subject) {
     let row = t.store.delivery_get(t.tenant, gone).await.unwrap().unwrap();
     assert_eq!((row.state, row.reason.as_deref()), (DeliveryState::Failed, Some("event_missing")));
     t.store.node_leave(node, at(9)).await.unwrap();
+}
+
+pub(crate) async fn what_was_parked_for_a_reason_goes_on_by_that_reason(t: &Subject) {
+    let node = t.node("a").await;
+    let mut parked = Vec::new();
+    for reason in [PLUGIN_FAULTY, PLUGIN_FAULTY, ENDPOINT_DISABLED] {
+        let (delivery, _) = in_hand(t, node).await;
+        let aside = t.store.delivery_set_aside(node, delivery.id, DeliveryState::Parked, reason).await.unwrap();
+        assert_eq!(aside, Finished::Finished);
+        let again = t.store.delivery_set_aside(node, delivery.id, DeliveryState::Parked, reason).await.unwrap();
+        assert_eq!(again, Finished::LeaseLost, "it is out of hand");
+        parked.push(delivery.id);
+    }
+    assert_eq!(t.store.delivery_heads().await.unwrap(), []);
+    let by_hand = t.store.delivery_retry(&actor(), t.tenant, parked[0]).await.unwrap();
+    assert_eq!(by_hand, Retried::Scheduled);
+    let disabled = t.store.delivery_retry(&actor(), t.tenant, parked[2]).await.unwrap();
+    assert_eq!(disabled, Retried::NotAllowed(DeliveryState::Parked));
+    assert_eq!(t.store.delivery_unpark(t.tenant, PLUGIN_FAULTY, at(50)).await.unwrap(), 1);
+    assert_eq!(t.store.delivery_unpark(t.tenant, PLUGIN_FAULTY, at(50)).await.unwrap(), 0);
+    let states = [DeliveryState::Pending, DeliveryState::Pending, DeliveryState::Parked];
+    for (id, state) in parked.into_iter().zip(states) {
+        assert_eq!(t.state_of(id).await, state);
+    }
+    t.store.node_leave(node, at(100)).await.unwrap();
 }

@@ -59,6 +59,7 @@ conformance! {
         a_dead_nodes_work_is_reclaimed_and_its_late_finish_refused,
         a_restart_under_the_same_name_resumes_at_once,
         released_work_is_due_at_once,
+        what_was_parked_for_a_reason_goes_on_by_that_reason,
         a_delivery_whose_event_is_gone_is_given_up;
     listing:
         deliveries_are_filtered_paged_and_counted,
