@@ -22,6 +22,10 @@ use super::{problem::Problem, schema};
 
 /// Largest JSON body of a route that names no bound of its own.
 pub(crate) const BODY_BYTES_MAX: usize = 1 << 20;
+/// Bytes of a body beyond its limit that are still taken in, and thrown away.
+const PAST_BYTES_MAX: usize = 128 << 20;
+/// How long that may take.
+const PAST_TIME_MAX: Duration = Duration::from_secs(5);
 /// How long a body may take to arrive.
 const BODY_TIME_MAX: Duration = Duration::from_secs(30);
 
@@ -80,21 +84,36 @@ impl<S: Sync, T: DeserializeOwned + ToSchema> FromRequest<S> for Body<T> {
 }
 
 /// Reads a whole body of at most `limit` bytes.
-pub(crate) async fn read_body(body: HttpBody, limit: usize) -> Result<Bytes, Problem> {
-    let collected = tokio::time::timeout(BODY_TIME_MAX, Limited::new(body, limit).collect()).await;
-    match collected {
-        Err(_) => {
-            Err(Problem::of("request_timeout", format!("the body took longer than {} s", BODY_TIME_MAX.as_secs())))
-        }
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+pub(crate) async fn read_body(mut body: HttpBody, limit: usize) -> Result<Bytes, Problem> {
+    let slow = |_| Problem::of("request_timeout", format!("the body took longer than {} s", BODY_TIME_MAX.as_secs()));
+    let read = tokio::time::timeout(BODY_TIME_MAX, Limited::new(&mut body, limit).collect()).await.map_err(slow)?;
+    match read {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => {
+            read_past(body).await;
             Err(Problem::of("payload_too_large", format!("the body may have at most {limit} bytes")))
         }
-        Ok(Err(error)) => {
+        Err(error) => {
             let why = error.to_string();
             Err(Problem::of("invalid_body", format!("the body broke off: {why}")))
         }
     }
+}
+
+/// Takes in what comes of a body that is refused, within bounds: a client that is still sending when the connection is
+/// closed sees a broken pipe and never the answer.
+async fn read_past(mut body: HttpBody) {
+    let drained = async {
+        let mut bytes = 0;
+        while let Some(Ok(frame)) = body.frame().await {
+            bytes += frame.data_ref().map_or(0, Bytes::len);
+            if bytes > PAST_BYTES_MAX {
+                return;
+            }
+        }
+    };
+    // Whoever sends more, or slower, does without the answer.
+    let _ = tokio::time::timeout(PAST_TIME_MAX, drained).await;
 }
 
 /// The media type without parameters, in lower case; empty where there is none.
