@@ -4,6 +4,7 @@ use std::{path::Path, time::Duration};
 
 use bytes::Bytes;
 use serde_json::{Value, json};
+use sqlx::{Connection as _, Executor as _};
 use tokio::process::Command;
 
 use crate::{
@@ -112,6 +113,9 @@ async fn run_engate(
 ) -> Result<(), Error> {
     let data = tempfile::tempdir()?;
     let database = if options.database == "sqlite" { "sqlite:bench.db" } else { &options.database };
+    if options.database != "sqlite" {
+        empty(&options.database).await?;
+    }
     let mut command = Command::new(process::program_beside(options.engate.as_deref(), "engate")?);
     command.arg("serve").args(["--listen", "127.0.0.1:0", "--database", database]).arg("--data").arg(data.path());
     command.env("ENGATE_ADMIN_TOKEN", TOKEN).env("ENGATE_EGRESS_ALLOW", "127.0.0.0/8").env("ENGATE_LOG_LEVEL", "warn");
@@ -137,6 +141,14 @@ async fn run_engate(
 /// Processor time per delivery since `before`, in microseconds.
 fn cpu_of_one(engine: &Running, before: Option<f64>, deliveries: usize) -> Option<f64> {
     Some((engine.cpu_us()? - before?) / deliveries as f64)
+}
+
+/// Drops whatever the database at `url` holds, so that every run begins alike.
+async fn empty(url: &str) -> Result<(), Error> {
+    let mut connection = sqlx::PgConnection::connect(url).await?;
+    connection.execute("DROP SCHEMA public CASCADE").await?;
+    connection.execute("CREATE SCHEMA public").await?;
+    Ok(connection.close().await?)
 }
 
 fn event(n: usize) -> Bytes {

@@ -72,7 +72,7 @@ struct DeliverOptions {
     /// Component with which `deliver` runs a second time; default: the benches' own, built here.
     #[arg(long)]
     plugin: Option<PathBuf>,
-    /// Database of `deliver`: sqlite, or a postgres:// URL of an empty database.
+    /// Database of `deliver`: sqlite, or a postgres:// URL; everything in that database is dropped before each run.
     #[arg(long, default_value = "sqlite")]
     database: String,
     /// JSON instead of a table.
