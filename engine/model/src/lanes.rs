@@ -65,16 +65,20 @@ impl<T> Lanes<T> {
 
     /// How many items the endpoint's lane can take.
     pub fn room(&self, endpoint: EndpointId) -> usize {
-        let held = self.lanes.get(&endpoint).map_or(0, |lane| lane.queue.len() + lane.reserved);
+        let held = self.held(endpoint);
         let shared = if self.bytes < self.bytes_max { self.queued_max.saturating_sub(self.queued) } else { 0 };
         let own = LANE_ITEMS_MIN.saturating_sub(held);
         LANE_ITEMS_MAX.saturating_sub(held).min(shared.max(own))
     }
 
+    /// Places of the endpoint's lane that are taken or kept.
+    fn held(&self, endpoint: EndpointId) -> usize {
+        self.lanes.get(&endpoint).map_or(0, |lane| lane.queue.len() + lane.reserved)
+    }
+
     /// Whether the endpoint's lane is half empty or more, and can take something.
     pub fn is_short(&self, endpoint: EndpointId) -> bool {
-        let held = self.lanes.get(&endpoint).map_or(0, |lane| lane.queue.len() + lane.reserved);
-        held <= LANE_ITEMS_MAX / 2 && self.room(endpoint) > 0
+        self.held(endpoint) <= LANE_ITEMS_MAX / 2 && self.room(endpoint) > 0
     }
 
     /// Keeps up to `wanted` places for items that are on their way, and says how many. Each is settled by one

@@ -13,6 +13,7 @@ use crate::{
     compose::{Merged, Range},
     error::StoreError,
     events::{Order, PAGE_MAX},
+    parking::PLUGIN_FAULTY,
     value::{Cells, Value, args},
 };
 
@@ -238,9 +239,10 @@ impl Store {
     pub async fn delivery_retry(&self, actor: &Actor, tenant: TenantId, id: DeliveryId) -> Result<Retried, StoreError> {
         let mut session = self.db().begin().await?;
         let sql = "UPDATE deliveries SET state = 'pending', due_at = $3, next_trigger = 'manual' \
-                   WHERE id = $1 AND tenant_id = $2 AND (state IN ('failed', 'pending') \
-                   OR (state = 'parked' AND reason = 'plugin_faulty')) AND endpoint_id IN (SELECT id FROM endpoints WHERE deleted_at IS NULL)";
-        if session.execute(sql, args![id, tenant, actor.now]).await? == 1 {
+                   WHERE id = $1 AND tenant_id = $2 \
+                   AND (state IN ('failed', 'pending') OR (state = 'parked' AND reason = $4)) \
+                   AND endpoint_id IN (SELECT id FROM endpoints WHERE deleted_at IS NULL)";
+        if session.execute(sql, args![id, tenant, actor.now, PLUGIN_FAULTY]).await? == 1 {
             self.audit(&mut session, actor, tenant, "delivery.retry", &id.to_string(), &json!({})).await?;
             session.commit().await?;
             return Ok(Retried::Scheduled);

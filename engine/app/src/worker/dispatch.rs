@@ -67,7 +67,7 @@ impl Engine {
         let digest = binding.digest();
         // Someone who asks for a try gets one, and it counts.
         if digest.is_some_and(|digest| view.is_out_of_order(digest)) && job.trigger != Trigger::Manual {
-            return self.set_aside(&job, DeliveryState::Parked, PLUGIN_FAULTY).await;
+            return self.park_until_something_changes(&job, view.catalog.revision).await;
         }
         let done = match attempt::run(self, &view, &endpoint, &binding, &job).await {
             Ok(done) => done,
@@ -132,6 +132,19 @@ impl Engine {
         if let Err(error) = self.views.refresh(&self.store, tenant).await {
             tracing::warn!(%tenant, %error, "configuration could not be read again");
         }
+    }
+
+    /// Parks a delivery whose plugin fails. A change of the configuration lets the parked ones go on, once; one that was
+    /// parked under the configuration before, but after that, has to be let go here.
+    async fn park_until_something_changes(&self, job: &Job, revision: i64) -> Pace {
+        let pace = self.set_aside(job, DeliveryState::Parked, PLUGIN_FAULTY).await;
+        let tenant = job.delivery.tenant;
+        if self.views.revisions().get(&tenant).is_some_and(|held| *held != revision)
+            && let Err(error) = self.store.delivery_unpark(tenant, PLUGIN_FAULTY, self.now()).await
+        {
+            tracing::warn!(%tenant, %error, "deliveries parked for their plugin wait for the next change");
+        }
+        pace
     }
 
     /// Ends or parks a delivery without an attempt.
