@@ -30,6 +30,7 @@ mod kill;
 mod languages;
 mod lifecycle;
 mod payloads;
+mod plugin_limits;
 mod registration;
 mod replays;
 mod retries;

@@ -15,7 +15,7 @@ use engate_model::{
     event::EventType,
     integrator::Integrator,
     json,
-    plugin::{Grants, Manifest, PluginRef},
+    plugin::{CallSettings, Grants, Manifest, PluginRef},
     routing::Catalog,
     verdict::Failure,
 };
@@ -72,6 +72,10 @@ pub(crate) struct PluginBinding {
     pub(crate) config: Arc<Value>,
     /// Granted secrets by name.
     pub(crate) secrets: Secrets,
+    /// How its calls run, as far as the installation says.
+    pub(crate) calls: CallSettings,
+    /// Size of the component, which tells whether it carries a runtime.
+    pub(crate) component_bytes: u64,
 }
 
 /// All tenants' views.
@@ -207,6 +211,8 @@ async fn resolve_plugin(
         grants: settings.grants,
         config: Arc::new(config),
         secrets,
+        calls: settings.calls,
+        component_bytes: version.size_bytes,
     })))
 }
 

@@ -16,13 +16,35 @@ pub struct IdError {
     prefix: &'static str,
 }
 
+/// A typed id of any noun: a UUID that sorts by time.
+pub trait TypedId: Copy {
+    /// Its bits, without the noun.
+    fn uuid(self) -> Uuid;
+    /// The id of this noun with these bits.
+    fn from_uuid(uuid: Uuid) -> Self;
+}
+
 macro_rules! ids {
     ($($(#[$doc:meta])* $name:ident, $prefix:literal, $noun:literal;)*) => {$(
         $(#[$doc])*
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name(Uuid);
 
+        impl TypedId for $name {
+            fn uuid(self) -> Uuid {
+                self.0
+            }
+
+            fn from_uuid(uuid: Uuid) -> Self {
+                Self(uuid)
+            }
+        }
+
         impl $name {
+            /// No id is smaller.
+            pub const MIN: Self = Self(Uuid::nil());
+            /// No id is larger.
+            pub const MAX: Self = Self(Uuid::max());
             /// What the text form begins with, before the underscore.
             pub const PREFIX: &'static str = $prefix;
 

@@ -184,6 +184,56 @@ impl Default for Limits {
     }
 }
 
+/// Components larger than this carry their language's runtime along: a Rust or C guest has 10 to 400 KiB, the smallest
+/// script guest 1.5 MiB.
+const SCRIPT_COMPONENT_BYTES: u64 = 1 << 20;
+/// Memory that a guest with a runtime may have unless something else is set (the contract's script class).
+const SCRIPT_MEMORY_BYTES: usize = 256 << 20;
+
+/// Whether a plugin's instances serve more than one call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Instances {
+    /// A fresh one for each call: nothing survives it.
+    Fresh,
+    /// Kept for later calls of the same installation, one call at a time; retired after 128 calls, any error, some idle
+    /// time, or when they have grown.
+    Warm,
+}
+
+/// What an operator sets for one installation's calls; what is none follows the engine's settings and the guest's kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CallSettings {
+    /// Whether instances are kept.
+    pub instances: Option<Instances>,
+    /// Processor time of one call, in ms.
+    pub cpu_ms: Option<u64>,
+    /// Wall time of one call, in ms.
+    pub wall_ms: Option<u64>,
+    /// Linear memory of one instance, in MiB.
+    pub memory_mib: Option<u64>,
+}
+
+impl CallSettings {
+    /// What applies to the calls of a component of that size: what is set here, else `defaults`; guests with a runtime
+    /// are kept warm and have more memory. Nothing goes beyond `ceiling`.
+    pub fn resolve(&self, component_bytes: u64, defaults: &Limits, ceiling: &Limits) -> (Instances, Limits) {
+        let script = component_bytes > SCRIPT_COMPONENT_BYTES;
+        let instances = self.instances.unwrap_or(if script { Instances::Warm } else { Instances::Fresh });
+        let memory = self.memory_mib.map(|mib| usize::try_from(mib << 20).unwrap_or(usize::MAX));
+        let memory_default =
+            if script { defaults.memory_bytes.max(SCRIPT_MEMORY_BYTES) } else { defaults.memory_bytes };
+        let limits = Limits {
+            cpu: self.cpu_ms.map_or(defaults.cpu, Duration::from_millis).min(ceiling.cpu),
+            wall: self.wall_ms.map_or(defaults.wall, Duration::from_millis).min(ceiling.wall),
+            memory_bytes: memory.unwrap_or(memory_default).min(ceiling.memory_bytes),
+            ..*defaults
+        };
+        (instances, limits)
+    }
+}
+
 /// What a plugin did wrong in a call; each is one delivery's fault and no one else's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FaultCode {

@@ -1,11 +1,11 @@
--- The first schema. One text for both databases: {text} and {blob} are their column types, and a line that
+-- The first schema. One text for both databases: {text}, {blob} and {id} are their column types, and a line that
 -- begins with a database's name in brackets counts for that database alone.
 -- Times are microseconds since 1970, flags 0 or 1, JSON is kept as the text it was given.
 
 CREATE TABLE meta (key {text} NOT NULL PRIMARY KEY, value {blob} NOT NULL);
 
 CREATE TABLE tenants (
-    id {text} NOT NULL PRIMARY KEY,
+    id {id} NOT NULL PRIMARY KEY,
     slug {text} NOT NULL UNIQUE,
     name {text} NOT NULL,
     created_at BIGINT NOT NULL
@@ -14,16 +14,16 @@ CREATE TABLE tenants (
 -- Counts each change of a tenant's configuration that matters for routing or delivery. Read again in the
 -- transaction that accepts an event, so that no event is routed by a configuration that is no more.
 CREATE TABLE revisions (
-    tenant_id {text} NOT NULL PRIMARY KEY REFERENCES tenants (id),
+    tenant_id {id} NOT NULL PRIMARY KEY REFERENCES tenants (id),
     revision BIGINT NOT NULL
 );
 
 CREATE TABLE tokens (
-    id {text} NOT NULL PRIMARY KEY,
-    tenant_id {text} NOT NULL REFERENCES tenants (id),
+    id {id} NOT NULL PRIMARY KEY,
+    tenant_id {id} NOT NULL REFERENCES tenants (id),
     client {text} NOT NULL,
     role {text} NOT NULL,
-    integrator_id {text},
+    integrator_id {id},
     hash {blob} NOT NULL UNIQUE,
     expires_at BIGINT,
     revoked_at BIGINT,
@@ -32,7 +32,7 @@ CREATE TABLE tokens (
 CREATE UNIQUE INDEX tokens_live ON tokens (tenant_id, client) WHERE revoked_at IS NULL;
 
 CREATE TABLE event_types (
-    tenant_id {text} NOT NULL REFERENCES tenants (id),
+    tenant_id {id} NOT NULL REFERENCES tenants (id),
     key {text} NOT NULL,
     title {text} NOT NULL,
     macro_process {text} NOT NULL,
@@ -43,8 +43,8 @@ CREATE TABLE event_types (
 );
 
 CREATE TABLE integrators (
-    id {text} NOT NULL PRIMARY KEY,
-    tenant_id {text} NOT NULL REFERENCES tenants (id),
+    id {id} NOT NULL PRIMARY KEY,
+    tenant_id {id} NOT NULL REFERENCES tenants (id),
     slug {text} NOT NULL,
     name {text} NOT NULL,
     active BIGINT NOT NULL,
@@ -58,9 +58,9 @@ CREATE TABLE integrators (
 
 -- A deleted endpoint keeps its row without its secrets: its deliveries still say where they went.
 CREATE TABLE endpoints (
-    id {text} NOT NULL PRIMARY KEY,
-    tenant_id {text} NOT NULL REFERENCES tenants (id),
-    integrator_id {text} NOT NULL REFERENCES integrators (id),
+    id {id} NOT NULL PRIMARY KEY,
+    tenant_id {id} NOT NULL REFERENCES tenants (id),
+    integrator_id {id} NOT NULL REFERENCES integrators (id),
     description {text} NOT NULL,
     url {text} NOT NULL,
     plugin {text},
@@ -84,8 +84,8 @@ CREATE INDEX endpoints_integrator ON endpoints (integrator_id, id);
 -- Events, deliveries and attempts refer to each other without foreign keys: checking them would cost a look-up
 -- per row on the hot path, and would keep old partitions from being dropped.
 CREATE TABLE events (
-    id {text} NOT NULL PRIMARY KEY,
-    tenant_id {text} NOT NULL,
+    tenant_id {id} NOT NULL,
+    id {id} NOT NULL,
     event_type {text} NOT NULL,
     subject {text},
     payload {blob} NOT NULL,
@@ -95,11 +95,11 @@ CREATE TABLE events (
     labels {text},
     correlation_id {text},
     idempotency_key {text},
-    reason {text}
+    reason {text},
+    PRIMARY KEY (tenant_id, id)
 [sqlite]   );
 [postgres] ) PARTITION BY RANGE (id);
 [postgres] CREATE TABLE events_default PARTITION OF events DEFAULT;
-CREATE INDEX events_tenant ON events (tenant_id, id);
 CREATE INDEX events_type ON events (tenant_id, event_type, id);
 
 -- The queue is this table. `due_at` is set while a delivery waits, `owner` while a node has it in hand.
@@ -109,15 +109,15 @@ CREATE INDEX events_type ON events (tenant_id, event_type, id);
 [postgres] CREATE SEQUENCE delivery_code;
 CREATE TABLE deliveries (
 [sqlite]   code INTEGER PRIMARY KEY,
-[sqlite]   id TEXT NOT NULL UNIQUE,
+[sqlite]   id BLOB NOT NULL UNIQUE,
 [postgres] code BIGINT NOT NULL,
-[postgres] id {text} NOT NULL PRIMARY KEY,
-    tenant_id {text} NOT NULL,
-    event_id {text} NOT NULL,
+[postgres] id {id} NOT NULL PRIMARY KEY,
+    tenant_id {id} NOT NULL,
+    event_id {id} NOT NULL,
     event_type {text} NOT NULL,
     subject {text},
-    endpoint_id {text} NOT NULL,
-    integrator_id {text} NOT NULL,
+    endpoint_id {id} NOT NULL,
+    integrator_id {id} NOT NULL,
     state {text} NOT NULL,
     success BIGINT NOT NULL DEFAULT -1,
     reason {text},
@@ -148,7 +148,7 @@ CREATE INDEX deliveries_owner ON deliveries (owner) WHERE owner IS NOT NULL;
 CREATE TABLE attempts (
 [sqlite]   place INTEGER PRIMARY KEY,
 [postgres] place BIGINT NOT NULL,
-    delivery_id {text} NOT NULL,
+    delivery_id {id} NOT NULL,
     number BIGINT NOT NULL,
     at BIGINT NOT NULL,
     trigger_code {text} NOT NULL,
@@ -170,9 +170,9 @@ CREATE TABLE attempts (
 [postgres] CREATE TABLE attempts_default PARTITION OF attempts DEFAULT;
 
 CREATE TABLE idempotency_keys (
-    tenant_id {text} NOT NULL,
+    tenant_id {id} NOT NULL,
     key {text} NOT NULL,
-    event_id {text} NOT NULL,
+    event_id {id} NOT NULL,
     body_hash {blob} NOT NULL,
     delivery_count BIGINT NOT NULL,
     created_at BIGINT NOT NULL,
@@ -189,7 +189,7 @@ CREATE TABLE nodes (
 );
 
 CREATE TABLE plugins (
-    tenant_id {text} NOT NULL REFERENCES tenants (id),
+    tenant_id {id} NOT NULL REFERENCES tenants (id),
     name {text} NOT NULL,
     version {text} NOT NULL,
     digest {text} NOT NULL,
@@ -206,7 +206,7 @@ CREATE TABLE plugin_components (digest {text} NOT NULL PRIMARY KEY, component {b
 
 -- Every setting of a channel is kept; the one of the highest number counts.
 CREATE TABLE plugin_channels (
-    tenant_id {text} NOT NULL,
+    tenant_id {id} NOT NULL,
     name {text} NOT NULL,
     channel {text} NOT NULL,
     number BIGINT NOT NULL,
@@ -217,24 +217,25 @@ CREATE TABLE plugin_channels (
 );
 
 CREATE TABLE plugin_settings (
-    tenant_id {text} NOT NULL REFERENCES tenants (id),
+    tenant_id {id} NOT NULL REFERENCES tenants (id),
     name {text} NOT NULL,
     grants {text} NOT NULL,
     config {text},
+    calls {text} NOT NULL,
     PRIMARY KEY (tenant_id, name)
 );
 
 CREATE TABLE plugin_state (
-    tenant_id {text} NOT NULL,
+    tenant_id {id} NOT NULL,
     plugin {text} NOT NULL,
-    endpoint_id {text} NOT NULL,
+    endpoint_id {id} NOT NULL,
     key {text} NOT NULL,
     value {blob} NOT NULL,
     PRIMARY KEY (tenant_id, plugin, endpoint_id, key)
 );
 
 CREATE TABLE secrets (
-    tenant_id {text} NOT NULL REFERENCES tenants (id),
+    tenant_id {id} NOT NULL REFERENCES tenants (id),
     name {text} NOT NULL,
     sealed {blob} NOT NULL,
     created_at BIGINT NOT NULL,
@@ -243,17 +244,17 @@ CREATE TABLE secrets (
 );
 
 CREATE TABLE settings (
-    tenant_id {text} NOT NULL REFERENCES tenants (id),
+    tenant_id {id} NOT NULL REFERENCES tenants (id),
     key {text} NOT NULL,
     value {text} NOT NULL,
     PRIMARY KEY (tenant_id, key)
 );
 
 CREATE TABLE audit (
-    id {text} NOT NULL PRIMARY KEY,
-    tenant_id {text} NOT NULL,
+    id {id} NOT NULL PRIMARY KEY,
+    tenant_id {id} NOT NULL,
     at BIGINT NOT NULL,
-    token_id {text},
+    token_id {id},
     client {text} NOT NULL,
     action {text} NOT NULL,
     object {text} NOT NULL,

@@ -24,7 +24,7 @@ impl Store {
                    CASE WHEN a.body_is_payload = 1 THEN e.payload ELSE a.request_body END, a.response, \
                    a.response_body, a.outcome, a.code, a.message, a.duration_us, a.replay \
                    FROM deliveries d JOIN attempts a ON a.delivery_id = d.id AND a.place BETWEEN d.code * 65536 AND \
-                   d.code * 65536 + 65535 LEFT JOIN events e ON e.id = d.event_id \
+                   d.code * 65536 + 65535 LEFT JOIN events e ON e.tenant_id = d.tenant_id AND e.id = d.event_id \
                    WHERE d.id = $1 AND d.tenant_id = $2 ORDER BY a.number";
         let rows = self.db().rows(sql, args![delivery, tenant]).await?;
         rows.iter().map(attempt).collect()

@@ -92,15 +92,21 @@ impl Store {
         order: Order,
         limit: u32,
     ) -> Result<Vec<AuditEntry>, StoreError> {
-        let sql = match order {
-            Order::Ascending => {
-                concat!("SELECT ", columns!(), " FROM audit WHERE tenant_id = $1 AND id > $2 ORDER BY id LIMIT $3")
-            }
-            Order::Descending => {
-                concat!("SELECT ", columns!(), " FROM audit WHERE tenant_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3")
-            }
+        let (open_end, sql) = match order {
+            Order::Ascending => (
+                AuditId::MIN,
+                concat!("SELECT ", columns!(), " FROM audit WHERE tenant_id = $1 AND id > $2 ORDER BY id LIMIT $3"),
+            ),
+            Order::Descending => (
+                AuditId::MAX,
+                concat!(
+                    "SELECT ",
+                    columns!(),
+                    " FROM audit WHERE tenant_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3"
+                ),
+            ),
         };
-        let after = after.map_or_else(|| order.open_end().to_owned(), |id| id.to_string());
+        let after = after.unwrap_or(open_end);
         let rows = self.db().rows(sql, args![tenant, after, limit]).await?;
         rows.iter().map(entry).collect()
     }
@@ -129,10 +135,10 @@ impl Store {
 fn entry(row: &Row) -> Result<AuditEntry, StoreError> {
     let mut cells = row.cells();
     Ok(AuditEntry {
-        id: cells.parse()?,
-        tenant: cells.parse()?,
+        id: cells.id()?,
+        tenant: cells.id()?,
         at: cells.time()?,
-        token: cells.parse_opt()?,
+        token: cells.id_opt()?,
         client: cells.text()?,
         action: cells.text()?,
         object: cells.text()?,

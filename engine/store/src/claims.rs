@@ -1,6 +1,9 @@
 //! Claiming what is due.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use engate_model::{
     EndpointId, EventId, TenantId, Timestamp,
@@ -44,15 +47,15 @@ pub struct ClaimedDelivery {
 
 static CLAIM: Bulk = Bulk::new(
     "UPDATE deliveries SET state = 'delivering', owner = v.taken_by, due_at = NULL FROM (",
-    &[("delivery_id", Kind::Text), ("taken_by", Kind::Int)],
+    &[("delivery_id", Kind::Id), ("taken_by", Kind::Int)],
     ") AS v WHERE deliveries.id = v.delivery_id",
 );
 
 static EVENTS: Bulk = Bulk::new(
     "SELECT e.id, e.tenant_id, e.event_type, e.subject, e.payload, e.content_type, e.occurred_at, e.accepted_at, \
      e.labels, e.correlation_id, e.idempotency_key, e.reason FROM (",
-    &[("event_id", Kind::Text)],
-    ") AS v JOIN events e ON e.id = v.event_id",
+    &[("tenant_id", Kind::Id), ("event_id", Kind::Id)],
+    ") AS v JOIN events e ON e.tenant_id = v.tenant_id AND e.id = v.event_id",
 );
 
 /// The earliest due delivery of each endpoint that has one. Jumps from endpoint to endpoint in the index of what
@@ -88,7 +91,7 @@ impl Store {
         let mut heads = Vec::new();
         for row in self.db().rows(heads_sql(), args![]).await? {
             let mut cells = row.cells();
-            let (tenant, endpoint) = (cells.parse()?, cells.parse()?);
+            let (tenant, endpoint) = (cells.id()?, cells.id()?);
             // On PostgreSQL the last of an endpoint may be claimed between two looks of the statement.
             if let Some(due_at) = cells.time_opt()? {
                 heads.push(Head { tenant, endpoint, due_at });
@@ -117,7 +120,7 @@ impl Store {
             session.rollback().await?;
             return Ok(Vec::new());
         }
-        let events = events(&mut session, taken.iter().map(|(delivery, _)| delivery.event)).await?;
+        let events = events(&mut session, taken.iter().map(|(delivery, _)| (delivery.tenant, delivery.event))).await?;
         let mut claimed = Vec::with_capacity(taken.len());
         for (mut delivery, trigger) in taken {
             let Some(event) = events.get(&delivery.event) else {
@@ -157,12 +160,11 @@ async fn due(
 
 async fn events(
     session: &mut Session,
-    ids: impl Iterator<Item = EventId>,
+    ids: impl Iterator<Item = (TenantId, EventId)>,
 ) -> Result<HashMap<EventId, Arc<Event>>, StoreError> {
-    let mut ids: Vec<EventId> = ids.collect();
-    ids.sort_unstable();
-    ids.dedup();
-    let rows = EVENTS.rows(session, ids.into_iter().flat_map(|id| args![id]).collect()).await?;
+    let ids: BTreeSet<_> = ids.collect();
+    let cells = ids.into_iter().flat_map(|(tenant, id)| args![tenant, id]).collect();
+    let rows = EVENTS.rows(session, cells).await?;
     rows.iter().map(|row| event(row).map(|event| (event.id, Arc::new(event)))).collect()
 }
 

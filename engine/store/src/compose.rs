@@ -148,6 +148,7 @@ impl Bulk {
                 Kind::Int => "bigint[]",
                 Kind::Text => "text[]",
                 Kind::Blob => "bytea[]",
+                Kind::Id => "uuid[]",
             };
             let _ = write!(source, "{comma}${}::{array}", n + 1);
         }

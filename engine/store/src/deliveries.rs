@@ -132,14 +132,14 @@ pub(crate) use delivery_columns;
 /// Reads [`delivery_columns`].
 pub(crate) fn delivery(cells: &mut Cells<'_>) -> Result<Delivery, StoreError> {
     Ok(Delivery {
-        id: cells.parse()?,
+        id: cells.id()?,
         code: cells.int()?,
-        tenant: cells.parse()?,
-        event: cells.parse()?,
+        tenant: cells.id()?,
+        event: cells.id()?,
         event_type: cells.text()?,
         subject: cells.text_opt()?,
-        endpoint: cells.parse()?,
-        integrator: cells.parse()?,
+        endpoint: cells.id()?,
+        integrator: cells.id()?,
         state: cells.code(DeliveryState::from_code)?,
         success: match cells.int()? {
             -1 => None,
@@ -221,13 +221,13 @@ impl Store {
             // Seen to be the tenant's here, so that its index alone is read and no row for its tenant.
             let sql = "SELECT id FROM endpoints WHERE id = $1 AND tenant_id = $2";
             let rows = self.db().rows(sql, args![endpoint, tenant]).await?;
-            return Ok(Some(rows.iter().map(|row| row.cells().parse()).collect::<Result<_, _>>()?));
+            return Ok(Some(rows.iter().map(|row| row.cells().id()).collect::<Result<_, _>>()?));
         }
         let Some(integrator) = filter.integrator else { return Ok(None) };
         // Deleted ones too: their deliveries are history.
         let sql = "SELECT id FROM endpoints WHERE integrator_id = $1 AND tenant_id = $2 ORDER BY id LIMIT $3";
         let rows = self.db().rows(sql, args![integrator, tenant, ENDPOINT_RANGES_MAX + 1]).await?;
-        let ids: Vec<EndpointId> = rows.iter().map(|row| row.cells().parse()).collect::<Result<_, _>>()?;
+        let ids: Vec<EndpointId> = rows.iter().map(|row| row.cells().id()).collect::<Result<_, _>>()?;
         Ok((i64::try_from(ids.len()).unwrap_or(i64::MAX) <= ENDPOINT_RANGES_MAX).then_some(ids))
     }
 

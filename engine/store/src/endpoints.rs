@@ -245,8 +245,8 @@ impl Store {
 /// Reads [`endpoint_columns`].
 pub(crate) fn endpoint(sealer: &Sealer, row: &Row) -> Result<Endpoint, StoreError> {
     let mut cells = row.cells();
-    let id = cells.parse()?;
-    let (tenant, integrator) = (cells.parse()?, cells.parse()?);
+    let id = cells.id()?;
+    let (tenant, integrator) = (cells.id()?, cells.id()?);
     let (description, url, plugin) = (cells.text()?, cells.text()?, cells.parse_opt()?);
     let (config, event_types) = (cells.json_opt()?, cells.json()?);
     let (enabled, disabled_reason) = (cells.flag()?, cells.text_opt()?);

@@ -91,7 +91,7 @@ impl Store {
 fn event_type(row: &Row) -> Result<EventType, StoreError> {
     let mut cells = row.cells();
     Ok(EventType {
-        tenant: cells.parse()?,
+        tenant: cells.id()?,
         key: cells.text()?,
         title: cells.text()?,
         macro_process: cells.text()?,

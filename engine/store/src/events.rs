@@ -24,16 +24,6 @@ pub enum Order {
     Descending,
 }
 
-impl Order {
-    /// A text before or after every id, where a listing begins.
-    pub(crate) const fn open_end(self) -> &'static str {
-        match self {
-            Self::Ascending => "",
-            Self::Descending => "~",
-        }
-    }
-}
-
 /// Which events are listed.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct EventFilter {
@@ -99,9 +89,9 @@ impl Store {
         }
         let limit = limit.clamp(1, PAGE_MAX);
         // Ids are ordered by time: a range of time is a range of ids. The floor of an instant is no real id.
-        let mut from = filter.accepted_from.map_or_else(String::new, |at| EventId::floor(at).to_string());
-        let mut before = filter.accepted_before.map_or_else(|| "~".to_owned(), |at| EventId::floor(at).to_string());
-        match (after.map(|id| id.to_string()), order) {
+        let mut from = filter.accepted_from.map_or(EventId::MIN, EventId::floor);
+        let mut before = filter.accepted_before.map_or(EventId::MAX, EventId::floor);
+        match (after, order) {
             (Some(after), Order::Ascending) => from = from.max(after),
             (Some(after), Order::Descending) => before = before.min(after),
             (None, _) => {}
@@ -141,8 +131,8 @@ impl Store {
 pub(crate) fn event(row: &Row) -> Result<Event, StoreError> {
     let mut cells: Cells<'_> = row.cells();
     Ok(Event {
-        id: cells.parse()?,
-        tenant: cells.parse()?,
+        id: cells.id()?,
+        tenant: cells.id()?,
         event_type: cells.text()?,
         subject: cells.text_opt()?,
         payload: cells.blob()?,

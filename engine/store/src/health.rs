@@ -72,7 +72,7 @@ impl Store {
         let mut orphans = Vec::new();
         for row in session.rows(sql, args![ORPHANS_MAX]).await? {
             let mut cells = row.cells();
-            let (event, delivery) = (cells.parse()?, Some(cells.parse()?));
+            let (event, delivery) = (cells.id()?, Some(cells.id()?));
             orphans.push(Orphan {
                 event,
                 delivery,
@@ -80,9 +80,9 @@ impl Store {
             });
         }
         let sql = "SELECT e.id FROM events e WHERE e.reason IS NULL AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE \
-                   d.event_id = e.id) ORDER BY e.id LIMIT $1";
+                   d.event_id = e.id) ORDER BY e.tenant_id, e.id LIMIT $1";
         for row in session.rows(sql, args![ORPHANS_MAX]).await? {
-            let event = row.cells().parse()?;
+            let event = row.cells().id()?;
             orphans.push(Orphan { event, delivery: None, what: "the event has neither a delivery nor a reason" });
         }
         session.rollback().await?;
@@ -102,8 +102,8 @@ impl Store {
         cells
             .map(|mut cells| {
                 Ok(QueueDepth {
-                    tenant: cells.parse()?,
-                    endpoint: cells.parse()?,
+                    tenant: cells.id()?,
+                    endpoint: cells.id()?,
                     waiting: cells.count()?,
                     oldest_at: cells.time()?,
                     due_at: cells.time()?,

@@ -114,8 +114,8 @@ impl Store {
 pub(crate) fn integrator(row: &Row) -> Result<Integrator, StoreError> {
     let mut cells = row.cells();
     Ok(Integrator {
-        id: cells.parse()?,
-        tenant: cells.parse()?,
+        id: cells.id()?,
+        tenant: cells.id()?,
         slug: cells.text()?,
         name: cells.text()?,
         active: cells.flag()?,

@@ -52,13 +52,16 @@ fn migration(dialect: Dialect, (version, name, text): (i64, &'static str, &str))
 
 /// Puts a dialect's column types and lines in place.
 fn expand(dialect: Dialect, text: &str) -> String {
-    // In PostgreSQL's "C" collation text compares by its bytes, as in SQLite; ids sort by time only that way.
+    // In PostgreSQL's "C" collation text compares by its bytes, as in SQLite.
     let column = dialect.pick("TEXT", "TEXT COLLATE \"C\"");
     let (mine, other) = dialect.pick(("[sqlite]", "[postgres]"), ("[postgres]", "[sqlite]"));
     let lines = text.lines().filter(|line| !line.starts_with(other));
     let lines = lines.map(|line| line.strip_prefix(mine).unwrap_or(line));
     let joined = lines.collect::<Vec<_>>().join("\n");
-    joined.replace("{text}", column).replace("{blob}", dialect.pick("BLOB", "BYTEA"))
+    joined
+        .replace("{text}", column)
+        .replace("{blob}", dialect.pick("BLOB", "BYTEA"))
+        .replace("{id}", dialect.pick("BLOB", "UUID"))
 }
 
 fn failed(error: MigrateError) -> StoreError {

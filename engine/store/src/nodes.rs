@@ -36,7 +36,7 @@ pub enum Renewal {
 
 static RELEASE: Bulk = Bulk::new(
     "UPDATE deliveries SET state = 'pending', owner = NULL, due_at = v.due_at FROM (",
-    &[("delivery_id", Kind::Text), ("held_by", Kind::Int), ("due_at", Kind::Int)],
+    &[("delivery_id", Kind::Id), ("held_by", Kind::Int), ("due_at", Kind::Int)],
     ") AS v WHERE deliveries.id = v.delivery_id AND deliveries.owner = v.held_by",
 );
 

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use engate_model::{DeliveryId, EventId, Timestamp};
+use engate_model::{DeliveryId, EventId, Timestamp, TypedId as _};
 
 use crate::{compose::partition_create, db::Db, error::StoreError, sql::Dialect, value::args};
 
@@ -22,8 +22,8 @@ pub(crate) async fn maintain(db: &Db, now: Timestamp) -> Result<(), StoreError> 
     let present = now.as_micros().div_euclid(week_us);
     for week in present..=present + WEEKS_AHEAD {
         let (from, to) = (Timestamp::from_micros(week * week_us), Timestamp::from_micros((week + 1) * week_us));
-        let events = [EventId::floor(from).to_string(), EventId::floor(to).to_string()];
-        let deliveries = [DeliveryId::floor(from).to_string(), DeliveryId::floor(to).to_string()];
+        let events = [EventId::floor(from), EventId::floor(to)].map(|id| id.uuid().to_string());
+        let deliveries = [DeliveryId::floor(from), DeliveryId::floor(to)].map(|id| id.uuid().to_string());
         partition(db, "events", "id", week, &events).await?;
         partition(db, "deliveries", "id", week, &deliveries).await?;
         partition(db, "attempts", "delivery_id", week, &deliveries).await?;

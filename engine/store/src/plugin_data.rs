@@ -1,7 +1,10 @@
 //! What belongs to an installed plugin beside its versions: grants, configuration, and the state it keeps per
 //! endpoint (written with the try that changed it, see [`crate::FinishItem::with_state_writes`]).
 
-use engate_model::{EndpointId, TenantId, plugin::Grants};
+use engate_model::{
+    EndpointId, TenantId,
+    plugin::{CallSettings, Grants},
+};
 use serde_json::{Value as Json, json};
 
 use crate::{
@@ -18,6 +21,8 @@ pub struct PluginSettings {
     pub grants: Grants,
     /// Its configuration, below the integrator's and the endpoint's.
     pub config: Option<Json>,
+    /// How its calls run and what they may cost.
+    pub calls: CallSettings,
 }
 
 impl Store {
@@ -26,10 +31,10 @@ impl Store {
     /// # Errors
     /// When the database gives no answer.
     pub async fn plugin_settings_get(&self, tenant: TenantId, name: &str) -> Result<PluginSettings, StoreError> {
-        let sql = "SELECT grants, config FROM plugin_settings WHERE tenant_id = $1 AND name = $2";
+        let sql = "SELECT grants, config, calls FROM plugin_settings WHERE tenant_id = $1 AND name = $2";
         let Some(row) = self.db().row(sql, args![tenant, name]).await? else { return Ok(PluginSettings::default()) };
         let mut cells = row.cells();
-        Ok(PluginSettings { grants: cells.json()?, config: cells.json_opt()? })
+        Ok(PluginSettings { grants: cells.json()?, config: cells.json_opt()?, calls: cells.json()? })
     }
 
     /// Puts an installation's settings; they may be put before the plugin is pushed.
@@ -44,11 +49,13 @@ impl Store {
         settings: &PluginSettings,
     ) -> Result<(), StoreError> {
         let mut session = self.change(tenant).await?;
-        let sql = "INSERT INTO plugin_settings (tenant_id, name, grants, config) VALUES ($1, $2, $3, $4) \
-                   ON CONFLICT (tenant_id, name) DO UPDATE SET grants = excluded.grants, config = excluded.config";
-        let values = args![tenant, name, json(&settings.grants)?, json_opt(settings.config.as_ref())?];
+        let sql = "INSERT INTO plugin_settings (tenant_id, name, grants, config, calls) VALUES ($1, $2, $3, $4, $5) \
+                   ON CONFLICT (tenant_id, name) DO UPDATE SET grants = excluded.grants, config = excluded.config, \
+                   calls = excluded.calls";
+        let (grants, config) = (json(&settings.grants)?, json_opt(settings.config.as_ref())?);
+        let values = args![tenant, name, grants, config, json(&settings.calls)?];
         session.execute(sql, values).await?;
-        let detail = json!({ "grants": settings.grants });
+        let detail = json!({ "grants": settings.grants, "calls": settings.calls });
         self.audit(&mut session, actor, tenant, "plugin.settings_put", name, &detail).await?;
         session.commit().await
     }

@@ -328,7 +328,7 @@ async fn channel_put(
 fn version(row: &Row) -> Result<PluginVersion, StoreError> {
     let mut cells = row.cells();
     Ok(PluginVersion {
-        tenant: cells.parse()?,
+        tenant: cells.id()?,
         name: cells.text()?,
         version: cells.text()?,
         digest: cells.text()?,

@@ -90,7 +90,7 @@ impl Store {
     /// When the database gives no answer.
     pub async fn revision_list(&self) -> Result<Vec<(TenantId, i64)>, StoreError> {
         let rows = self.db().rows("SELECT tenant_id, revision FROM revisions ORDER BY tenant_id", args![]).await?;
-        rows.iter().map(|row| row.cells()).map(|mut cells| Ok((cells.parse()?, cells.int()?))).collect()
+        rows.iter().map(|row| row.cells()).map(|mut cells| Ok((cells.id()?, cells.int()?))).collect()
     }
 
     /// Begins a change that matters for routing or delivery. The revision comes first: on PostgreSQL that makes
@@ -111,5 +111,5 @@ pub(crate) fn found(touched: u64, what: &'static str) -> Result<(), StoreError> 
 
 fn tenant(row: &Row) -> Result<Tenant, StoreError> {
     let mut cells = row.cells();
-    Ok(Tenant { id: cells.parse()?, slug: cells.text()?, name: cells.text()?, created_at: cells.time()? })
+    Ok(Tenant { id: cells.id()?, slug: cells.text()?, name: cells.text()?, created_at: cells.time()? })
 }

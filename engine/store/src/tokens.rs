@@ -126,11 +126,11 @@ impl Store {
 fn token(row: &Row) -> Result<Token, StoreError> {
     let mut cells = row.cells();
     Ok(Token {
-        id: cells.parse()?,
-        tenant: cells.parse()?,
+        id: cells.id()?,
+        tenant: cells.id()?,
         client: cells.text()?,
         role: cells.code(Role::from_code)?,
-        integrator: cells.parse_opt()?,
+        integrator: cells.id_opt()?,
         expires_at: cells.time_opt()?,
         revoked_at: cells.time_opt()?,
         created_at: cells.time()?,

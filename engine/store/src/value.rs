@@ -1,14 +1,16 @@
-//! Values on their way into a statement and out of a row. Three kinds are all that both databases are asked
-//! for: TEXT, BIGINT (numbers, microseconds, 0 and 1) and BLOB/BYTEA.
+//! Values on their way into a statement and out of a row. Four kinds are all that both databases are asked
+//! for: TEXT, BIGINT (numbers, microseconds, 0 and 1), BLOB/BYTEA, and ids: 16 bytes that sort by time, UUID on
+//! PostgreSQL and BLOB on SQLite.
 
 use std::{str::FromStr, sync::Arc};
 
 use engate_model::{
-    AuditId, DeliveryId, EndpointId, EventId, IntegratorId, TenantId, Timestamp, TokenId,
+    AuditId, DeliveryId, EndpointId, EventId, IntegratorId, TenantId, Timestamp, TokenId, TypedId,
     delivery::{DeliveryState, Trigger},
 };
 use serde::de::DeserializeOwned;
 use sqlx::{Arguments as _, Row as _, postgres::PgRow, sqlite::SqliteRow};
+use uuid::Uuid;
 
 use crate::{error::StoreError, nodes::NodeSerial};
 
@@ -18,6 +20,7 @@ pub(crate) enum Kind {
     Int,
     Text,
     Blob,
+    Id,
 }
 
 /// A value for a placeholder; without `Debug`, since it may be a payload.
@@ -26,12 +29,15 @@ pub(crate) enum Value {
     Int(Option<i64>),
     Text(Option<Arc<str>>),
     Blob(Option<Arc<[u8]>>),
+    Id(Option<Uuid>),
     /// A column of a bulk statement; PostgreSQL only.
     Ints(Vec<Option<i64>>),
     /// A column of a bulk statement; PostgreSQL only.
     Texts(Vec<Option<Arc<str>>>),
     /// A column of a bulk statement; PostgreSQL only.
     Blobs(Vec<Option<Arc<[u8]>>>),
+    /// A column of a bulk statement; PostgreSQL only.
+    Ids(Vec<Option<Uuid>>),
 }
 
 impl Value {
@@ -40,6 +46,7 @@ impl Value {
             Kind::Int => Self::Int(None),
             Kind::Text => Self::Text(None),
             Kind::Blob => Self::Blob(None),
+            Kind::Id => Self::Id(None),
         }
     }
 
@@ -49,6 +56,7 @@ impl Value {
             Kind::Int => Self::Ints(Vec::new()),
             Kind::Text => Self::Texts(Vec::new()),
             Kind::Blob => Self::Blobs(Vec::new()),
+            Kind::Id => Self::Ids(Vec::new()),
         }
     }
 
@@ -58,11 +66,13 @@ impl Value {
             (Self::Ints(column), Self::Int(cell)) => column.push(cell),
             (Self::Texts(column), Self::Text(cell)) => column.push(cell),
             (Self::Blobs(column), Self::Blob(cell)) => column.push(cell),
+            (Self::Ids(column), Self::Id(cell)) => column.push(cell),
             // A cell of another kind would be a mistake in a constant list of columns; as NULL it is refused.
             (Self::Ints(column), _) => column.push(None),
             (Self::Texts(column), _) => column.push(None),
             (Self::Blobs(column), _) => column.push(None),
-            (Self::Int(_) | Self::Text(_) | Self::Blob(_), _) => {}
+            (Self::Ids(column), _) => column.push(None),
+            (Self::Int(_) | Self::Text(_) | Self::Blob(_) | Self::Id(_), _) => {}
         }
     }
 
@@ -72,6 +82,7 @@ impl Value {
             Self::Text(Some(text)) => text.len(),
             Self::Blob(Some(bytes)) => bytes.len(),
             Self::Int(Some(_)) => 8,
+            Self::Id(Some(_)) => 16,
             _ => 0,
         }
     }
@@ -107,13 +118,15 @@ into_value! { Text,
     Arc<str>, text => text;
     DeliveryState, state => Arc::from(state.code());
     Trigger, trigger => Arc::from(trigger.code());
-    TenantId, id => Arc::from(id.to_string());
-    IntegratorId, id => Arc::from(id.to_string());
-    EndpointId, id => Arc::from(id.to_string());
-    EventId, id => Arc::from(id.to_string());
-    DeliveryId, id => Arc::from(id.to_string());
-    TokenId, id => Arc::from(id.to_string());
-    AuditId, id => Arc::from(id.to_string());
+}
+into_value! { Id,
+    TenantId, id => id.uuid();
+    IntegratorId, id => id.uuid();
+    EndpointId, id => id.uuid();
+    EventId, id => id.uuid();
+    DeliveryId, id => id.uuid();
+    TokenId, id => id.uuid();
+    AuditId, id => id.uuid();
 }
 into_value! { Blob,
     &[u8], bytes => Arc::from(bytes);
@@ -144,7 +157,8 @@ pub(crate) fn sqlite_arguments(values: Vec<Value>) -> Result<sqlx::sqlite::Sqlit
             Value::Int(value) => arguments.add(value),
             Value::Text(value) => arguments.add(value),
             Value::Blob(value) => arguments.add(value),
-            Value::Ints(_) | Value::Texts(_) | Value::Blobs(_) => Err("SQLite has no arrays".into()),
+            Value::Id(value) => arguments.add(value),
+            Value::Ints(_) | Value::Texts(_) | Value::Blobs(_) | Value::Ids(_) => Err("SQLite has no arrays".into()),
         };
         added.map_err(|error| StoreError::Data(error.to_string()))?;
     }
@@ -159,6 +173,8 @@ pub(crate) fn postgres_arguments(values: Vec<Value>) -> Result<sqlx::postgres::P
             Value::Int(value) => arguments.add(value),
             Value::Text(value) => arguments.add(value.as_deref()),
             Value::Blob(value) => arguments.add(value.as_deref()),
+            Value::Id(value) => arguments.add(value),
+            Value::Ids(values) => arguments.add(values),
             Value::Ints(values) => arguments.add(values),
             Value::Texts(values) => arguments.add(values.iter().map(Option::as_deref).collect::<Vec<_>>()),
             Value::Blobs(values) => arguments.add(values.iter().map(Option::as_deref).collect::<Vec<_>>()),
@@ -249,12 +265,23 @@ impl<'r> Cells<'r> {
         Ok(self.int_opt()?.map(Timestamp::from_micros))
     }
 
-    /// An id or anything else with a text form.
-    pub(crate) fn parse<T: FromStr>(&mut self) -> Result<T, StoreError> {
-        let text = self.str()?;
-        text.parse().map_err(|_| StoreError::Corrupt(format!("{text:?} where another text form was expected")))
+    pub(crate) fn id<T: TypedId>(&mut self) -> Result<T, StoreError> {
+        self.uuid().map(T::from_uuid)
     }
 
+    pub(crate) fn id_opt<T: TypedId>(&mut self) -> Result<Option<T>, StoreError> {
+        Ok(self.uuid_opt()?.map(T::from_uuid))
+    }
+
+    fn uuid(&mut self) -> Result<Uuid, StoreError> {
+        read!(self, Uuid)
+    }
+
+    fn uuid_opt(&mut self) -> Result<Option<Uuid>, StoreError> {
+        read!(self, Option<Uuid>)
+    }
+
+    /// Anything with a text form.
     pub(crate) fn parse_opt<T: FromStr>(&mut self) -> Result<Option<T>, StoreError> {
         let Some(text) = self.text_opt()? else { return Ok(None) };
         match text.parse() {

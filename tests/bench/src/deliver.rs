@@ -16,21 +16,31 @@ use crate::{
 };
 
 /// The admin token of engines started here; they listen on loopback and live for one run.
-const TOKEN: &str = "bench-only-token-of-an-engine-on-loopback";
+pub(crate) const TOKEN: &str = "bench-only-token-of-an-engine-on-loopback";
 /// Requests under way at once towards the sink, the same for every engine.
 const IN_FLIGHT: u32 = 64;
+
+/// The plugin of a run.
+#[derive(Clone, Copy)]
+struct Guest<'a> {
+    component: &'a Path,
+    /// `fresh` for each call, or kept `warm`.
+    instances: &'static str,
+}
 
 /// Runs all benches in turn, `runs` times.
 pub(crate) async fn run(options: &DeliverOptions) -> Result<(), Error> {
     let sink = Running::start(Command::new(process::own_program()?).arg("sink")).await?;
     let component = guest::component(options.plugin.as_deref())?;
-    let [mut raw, mut durable, mut plain, mut plugin] =
-        ["raw", "raw-durable", "deliver", "deliver with plugin"].map(|name| Figure::new(name, "deliveries/s"));
+    let names = ["raw", "raw-durable", "deliver", "deliver with plugin", "deliver with warm plugin"];
+    let [mut raw, mut durable, mut plain, mut plugin, mut warm] = names.map(|name| Figure::new(name, "deliveries/s"));
     for _ in 0..options.runs {
         raw.runs.push(run_raw(&sink.address, options).await?);
         run_durable(&sink.address, options, &mut durable).await?;
         run_engate(&sink.address, options, None, &mut plain).await?;
-        run_engate(&sink.address, options, Some(&component), &mut plugin).await?;
+        run_engate(&sink.address, options, Some(Guest { component: &component, instances: "fresh" }), &mut plugin)
+            .await?;
+        run_engate(&sink.address, options, Some(Guest { component: &component, instances: "warm" }), &mut warm).await?;
     }
     sink.stop().await?;
     let ratio = |name: &str, a: &Figure, b: &Figure| Ratio { name: name.to_owned(), value: a.median() / b.median() };
@@ -40,8 +50,10 @@ pub(crate) async fn run(options: &DeliverOptions) -> Result<(), Error> {
         ratio("deliver / raw-durable", &plain, &durable),
         ratio("deliver with plugin / raw-durable", &plugin, &durable),
         ratio("deliver with plugin / deliver", &plugin, &plain),
+        ratio("deliver with warm plugin / raw-durable", &warm, &durable),
+        ratio("deliver with warm plugin / deliver", &warm, &plain),
     ];
-    let figures = [raw, durable, plain, plugin];
+    let figures = [raw, durable, plain, plugin, warm];
     report::print(&figures, &ratios, options.json)
 }
 
@@ -108,7 +120,7 @@ async fn wait_until_written(
 async fn run_engate(
     sink: &str,
     options: &DeliverOptions,
-    plugin: Option<&Path>,
+    plugin: Option<Guest<'_>>,
     figure: &mut Figure,
 ) -> Result<(), Error> {
     let data = tempfile::tempdir()?;
@@ -159,7 +171,7 @@ async fn set_up(
     ask: &mut Connection,
     headers: &[(&str, &str); 2],
     sink: &str,
-    plugin: Option<&Path>,
+    plugin: Option<Guest<'_>>,
 ) -> Result<(), Error> {
     let integrator = json!({"slug": "bench", "name": "Bench", "active": true, "services": ["orders"]});
     create(ask, headers, "/v1/integrators", &integrator).await?;
@@ -167,8 +179,8 @@ async fn set_up(
         "integrator": "bench", "description": "sink", "url": format!("http://{sink}/"), "auth": {"type": "none"},
         "event_types": ["order.created"], "enabled": true, "max_in_flight": IN_FLIGHT,
     });
-    if let Some(path) = plugin {
-        let component = Bytes::from(std::fs::read(path)?);
+    if let Some(Guest { component, instances }) = plugin {
+        let component = Bytes::from(std::fs::read(component)?);
         let [_, authorization] = *headers;
         let wasm = [("content-type", "application/wasm"), authorization];
         let (status, body) = ask.call("POST", "/v1/plugins", &wasm, component).await?;
@@ -176,7 +188,14 @@ async fn set_up(
         if status != 201 {
             return Err(format!("installing the plugin: {status} {installed}").into());
         }
-        let name = installed.get("name").cloned().unwrap_or_default();
+        let name = installed.get("name").and_then(Value::as_str).unwrap_or_default();
+        let limits = format!("/v1/plugins/{name}/limits");
+        let (status, body) =
+            ask.call("PUT", &limits, headers, json!({"instances": instances}).to_string().into()).await?;
+        if status != 200 {
+            return Err(format!("{limits}: {status} {}", String::from_utf8_lossy(&body)).into());
+        }
+        let name = Value::from(name);
         endpoint.as_object_mut().map(|fields| fields.insert("plugin".to_owned(), name));
     }
     create(ask, headers, "/v1/endpoints", &endpoint).await

@@ -9,6 +9,7 @@ mod deliver;
 mod durable;
 mod guest;
 mod http1;
+mod idle;
 mod ladder;
 mod load;
 mod process;
@@ -39,6 +40,8 @@ enum Bench {
     Deliver(DeliverOptions),
     /// One plugin's `transform` + `interpret`: native Rust, bare wasmtime, our host fresh, our host warm.
     Plugin(PluginOptions),
+    /// What an engine with many plugins and endpoints and nothing to do costs, and how soon it is ready.
+    Idle(IdleOptions),
     /// The receiving end; started by the others.
     #[command(hide = true)]
     Sink,
@@ -100,6 +103,26 @@ struct PluginOptions {
     json: bool,
 }
 
+/// How the idle bench runs.
+#[derive(Debug, clap::Args)]
+struct IdleOptions {
+    /// Plugins installed, each a component of its own.
+    #[arg(long, default_value_t = 1_000)]
+    plugins: usize,
+    /// Endpoints registered, spread over the plugins.
+    #[arg(long, default_value_t = 10_000)]
+    endpoints: usize,
+    /// Starts; the median counts.
+    #[arg(long, default_value_t = 5)]
+    runs: usize,
+    /// The engine's binary; default: `engate` beside this program.
+    #[arg(long)]
+    engate: Option<PathBuf>,
+    /// JSON instead of a table.
+    #[arg(long)]
+    json: bool,
+}
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -110,6 +133,7 @@ fn main() -> ExitCode {
         match arguments.bench {
             Bench::Deliver(options) => deliver::run(&options).await,
             Bench::Plugin(options) => ladder::run(&options).await,
+            Bench::Idle(options) => idle::run(&options).await,
             Bench::Sink => sink::run().await,
             Bench::Durable { sink, data } => durable::run(&sink, &data).await,
         }

@@ -5,6 +5,7 @@ use std::{
     process::Stdio,
 };
 
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader},
     net::TcpListener,
@@ -57,6 +58,21 @@ impl Running {
         let mut fields = stat.rsplit_once(") ")?.1.split(' ').skip(11);
         let ticks = fields.next()?.parse::<f64>().ok()? + fields.next()?.parse::<f64>().ok()?;
         Some(ticks * 1e6 / CLOCK_TICKS)
+    }
+
+    /// Memory of the child that is in RAM, in MB; none where the system does not tell.
+    pub(crate) fn resident_mb(&self) -> Option<f64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()?)).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+        Some(line.trim().strip_suffix(" kB")?.trim().parse::<f64>().ok()? * 1_024.0 / 1e6)
+    }
+
+    /// Tells the child to end in good order and waits until it has.
+    pub(crate) async fn terminate(mut self) -> Result<(), Error> {
+        let id = self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+        kill_process(id.ok_or("a child that has ended already")?, Signal::TERM)?;
+        self.child.wait().await?;
+        Ok(())
     }
 
     /// Ends the child and waits for it.

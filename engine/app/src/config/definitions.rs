@@ -73,7 +73,14 @@ pub const SETTINGS: &[Setting] = &[
     setting("egress.proxy", "", "http://HOST:PORT through which deliveries go."),
     setting("plugins.cpu_ms", "50", "Processor time of one plugin call, in ms (5 to 10000)."),
     setting("plugins.wall_ms", "2000", "Wall time of one plugin call, in ms (10 to 60000)."),
-    setting("plugins.memory_mib", "64", "Linear memory of one plugin instance, in MiB (1 to 256)."),
+    setting("plugins.memory_mib", "64", "Linear memory of one plugin instance, in MiB (1 to 256); 256 with a runtime."),
+    setting(
+        "plugins.cpu_max_ms",
+        "1000",
+        "The most `cpu_ms` that one plugin may be given by its limits, in ms (5 to 10000).",
+    ),
+    setting("plugins.wall_max_ms", "10000", "The most `wall_ms` that one plugin may be given, in ms (10 to 60000)."),
+    setting("plugins.memory_max_mib", "256", "The most memory that one plugin may be given, in MiB (1 to 256)."),
     setting("log.level", "info", "error, warn, info, debug or trace, or a filter such as engate=debug,sqlx=warn."),
     setting("log.format", "text", "text for people, json for collectors."),
 ];

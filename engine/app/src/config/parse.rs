@@ -65,6 +65,8 @@ pub struct LimitSettings {
     pub drain: Duration,
     /// What one plugin call may cost.
     pub plugin: engate_model::plugin::Limits,
+    /// The most that one installation may be given.
+    pub plugin_ceiling: engate_model::plugin::Limits,
 }
 
 /// What may be dialled.
@@ -224,6 +226,12 @@ impl<'a> Reader<'a> {
             memory_bytes: self.size("plugins.memory_mib", 1, 256) << 20,
             ..engate_model::plugin::Limits::default()
         };
+        let plugin_ceiling = engate_model::plugin::Limits {
+            cpu: self.millis("plugins.cpu_max_ms", 5, 10_000).max(plugin.cpu),
+            wall: self.millis("plugins.wall_max_ms", 10, 60_000).max(plugin.wall),
+            memory_bytes: (self.size("plugins.memory_max_mib", 1, 256) << 20).max(plugin.memory_bytes),
+            ..plugin
+        };
         LimitSettings {
             payload_bytes_max: self.size("events.payload_bytes_max", 1, 16 << 20),
             in_flight_max: self.size("delivery.in_flight_max", 1, 65_536),
@@ -233,6 +241,7 @@ impl<'a> Reader<'a> {
             lease: self.millis("delivery.lease_ms", 2_000, 600_000),
             drain: self.millis("delivery.drain_ms", 0, 3_600_000),
             plugin,
+            plugin_ceiling,
         }
     }
 

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use engate_egress::{Failed, Outbound, Received, SignInput};
 use engate_host::{
     AttemptView, CallContext, CallFailed, CallRecord, DeliveryView, EndpointView, EventView, IdText, InterpretCall,
-    LoadedPlugin, OutgoingRequest, Plan, Reuse, TransformCall, host_granted,
+    LoadedPlugin, OutgoingRequest, Plan, TransformCall, host_granted,
 };
 use engate_model::{
     Timestamp,
@@ -172,10 +172,11 @@ impl<'a> Try<'a> {
         } else {
             std::collections::BTreeMap::new()
         };
+        let (reuse, limits) = self.engine.call_rules(&binding.calls, binding.component_bytes);
         let context = CallContext {
             installation: &binding.installation,
-            limits: self.engine.config.limits.plugin,
-            reuse: Reuse::Fresh,
+            limits,
+            reuse,
             config: Arc::clone(&binding.config),
             secrets: binding.secrets.clone(),
             state: Arc::new(state),

@@ -135,15 +135,14 @@ impl Store {
     pub async fn event_accept(&self, request: AcceptRequest) -> Result<Accepted, StoreError> {
         let items = request.events.iter().map(encode).collect::<Result<Vec<_>, _>>()?;
         let bytes = items.iter().map(|item| item.bytes).sum();
-        let tenant: Arc<str> = request.tenant.to_string().into();
-        let revision = request.revision;
+        let (tenant, revision) = (request.tenant, request.revision);
         self.committers().accept(|reply| AcceptJob { tenant, revision, items, bytes, settled: None, reply }).await
     }
 }
 
 /// A request as the committer has it: encoded by its producer's task.
 pub(crate) struct AcceptJob {
-    tenant: Arc<str>,
+    tenant: TenantId,
     revision: i64,
     items: Vec<Item>,
     pub(super) bytes: usize,
@@ -190,8 +189,8 @@ impl AcceptJob {
 }
 
 const EVENT_COLUMNS: &[(&str, Kind)] = &[
-    ("id", Kind::Text),
-    ("tenant_id", Kind::Text),
+    ("id", Kind::Id),
+    ("tenant_id", Kind::Id),
     ("event_type", Kind::Text),
     ("subject", Kind::Text),
     ("payload", Kind::Blob),
@@ -212,14 +211,14 @@ static EVENTS: Bulk = Bulk::new(
 );
 
 const DELIVERY_COLUMNS: &[(&str, Kind)] = &[
-    ("id", Kind::Text),
+    ("id", Kind::Id),
     ("code", Kind::Int),
-    ("tenant_id", Kind::Text),
-    ("event_id", Kind::Text),
+    ("tenant_id", Kind::Id),
+    ("event_id", Kind::Id),
     ("event_type", Kind::Text),
     ("subject", Kind::Text),
-    ("endpoint_id", Kind::Text),
-    ("integrator_id", Kind::Text),
+    ("endpoint_id", Kind::Id),
+    ("integrator_id", Kind::Id),
     ("state", Kind::Text),
     ("reason", Kind::Text),
     ("created_at", Kind::Int),
@@ -238,9 +237,9 @@ static DELIVERIES: Bulk = Bulk::new(
 static KEYS: Bulk = Bulk::new(
     "INSERT INTO idempotency_keys (tenant_id, key, event_id, body_hash, delivery_count, created_at) ",
     &[
-        ("tenant_id", Kind::Text),
+        ("tenant_id", Kind::Id),
         ("key", Kind::Text),
-        ("event_id", Kind::Text),
+        ("event_id", Kind::Id),
         ("body_hash", Kind::Blob),
         ("delivery_count", Kind::Int),
         ("created_at", Kind::Int),
@@ -250,16 +249,15 @@ static KEYS: Bulk = Bulk::new(
 
 static KEYS_TAKEN: Bulk = Bulk::new(
     "SELECT k.tenant_id, k.key, k.event_id, k.body_hash, k.delivery_count FROM (",
-    &[("tenant_id", Kind::Text), ("key", Kind::Text)],
+    &[("tenant_id", Kind::Id), ("key", Kind::Text)],
     ") AS v JOIN idempotency_keys k ON k.tenant_id = v.tenant_id AND k.key = v.key",
 );
 
 fn encode(accept: &AcceptEvent) -> Result<Item, StoreError> {
     let event = &*accept.event;
-    let [tenant, event_type] = [event.tenant.to_string(), event.event_type.clone()].map(Arc::<str>::from);
+    let event_type: Arc<str> = event.event_type.as_str().into();
     let [subject, correlation] =
         [&event.subject, &event.correlation_id].map(|text| text.as_deref().map(Arc::<str>::from));
-    let id: Arc<str> = event.id.to_string().into();
     let labels = if event.labels.is_empty() { Value::Text(None) } else { json(&event.labels)? };
     let created_at = Value::from(event.accepted_at);
     let deliveries = accept.deliveries.iter().map(|new| {
@@ -271,8 +269,8 @@ fn encode(accept: &AcceptEvent) -> Result<Item, StoreError> {
         args![
             new.id,
             None::<i64>,
-            Arc::clone(&tenant),
-            Arc::clone(&id),
+            event.tenant,
+            event.id,
             Arc::clone(&event_type),
             subject.clone(),
             new.endpoint,
@@ -292,8 +290,8 @@ fn encode(accept: &AcceptEvent) -> Result<Item, StoreError> {
         accepted_at: event.accepted_at,
     });
     let cells = args![
-        id,
-        tenant,
+        event.id,
+        event.tenant,
         event_type,
         subject,
         event.payload.as_slice(),
@@ -349,9 +347,9 @@ pub(super) async fn write(session: &mut Session, jobs: &mut [&mut AcceptJob]) ->
 /// On PostgreSQL the row is held until the commit, so that a change of the configuration either is seen here or
 /// sees what is written here (deleting an endpoint cancels its deliveries, these included).
 async fn settle_stale(session: &mut Session, jobs: &mut [&mut AcceptJob]) -> Result<(), StoreError> {
-    let mut revisions: BTreeMap<Arc<str>, Option<i64>> = BTreeMap::new();
+    let mut revisions: BTreeMap<TenantId, Option<i64>> = BTreeMap::new();
     for job in jobs.iter() {
-        revisions.entry(Arc::clone(&job.tenant)).or_default();
+        revisions.entry(job.tenant).or_default();
     }
     for (tenant, revision) in &mut revisions {
         let sql = twins!(
@@ -359,7 +357,7 @@ async fn settle_stale(session: &mut Session, jobs: &mut [&mut AcceptJob]) -> Res
             sqlite: "",
             postgres: " FOR SHARE"
         );
-        let row = session.row(sql, args![Arc::clone(tenant)]).await?;
+        let row = session.row(sql, args![*tenant]).await?;
         *revision = row.map(|row| row.cells().int()).transpose()?;
     }
     for job in jobs.iter_mut() {
@@ -373,7 +371,7 @@ async fn settle_stale(session: &mut Session, jobs: &mut [&mut AcceptJob]) -> Res
 /// Writes idempotency keys and gives the events whose key was taken the outcome of the first.
 async fn write_keys(session: &mut Session, jobs: &mut [&mut AcceptJob]) -> Result<(), Setback> {
     let live = jobs.iter().filter(|job| job.settled.is_none());
-    let keyed = live.flat_map(|job| job.items.iter().filter_map(|item| Some((&job.tenant, item.key.as_ref()?, item))));
+    let keyed = live.flat_map(|job| job.items.iter().filter_map(|item| Some((job.tenant, item.key.as_ref()?, item))));
     let mut keyed: Vec<_> = keyed.collect();
     if keyed.is_empty() {
         return Ok(());
@@ -384,9 +382,8 @@ async fn write_keys(session: &mut Session, jobs: &mut [&mut AcceptJob]) -> Resul
     let mut names = Vec::new();
     for (tenant, key, item) in &keyed {
         let count = u64::try_from(item.deliveries.len()).unwrap_or(u64::MAX);
-        let (tenant, name) = (Arc::clone(tenant), Arc::clone(&key.key));
-        names.extend(args![Arc::clone(&tenant), Arc::clone(&name)]);
-        cells.extend(args![tenant, name, item.id, key.hash.as_slice(), count, key.accepted_at]);
+        names.extend(args![*tenant, Arc::clone(&key.key)]);
+        cells.extend(args![*tenant, Arc::clone(&key.key), item.id, key.hash.as_slice(), count, key.accepted_at]);
     }
     let wanted = u64::try_from(keyed.len()).unwrap_or(u64::MAX);
     if KEYS.execute(session, cells).await? == wanted {
@@ -395,8 +392,8 @@ async fn write_keys(session: &mut Session, jobs: &mut [&mut AcceptJob]) -> Resul
     let mut taken = HashMap::new();
     for row in KEYS_TAKEN.rows(session, names).await? {
         let mut cells = row.cells();
-        let place = (cells.text()?, cells.text()?);
-        taken.insert(place, Taken { event: cells.parse()?, hash: cells.blob()?, delivery_count: cells.small()? });
+        let place = (cells.id()?, cells.text()?);
+        taken.insert(place, Taken { event: cells.id()?, hash: cells.blob()?, delivery_count: cells.small()? });
     }
     resolve_keys(jobs, &taken)
 }
@@ -410,14 +407,14 @@ struct Taken {
 
 /// Matches each key with who has it. A request that holds keys and collides on another is settled and the batch
 /// is written again without it, so that it leaves no key behind.
-fn resolve_keys(jobs: &mut [&mut AcceptJob], taken: &HashMap<(String, String), Taken>) -> Result<(), Setback> {
+fn resolve_keys(jobs: &mut [&mut AcceptJob], taken: &HashMap<(TenantId, String), Taken>) -> Result<(), Setback> {
     let mut again = false;
     for job in jobs.iter_mut().filter(|job| job.settled.is_none()) {
         let mut holds = false;
         let mut collides = None;
         for (index, item) in job.items.iter_mut().enumerate() {
             let Some(key) = &item.key else { continue };
-            let place = (job.tenant.to_string(), key.key.to_string());
+            let place = (job.tenant, key.key.to_string());
             let Some(first) = taken.get(&place) else {
                 return Err(StoreError::Unavailable("an idempotency key expired just now; try again".to_owned()).into());
             };

@@ -6,6 +6,7 @@ use std::{
 };
 
 use engate_model::{
+    DeliveryId, EndpointId, TenantId,
     delivery::{Attempt, Delivery},
     event::Event,
     transition::Transition,
@@ -38,7 +39,7 @@ pub enum Finished {
 }
 
 struct Encoded {
-    delivery: Arc<str>,
+    delivery: DeliveryId,
     code: i64,
     owner: NodeSerial,
     change: Vec<Value>,
@@ -47,7 +48,7 @@ struct Encoded {
 }
 
 /// Tenant, plugin, endpoint, key; none deletes.
-type StateWrite = ([Arc<str>; 4], Option<Arc<[u8]>>);
+type StateWrite = ((TenantId, Arc<str>, EndpointId, Arc<str>), Option<Arc<[u8]>>);
 
 /// A request without its body, as it is kept.
 #[derive(Serialize, Deserialize)]
@@ -86,10 +87,9 @@ impl FinishItem {
         writes: Vec<(String, Option<Vec<u8>>)>,
     ) -> Self {
         if let Ok(encoded) = &mut self.encoded {
-            let place = [delivery.tenant.to_string(), plugin.to_owned(), delivery.endpoint.to_string()];
-            let [tenant, plugin, endpoint] = place.map(Arc::<str>::from);
+            let plugin: Arc<str> = plugin.into();
             encoded.state.extend(writes.into_iter().map(|(key, value)| {
-                let place = [Arc::clone(&tenant), Arc::clone(&plugin), Arc::clone(&endpoint), key.into()];
+                let place = (delivery.tenant, Arc::clone(&plugin), delivery.endpoint, key.into());
                 (place, value.map(Arc::from))
             }));
         }
@@ -143,7 +143,7 @@ static CHANGES: Bulk = Bulk::new(
      integrated_at = COALESCE(deliveries.integrated_at, v.integrated_at), due_at = v.due_at, next_trigger = 'retry', owner = NULL \
      FROM (",
     &[
-        ("delivery_id", Kind::Text),
+        ("delivery_id", Kind::Id),
         ("delivery_code", Kind::Int),
         ("held_by", Kind::Int),
         ("state", Kind::Text),
@@ -159,7 +159,7 @@ static CHANGES: Bulk = Bulk::new(
 
 static HELD: Bulk = Bulk::with_twin_tails(
     "SELECT d.code FROM (",
-    &[("delivery_id", Kind::Text), ("held_by", Kind::Int)],
+    &[("delivery_id", Kind::Id), ("held_by", Kind::Int)],
     ") AS v JOIN deliveries d ON d.id = v.delivery_id AND d.owner = v.held_by",
     ") AS v JOIN deliveries d ON d.id = v.delivery_id AND d.owner = v.held_by FOR UPDATE OF d",
 );
@@ -169,7 +169,7 @@ static ATTEMPTS: Bulk = Bulk::new(
      body_is_payload, response, response_body, outcome, code, message, duration_us, replay) ",
     &[
         ("place", Kind::Int),
-        ("delivery_id", Kind::Text),
+        ("delivery_id", Kind::Id),
         ("number", Kind::Int),
         ("at", Kind::Int),
         ("trigger_code", Kind::Text),
@@ -190,9 +190,9 @@ static ATTEMPTS: Bulk = Bulk::new(
 );
 
 const STATE_COLUMNS: &[(&str, Kind)] = &[
-    ("tenant_id", Kind::Text),
+    ("tenant_id", Kind::Id),
     ("plugin", Kind::Text),
-    ("endpoint_id", Kind::Text),
+    ("endpoint_id", Kind::Id),
     ("key", Kind::Text),
     ("value", Kind::Blob),
 ];
@@ -236,10 +236,9 @@ fn encode(
     attempt: &Attempt,
     transition: &Transition,
 ) -> Result<Encoded, StoreError> {
-    let id: Arc<str> = delivery.id.to_string().into();
     let succeeded = transition.success == Some(true);
     let change = args![
-        Arc::clone(&id),
+        delivery.id,
         delivery.code,
         owner,
         transition.state,
@@ -265,7 +264,7 @@ fn encode(
     });
     let row = args![
         place(delivery.code, attempt.number)?,
-        Arc::clone(&id),
+        delivery.id,
         attempt.number,
         attempt.at,
         attempt.trigger,
@@ -282,7 +281,7 @@ fn encode(
         u64::try_from(attempt.duration.as_micros()).unwrap_or(u64::MAX),
         attempt.replay.as_ref().map_or(Ok(Value::Text(None)), json)?,
     ];
-    Ok(Encoded { delivery: id, code: delivery.code, owner, change, attempt: row, state: Vec::new() })
+    Ok(Encoded { delivery: delivery.id, code: delivery.code, owner, change, attempt: row, state: Vec::new() })
 }
 
 /// Writes a batch's tries. With `careful`, those whose delivery is in other hands are looked for first and
@@ -308,7 +307,7 @@ pub(super) async fn write(session: &mut Session, jobs: &mut [&mut FinishJob], ca
 
 /// Settles the tries whose delivery is not in their hands, and repeats of one in the same batch.
 async fn settle_lost(session: &mut Session, jobs: &mut [&mut FinishJob]) -> Result<(), StoreError> {
-    let names = jobs.iter().flat_map(|job| args![Arc::clone(&job.item.delivery), job.item.owner]).collect();
+    let names = jobs.iter().flat_map(|job| args![job.item.delivery, job.item.owner]).collect();
     let mut held = HashSet::new();
     for row in HELD.rows(session, names).await? {
         held.insert(row.cells().int()?);
@@ -328,10 +327,10 @@ async fn write_state<'a>(
 ) -> Result<(), StoreError> {
     let last: BTreeMap<_, _> = writes.map(|(place, value)| (place, value)).collect();
     let (mut put, mut delete) = (Vec::new(), Vec::new());
-    for (place, value) in last {
-        let cells = place.iter().map(|part| Value::from(Arc::clone(part)));
+    for ((tenant, plugin, endpoint, key), value) in last {
+        let cells = args![*tenant, Arc::clone(plugin), *endpoint, Arc::clone(key)];
         match value {
-            Some(value) => put.extend(cells.chain([Value::Blob(Some(Arc::clone(value)))])),
+            Some(value) => put.extend(cells.into_iter().chain([Value::Blob(Some(Arc::clone(value)))])),
             None => delete.extend(cells),
         }
     }

@@ -143,7 +143,7 @@ pub(crate) async fn a_delivery_whose_event_is_gone_is_given_up(t: &Subject) {
     let gone = t.waiting(t.endpoint, 1).await;
     let event = t.store.delivery_get(t.tenant, gone).await.unwrap().unwrap().event;
     let stays = t.waiting(t.endpoint, 2).await;
-    t.meddle(&format!("DELETE FROM events WHERE id = '{event}'")).await;
+    t.meddle(&format!("DELETE FROM events WHERE id = {}", t.literal(event))).await;
     let claimed = t.store.delivery_claim(node, &[(t.endpoint, 9)], at(5)).await.unwrap();
     assert_eq!(claimed.iter().map(|claim| claim.delivery.id).collect::<Vec<_>>(), [stays]);
     let row = t.store.delivery_get(t.tenant, gone).await.unwrap().unwrap();

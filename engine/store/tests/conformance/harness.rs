@@ -10,7 +10,7 @@ use std::{
 };
 
 use engate_model::{
-    DeliveryId, EndpointId, EventId, IntegratorId, Secret, TenantId, Timestamp,
+    DeliveryId, EndpointId, EventId, IntegratorId, Secret, TenantId, Timestamp, TypedId,
     delivery::{Attempt, DeliveryState, Request, Response, Trigger},
     endpoint::{Auth, Endpoint, Signing},
     event::Event,
@@ -117,6 +117,12 @@ impl Subject {
     /// Another store on the same database.
     pub(crate) async fn reopen(&self) -> Store {
         open(&self.database, 7).await.unwrap()
+    }
+
+    /// An id as it is written in SQL.
+    pub(crate) fn literal(&self, id: impl TypedId) -> String {
+        let uuid = id.uuid();
+        if self.is_sqlite() { format!("X'{}'", uuid.simple()) } else { format!("'{uuid}'") }
     }
 
     /// Runs SQL behind the store's back.

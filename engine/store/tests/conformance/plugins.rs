@@ -1,4 +1,4 @@
-use engate_model::plugin::{Grants, InterpretWhen, Manifest};
+use engate_model::plugin::{CallSettings, Grants, Instances, InterpretWhen, Manifest};
 use engate_store::{PluginDeleted, PluginSettings, PluginState, PluginVersion, Pushed, StoreError};
 use serde_json::json;
 
@@ -93,7 +93,11 @@ pub(crate) async fn settings_default_and_round_trip(t: &Subject) {
     let get = async || t.store.plugin_settings_get(t.tenant, "gsan").await.unwrap();
     assert_eq!(get().await, PluginSettings::default());
     let grants = Grants { hosts: vec!["https://api.example.com".into()], secrets: vec!["hmac".into()], reveal: vec![] };
-    let settings = PluginSettings { grants, config: Some(json!({"b": 1.50, "a": {}})) };
+    let settings = PluginSettings {
+        grants,
+        config: Some(json!({"b": 1.50, "a": {}})),
+        calls: CallSettings { instances: Some(Instances::Warm), memory_mib: Some(32), ..CallSettings::default() },
+    };
     t.store.plugin_settings_put(&actor(), t.tenant, "gsan", &settings).await.unwrap();
     assert_eq!(get().await, settings);
     let bare = PluginSettings::default();

@@ -16,7 +16,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::{IntoParams, ToSchema};
 
-use self::shapes::{ChannelView, GrantsBody, GrantsView, PluginPushedView, PluginVersionView, PluginView};
+use self::shapes::{
+    ChannelView, GrantsBody, GrantsView, LimitsBody, LimitsView, PluginPushedView, PluginVersionView, PluginView,
+};
 use super::{
     extract::{At, Body, Caller, Params, media_type, read_body},
     page::{Listing, PageParams},
@@ -44,6 +46,8 @@ pub(super) fn routes() -> Routes {
         .add(__path_grants_get, Permission::ReadPlugins, grants_get)
         // A grant opens a secret to a plugin: whoever may not set secrets may not do that either.
         .add(__path_grants_put, Permission::ManageSecrets, grants_put)
+        .add(__path_limits_get, Permission::ReadPlugins, limits_get)
+        .add(__path_limits_put, Permission::ManagePlugins, limits_put)
         .add(__path_config_get, Permission::ReadPlugins, config_get)
         .add(__path_config_put, Permission::ManagePlugins, config_put)
         .add(__path_channels, Permission::ReadPlugins, channels)
@@ -226,6 +230,33 @@ async fn grants_put(
 ) -> Result<Json<GrantsView>, Problem> {
     let grants: Grants = body.into();
     Ok(Json(GrantsView::of(engine.plugin_grants_put(&principal, &name, grants).await?)))
+}
+
+/// Shows what a plugin's calls may cost and whether its instances are kept: what was set, and what applies.
+#[utoipa::path(get, path = "/v1/plugins/{name}/limits", tag = "plugins", operation_id = "plugin_limits_get",
+    params(("name" = String, Path, description = "Its name")),
+    responses((status = 200, description = "Its limits", body = LimitsView), (status = 404, description = "There is none")))]
+async fn limits_get(
+    State(engine): State<Arc<Engine>>,
+    Caller(principal): Caller,
+    At(name): At<String>,
+) -> Result<Json<LimitsView>, Problem> {
+    Ok(Json(LimitsView::of(&engine.plugin_limits_get(&principal, &name).await?)))
+}
+
+/// Sets what a plugin's calls may cost and whether its instances are kept, all of it: what is left out follows the engine's
+/// settings. It counts from the next call on.
+#[utoipa::path(put, path = "/v1/plugins/{name}/limits", tag = "plugins", operation_id = "plugin_limits_put",
+    params(("name" = String, Path, description = "Its name")), request_body = LimitsBody,
+    responses((status = 200, description = "Set", body = LimitsView), (status = 404, description = "There is none")))]
+async fn limits_put(
+    State(engine): State<Arc<Engine>>,
+    Caller(principal): Caller,
+    At(name): At<String>,
+    Body(body): Body<LimitsBody>,
+) -> Result<Json<LimitsView>, Problem> {
+    let calls = body.into();
+    Ok(Json(LimitsView::of(&engine.plugin_limits_put(&principal, &name, calls).await?)))
 }
 
 /// Shows the configuration of a plugin's installation; empty where none was set.

@@ -2,14 +2,14 @@
 
 use engate_model::{
     Timestamp,
-    plugin::{Grants, Manifest, Need},
+    plugin::{CallSettings, Grants, Instances, Manifest, Need},
 };
 use engate_store::{PluginChannel, PluginVersion};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use crate::verbs::plugins::{Granted, InstalledPlugin, PushedPlugin};
+use crate::verbs::plugins::{Granted, InstalledPlugin, PluginLimits, PushedPlugin};
 
 /// A secret or credential that a plugin asks for.
 #[derive(Debug, Serialize, ToSchema)]
@@ -173,6 +173,97 @@ impl GrantsView {
         let Grants { hosts, secrets, reveal } = granted.grants;
         let asks = PluginAsks::of(granted.manifest.as_ref());
         Self { hosts, secrets, reveal, secrets_missing: granted.secrets_missing, asks }
+    }
+}
+
+/// Whether a plugin's instances serve more than one call.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum InstancesWord {
+    /// A fresh instance for each call.
+    Fresh,
+    /// Kept for later calls of the same installation.
+    Warm,
+}
+
+impl From<Instances> for InstancesWord {
+    fn from(instances: Instances) -> Self {
+        match instances {
+            Instances::Fresh => Self::Fresh,
+            Instances::Warm => Self::Warm,
+        }
+    }
+}
+
+/// What a plugin's calls are to cost at most; what is left out follows the engine's settings.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = PluginLimitsNew, example = json!({"instances": "warm", "cpu_ms": 100, "memory_mib": 128}))]
+pub(super) struct LimitsBody {
+    /// `fresh`: nothing survives a call. `warm`: faster, above all for guests that carry a language's runtime, which are
+    /// kept warm unless this says otherwise.
+    instances: Option<InstancesWord>,
+    /// Processor time of one call, in ms.
+    #[schema(minimum = 1, maximum = 60000)]
+    cpu_ms: Option<u64>,
+    /// Wall time of one call, in ms.
+    #[schema(minimum = 1, maximum = 60000)]
+    wall_ms: Option<u64>,
+    /// Linear memory of one instance, in MiB.
+    #[schema(minimum = 1, maximum = 4096)]
+    memory_mib: Option<u64>,
+}
+
+impl From<LimitsBody> for CallSettings {
+    fn from(body: LimitsBody) -> Self {
+        let instances = body.instances.map(|word| match word {
+            InstancesWord::Fresh => Instances::Fresh,
+            InstancesWord::Warm => Instances::Warm,
+        });
+        Self { instances, cpu_ms: body.cpu_ms, wall_ms: body.wall_ms, memory_mib: body.memory_mib }
+    }
+}
+
+/// What a plugin's calls may cost: what was set, and what applies to its current version.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = PluginLimits)]
+pub(super) struct LimitsView {
+    /// As set.
+    instances: Option<InstancesWord>,
+    /// As set.
+    cpu_ms: Option<u64>,
+    /// As set.
+    wall_ms: Option<u64>,
+    /// As set.
+    memory_mib: Option<u64>,
+    /// What applies.
+    applies: LimitsApplied,
+}
+
+/// What applies to a plugin's calls.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct LimitsApplied {
+    /// Whether instances are kept.
+    instances: InstancesWord,
+    /// Processor time of one call, in ms.
+    cpu_ms: u64,
+    /// Wall time of one call, in ms.
+    wall_ms: u64,
+    /// Linear memory of one instance, in MiB.
+    memory_mib: u64,
+}
+
+impl LimitsView {
+    pub(super) fn of(limits: &PluginLimits) -> Self {
+        let ms = |limit: std::time::Duration| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+        let CallSettings { instances, cpu_ms, wall_ms, memory_mib } = limits.set;
+        let applies = LimitsApplied {
+            instances: limits.instances.into(),
+            cpu_ms: ms(limits.limits.cpu),
+            wall_ms: ms(limits.limits.wall),
+            memory_mib: u64::try_from(limits.limits.memory_bytes >> 20).unwrap_or(u64::MAX),
+        };
+        Self { instances: instances.map(Into::into), cpu_ms, wall_ms, memory_mib, applies }
     }
 }
 

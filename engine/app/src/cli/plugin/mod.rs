@@ -4,6 +4,7 @@ mod build;
 mod check;
 mod componentize;
 mod guest;
+mod limits;
 mod new;
 mod project;
 mod replay;
@@ -63,6 +64,8 @@ pub(super) enum PluginCommand {
     List,
     /// Say what a plugin may reach and use; these grants replace the ones before
     Grant(GrantArgs),
+    /// Show or set what a plugin's calls may cost, and whether its instances are kept; what is set replaces all before
+    Limits(limits::LimitsArgs),
 }
 
 /// What to install.
@@ -177,6 +180,7 @@ pub(super) async fn run(command: PluginCommand, remote: &Remote) -> Result<(), F
         PluginCommand::Rollback(args) => rollback(&args, &remote.client()?, screen).await,
         PluginCommand::List => list(&remote.client()?, screen).await,
         PluginCommand::Grant(args) => grant(args, &remote.client()?, screen).await,
+        PluginCommand::Limits(args) => limits::run(&args, &remote.client()?, screen).await,
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod fit;
 mod grants;
+mod limits;
 mod push;
 mod trial;
 
@@ -15,6 +16,7 @@ use engate_store::{PluginChannel, PluginSettings, PluginVersion, StoreError};
 use self::fit::{Planned, told};
 pub(crate) use self::{
     grants::Granted,
+    limits::PluginLimits,
     push::{COMPONENT_BYTES_MAX, PushedPlugin},
     trial::{Judged, Shaped, Trial, TrialEvent, TrialNew},
 };
