@@ -9,6 +9,8 @@ use crate::verdict::Failure;
 
 /// What `name` alone means: the channel that production binds to.
 pub const CHANNEL_DEFAULT: &str = "stable";
+/// The channel of development versions, unless the developer names another.
+pub const CHANNEL_DEVELOPMENT: &str = "dev";
 
 /// How an endpoint or integrator names its plugin: `name`, `name@1.2.0` or `name@channel`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -56,6 +56,8 @@ pub(super) struct Cost {
     pub(super) elapsed: Duration,
     /// The most memory the instance held.
     pub(super) memory_peak_bytes: usize,
+    /// What it ran, where that is counted.
+    pub(super) fuel: Option<u64>,
 }
 
 /// What a file's calls run with.
@@ -93,8 +95,17 @@ impl Guest {
 
     /// Installs and loads a component; `name` says which in messages.
     pub(super) async fn of(name: &str, bytes: Vec<u8>) -> Result<Self, Failure> {
+        Self::in_host(name, bytes, false).await
+    }
+
+    /// The same in a host that counts what the guest runs, which makes it slower.
+    pub(super) async fn metered(name: &str, bytes: Vec<u8>) -> Result<Self, Failure> {
+        Self::in_host(name, bytes, true).await
+    }
+
+    async fn in_host(name: &str, bytes: Vec<u8>, metered: bool) -> Result<Self, Failure> {
         let scratch = Scratch::make()?;
-        let host = check::throw_away_host(&scratch)?;
+        let host = check::host(&scratch, metered)?;
         let installed = host.install(&bytes).await.map_err(|error| check::refused(name, &error))?;
         let plugin = host.load(&Digest::of(&bytes), || async { Ok(bytes) }).await.map_err(Failure::failed)?;
         Ok(Self { host, plugin, installed, _scratch: scratch })
@@ -155,14 +166,19 @@ impl Guest {
 
 impl Cost {
     fn of(record: &CallRecord) -> Self {
-        Self { elapsed: record.elapsed, memory_peak_bytes: record.memory_peak_bytes }
+        Self { elapsed: record.elapsed, memory_peak_bytes: record.memory_peak_bytes, fuel: record.fuel }
     }
 
-    /// The dearer of two, figure by figure.
-    pub(super) fn max(self, other: Self) -> Self {
+    /// Of calls one after another: the longest time and the most memory of any, the fuel of all.
+    pub(super) fn and(self, other: Self) -> Self {
+        let fuel = match (self.fuel, other.fuel) {
+            (Some(one), Some(other)) => Some(one.saturating_add(other)),
+            (one, other) => one.or(other),
+        };
         Self {
             elapsed: self.elapsed.max(other.elapsed),
             memory_peak_bytes: self.memory_peak_bytes.max(other.memory_peak_bytes),
+            fuel,
         }
     }
 }
@@ -201,7 +217,8 @@ fn instant(ms: u64) -> Timestamp {
     Timestamp::from_millis(i64::try_from(ms).unwrap_or(i64::MAX))
 }
 
-fn bytes(payload: &sdk::Payload) -> &[u8] {
+/// A payload as it comes to the plugin.
+pub(super) fn bytes(payload: &sdk::Payload) -> &[u8] {
     match payload {
         sdk::Payload::Empty => &[],
         sdk::Payload::Text(text) => text.as_bytes(),
