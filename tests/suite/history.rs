@@ -1,11 +1,14 @@
 //! History of many plugins, in three languages, replayed to the byte: what a record holds is all that a call depends on.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, Instant},
+};
 
 use serde_json::{Value, json};
 
 use crate::{
-    harness::{App, api::id, run, within},
+    harness::{App, Reply, api::id, run, within},
     languages, replays, sintegre,
 };
 
@@ -27,8 +30,20 @@ fn size() -> Size {
     if long {
         Size { gsan: 3_500, sintegre: 1_000, languages: 2_400, attempts_min: 10_000 }
     } else {
-        Size { gsan: 60, sintegre: 20, languages: 120, attempts_min: 360 }
+        Size { gsan: 60, sintegre: 20, languages: 150, attempts_min: 380 }
     }
+}
+
+/// A partner that takes most invoices, refuses some in the body of a 200, and is busy now and then.
+fn invoice_answers(app: &App, path: &str) {
+    let count = AtomicU64::new(0);
+    app.receiver.on(path, move |_| match count.fetch_add(1, Ordering::SeqCst) % 7 {
+        3 => {
+            Reply::status(200).json(&json!({"resultado": "erro", "codigo": "CPF_INVALIDO", "mensagem": "não confere"}))
+        }
+        5 => Reply::status(503).body("busy"),
+        n => Reply::status(200).json(&json!({"resultado": "ok", "protocolo": format!("P-{n}")})),
+    });
 }
 
 async fn emit(app: &App, events: impl Iterator<Item = Value>) {
@@ -67,7 +82,7 @@ fn attempts_of_every_kind_of_plugin_replay_to_the_byte() {
         sintegre::endpoint(app, "/sintegre", "P1", json!({"retry": retry})).await;
         for (language, _) in &built {
             let path = format!("/{language}");
-            replays::mixed_answers(app, &path);
+            invoice_answers(app, &path);
             languages::install(app, language, &path, &[0, 10, 10]).await;
         }
         let bills = |n: u64| json!([{"idtransaction": n, "idcliente": "01400-2", "valorpago": n}]);
