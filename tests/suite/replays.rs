@@ -3,7 +3,7 @@
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use axum::http::Method;
@@ -17,6 +17,11 @@ use crate::{
 /// The event type of gsan.
 pub(crate) const GSAN: &str = "client-transaction";
 const EVENTS: u64 = 150;
+/// Events whose way is timed, one every [`PACE`].
+const PACED: usize = 150;
+const PACE: Duration = Duration::from_millis(10);
+/// How much later they may be (p99) with comparisons under way: nobody queues behind them.
+const P99_MORE: Duration = Duration::from_millis(750);
 
 /// Exit code and report of a command.
 async fn engate(app: &App, args: &[&str]) -> (i32, Value) {
@@ -213,6 +218,47 @@ fn a_comparison_names_what_it_cannot_take_and_can_be_called_off() {
         assert_eq!(app.api.get(&last).await.expect(200)["state"], "cancelled");
         app.api.post("/v1/plugins/gsan/diffs", &all).await.expect(202);
         app.api.delete(&last.replace("gsan", "sintegre")).await.expect_problem(404, "not_found");
+    });
+}
+
+/// From acceptance to arrival of paced events, the slowest but one in a hundred; `each` is done before each of them.
+async fn p99(app: &App, each: impl AsyncFn()) -> Duration {
+    let before = app.receiver.seen("/paced").len();
+    for n in 0..PACED {
+        each().await;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        let payload = json!({"n": n, "sent_us": u64::try_from(now.as_micros()).unwrap()});
+        app.api.event(json!({"type": "paced", "payload": payload})).await;
+        tokio::time::sleep(PACE).await;
+    }
+    let seen = app.receiver.wait("/paced", before + PACED).await;
+    let mut delays: Vec<_> = seen[before..].iter().map(|received| received.delay_of("sent_us")).collect();
+    delays.sort();
+    delays[PACED * 99 / 100]
+}
+
+#[test]
+fn comparisons_under_way_do_not_hold_deliveries_up() {
+    run(async |app| {
+        history(app).await;
+        app.receiver.always("/paced", 200);
+        let url = app.receiver.url("/paced");
+        let config = json!({"format": "cloudevents-binary"});
+        app.endpoint(json!({"url": url, "event_types": ["paced"], "plugin": "standard", "config": config})).await;
+        let alone = p99(app, async || {}).await;
+        let all = json!({"base": "stable", "candidate": "stable", "since": "2020-01-01T00:00:00Z"});
+        let started = AtomicU64::new(0);
+        let beside = p99(app, async || {
+            // As many as may run, all the while.
+            while app.api.post("/v1/plugins/gsan/diffs", &all).await.status == 202 {
+                started.fetch_add(1, Ordering::SeqCst);
+            }
+        });
+        let beside = beside.await;
+        let started = started.into_inner();
+        eprintln!("p99 alone {alone:?}, with {started} comparisons beside {beside:?}");
+        assert!(started > 2, "{started} comparisons ran");
+        assert!(beside < alone + P99_MORE, "alone {alone:?}, with comparisons beside {beside:?}");
     });
 }
 
