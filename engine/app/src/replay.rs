@@ -176,6 +176,8 @@ pub(crate) struct Player<'a> {
     pub(crate) plugin: &'a LoadedPlugin,
     /// When it wants to judge.
     pub(crate) interpret: InterpretWhen,
+    /// What a call may cost.
+    pub(crate) limits: Limits,
     /// What it may sign with; none: the answers that were recorded, which need no key.
     pub(crate) secrets: Option<Secrets>,
 }
@@ -310,7 +312,7 @@ impl Player<'_> {
         }
         CallContext {
             installation: "replay",
-            limits: Limits::default(),
+            limits: self.limits,
             reuse: Reuse::Fresh,
             config: Arc::clone(&recorded.config),
             secrets,

@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::replay::{DiffArgs, bar, report};
+use super::replay::{DiffArgs, Findings, bar};
 use crate::{
     cli::{
         client::{Client, read},
@@ -93,7 +93,7 @@ pub(super) async fn run(args: &DiffArgs, client: &Client, screen: Screen) -> Res
     if kept < differing && !screen.json {
         screen.line(format!("{differing} attempts differ; the engine kept the first {kept} to be shown"))?;
     }
-    report("compared", attempts, &found, differing, took, screen)
+    Findings { verb: "compared", count: attempts, found, differing, left_out: 0, took }.report(screen)
 }
 
 async fn until_it_ends(client: &Client, path: &[&str], screen: Screen) -> Result<Diff, Failure> {

@@ -11,6 +11,7 @@ use std::{
 
 use clap::Args;
 use engate_host::Secrets;
+use engate_model::plugin::Limits;
 use futures_util::{StreamExt as _, stream};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
@@ -113,10 +114,10 @@ pub(super) async fn replay(args: &ReplayArgs, client: &Client, screen: Screen) -
         return Err(Failure::failed("no plugin had part in such an attempt; there is nothing to replay"));
     }
     let mut guests = Guests::new(client);
-    let pairs = match &args.component {
+    let (pairs, left_out) = match &args.component {
         Some(file) => {
             let guest = guests.file(file).await?;
-            records.into_iter().map(|recorded| (Arc::clone(&guest), recorded)).collect()
+            (records.into_iter().map(|recorded| (Arc::clone(&guest), recorded)).collect(), 0)
         }
         None => guests.of_records(records, screen).await?,
     };
@@ -124,7 +125,7 @@ pub(super) async fn replay(args: &ReplayArgs, client: &Client, screen: Screen) -
         let changes = player(&guest, None).play(&recorded).await.against_record(&recorded);
         Differing::of(&recorded, changes)
     });
-    at_work("replayed", tasks, screen).await
+    at_work("replayed", tasks, left_out, screen).await
 }
 
 /// Runs the recorded version and the new one over history, and shows what would change.
@@ -140,16 +141,21 @@ pub(super) async fn diff(args: &DiffArgs, client: &Client, screen: Screen) -> Re
         let plugin = plain(plugin);
         return Err(Failure::failed(format!("no attempt of {plugin} in that time; --since looks further back")));
     }
-    let pairs = guests.of_records(records, screen).await?;
+    let (pairs, left_out) = guests.of_records(records, screen).await?;
     let tasks = pairs.into_iter().map(|(old, recorded)| {
         let new = Arc::clone(&new);
         async move { compared(&old, &new, &recorded).await }
     });
-    at_work("compared", tasks, screen).await
+    at_work("compared", tasks, left_out, screen).await
 }
 
 /// Runs `tasks` on all cores, in order, and reports what they found.
-async fn at_work<T>(verb: &str, tasks: impl ExactSizeIterator<Item = T>, screen: Screen) -> Result<(), Failure>
+async fn at_work<T>(
+    verb: &'static str,
+    tasks: impl ExactSizeIterator<Item = T>,
+    left_out: usize,
+    screen: Screen,
+) -> Result<(), Failure>
 where
     T: Future<Output = Option<Differing>> + Send + 'static,
 {
@@ -158,13 +164,13 @@ where
     let started = Instant::now();
     let together = std::thread::available_parallelism().map_or(2, usize::from) * TASKS_PER_CORE;
     let mut running = stream::iter(tasks.map(tokio::spawn)).buffered(together);
-    let mut differing = Vec::new();
+    let mut found = Vec::new();
     while let Some(one) = running.next().await {
-        differing.extend(one.map_err(Failure::failed)?);
+        found.extend(one.map_err(Failure::failed)?);
         bar.inc(1);
     }
     bar.finish_and_clear();
-    report(verb, count, &differing, differing.len(), started.elapsed(), screen)
+    Findings { verb, count, differing: found.len(), found, left_out, took: started.elapsed() }.report(screen)
 }
 
 /// What the new version does otherwise in an attempt.
@@ -176,7 +182,13 @@ async fn compared(old: &Guest, new: &Guest, recorded: &Recorded) -> Option<Diffe
 }
 
 fn player(guest: &Guest, secrets: Option<Secrets>) -> Player<'_> {
-    Player { host: &guest.host, plugin: &guest.plugin, interpret: guest.installed.manifest.interpret, secrets }
+    Player {
+        host: &guest.host,
+        plugin: &guest.plugin,
+        interpret: guest.installed.manifest.interpret,
+        limits: Limits::default(),
+        secrets,
+    }
 }
 
 /// Components, each loaded once.
@@ -200,12 +212,12 @@ impl<'a> Guests<'a> {
         Ok(guest)
     }
 
-    /// Attempts with the version that made each; those of versions that are gone are left out, and that is told.
+    /// Attempts with the version that made each; those of versions that are gone are left out, told and counted.
     async fn of_records(
         &mut self,
         records: Vec<Recorded>,
         screen: Screen,
-    ) -> Result<Vec<(Arc<Guest>, Recorded)>, Failure> {
+    ) -> Result<(Vec<(Arc<Guest>, Recorded)>, usize), Failure> {
         let (mut pairs, mut gone) = (Vec::with_capacity(records.len()), BTreeMap::<String, usize>::new());
         for recorded in records {
             if gone.contains_key(&recorded.plugin) {
@@ -224,7 +236,7 @@ impl<'a> Guests<'a> {
         if pairs.is_empty() {
             return Err(Failure::failed(format!("the versions of all these attempts are gone: {}", told.join(", "))));
         }
-        Ok(pairs)
+        Ok((pairs, gone.values().sum()))
     }
 
     /// The version that made the attempt, as the engine keeps it; none where it is gone, as development versions go.
@@ -254,33 +266,47 @@ pub(super) fn bar(length: usize, screen: Screen) -> ProgressBar {
     style.map_or(bar.clone(), |style| bar.with_style(style))
 }
 
-/// Prints what differs; fails where anything does. Of `differing` attempts the `found` ones can be shown.
-pub(super) fn report(
-    verb: &str,
-    count: usize,
-    found: &[Differing],
-    differing: usize,
-    took: Duration,
-    screen: Screen,
-) -> Result<(), Failure> {
-    if screen.json {
-        let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-        screen.line(json!({"attempts": count, "took_ms": took_ms, "differing": found}).to_string())?;
-    } else {
-        found.iter().take(SHOWN_MAX).try_for_each(|one| show(one, screen))?;
-        if found.len() > SHOWN_MAX {
-            screen.line(format!("\nand {} more; --json has them all", found.len() - SHOWN_MAX))?;
+/// What attempts showed.
+#[derive(Debug)]
+pub(super) struct Findings {
+    /// What was done with them: `replayed`, `compared`.
+    pub(super) verb: &'static str,
+    /// Attempts.
+    pub(super) count: usize,
+    /// Those in which anything differs, or the first of them.
+    pub(super) found: Vec<Differing>,
+    /// How many they are.
+    pub(super) differing: usize,
+    /// Attempts whose version is gone.
+    pub(super) left_out: usize,
+    /// How long it took.
+    pub(super) took: Duration,
+}
+
+impl Findings {
+    /// Prints what differs; fails where anything does.
+    pub(super) fn report(&self, screen: Screen) -> Result<(), Failure> {
+        let Self { verb, count, found, differing, left_out, took } = self;
+        if screen.json {
+            let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+            let report = json!({"attempts": count, "left_out": left_out, "took_ms": took_ms, "differing": found});
+            screen.line(report.to_string())?;
+        } else {
+            found.iter().take(SHOWN_MAX).try_for_each(|one| show(one, screen))?;
+            if found.len() > SHOWN_MAX {
+                screen.line(format!("\nand {} more; --json has them all", found.len() - SHOWN_MAX))?;
+            }
+            let speed = *count as f64 / took.as_secs_f64().max(1e-6);
+            let same = count.saturating_sub(*differing);
+            screen.line(format!(
+                "\n{count} attempts {verb} in {took:.2?}, {speed:.0} a second: {same} the same to the byte, {differing} differ"
+            ))?;
         }
-        let speed = count as f64 / took.as_secs_f64().max(1e-6);
-        screen.line(format!(
-            "\n{count} attempts {verb} in {took:.2?}, {speed:.0} a second: {} the same to the byte, {differing} differ",
-            count.saturating_sub(differing),
-        ))?;
+        if *differing == 0 {
+            return Ok(());
+        }
+        Err(Failure::failed(format!("{differing} of {count} attempts differ")))
     }
-    if differing == 0 {
-        return Ok(());
-    }
-    Err(Failure::failed(format!("{differing} of {count} attempts differ")))
 }
 
 fn show(one: &Differing, screen: Screen) -> Result<(), Failure> {

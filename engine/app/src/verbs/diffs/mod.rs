@@ -277,6 +277,7 @@ impl Engine {
                 host: &self.host,
                 plugin: loaded,
                 interpret: manifest.interpret,
+                limits: self.config.limits.plugin,
                 secrets: Some(pair.keys.clone()),
             });
             let changes = before.play(&recorded).await.against(&after.play(&recorded).await);
