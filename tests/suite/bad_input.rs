@@ -185,6 +185,7 @@ fn filled(template: &str) -> String {
             (true, "events") => format!("evt_{zeros}"),
             (true, "tokens") => format!("tok_{zeros}"),
             (true, "tenants") => format!("ten_{zeros}"),
+            (true, "diffs") => format!("dif_{zeros}"),
             (true, _) => "x".to_owned(),
         });
     }

@@ -7,7 +7,7 @@
 //!
 //! Environment: `ENGATE_TEST_POSTGRES` names a server where databases can be made, `ENGATE_TEST_REQUIRE=postgres,npm`
 //! makes what is missing of these an error, `ENGATE_TEST_SEED` repeats a random run, `ENGATE_TEST_LONG=1` lengthens the
-//! kill tests.
+//! kill tests and the replays of history.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -22,9 +22,11 @@ mod bad_input;
 mod bundled;
 mod cloud_events;
 mod cluster;
+mod developing;
 mod fan_out;
 mod gsan;
 mod harness;
+mod history;
 mod hostile;
 mod kill;
 mod languages;

@@ -8,7 +8,12 @@ use engate_model::{Clock, Timestamp, token::Principal};
 use engate_store::{Actor, Store};
 
 use crate::{
-    clock::Chance, config::Config, health::Health, metrics::Metrics, verbs::access::TokenCache, views::Views,
+    clock::Chance,
+    config::Config,
+    health::Health,
+    metrics::Metrics,
+    verbs::{access::TokenCache, diffs::Diffs},
+    views::Views,
     worker::Worker,
 };
 
@@ -25,6 +30,7 @@ pub struct Engine {
     pub(crate) metrics: Metrics,
     pub(crate) health: Health,
     pub(crate) tokens: TokenCache,
+    pub(crate) diffs: Diffs,
 }
 
 impl Engine {

@@ -6,14 +6,14 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use engate_host::{
-    AttemptView, CallContext, DeliveryView, EndpointView, EventView, Host, IdText, InterpretCall, LoadedPlugin,
-    OutgoingRequest, Plan, Reuse, Secrets, TransformCall,
+    AttemptView, CallContext, DeliveryView, EndpointView, EventView, GrantedSecret, Host, IdText, InterpretCall,
+    LoadedPlugin, OutgoingRequest, Plan, Reuse, Secrets, TransformCall,
 };
 use engate_model::{
-    Timestamp,
+    Secret, Timestamp,
     delivery::{Attempt, Delivery, HostAnswers, Response},
     event::Event,
-    plugin::{InterpretWhen, Limits},
+    plugin::{InterpretWhen, Limits, Manifest},
     retry::RetryPolicy,
     transition::{Circumstances, after},
     verdict::{Outcome, judge_status},
@@ -176,6 +176,8 @@ pub(crate) struct Player<'a> {
     pub(crate) plugin: &'a LoadedPlugin,
     /// When it wants to judge.
     pub(crate) interpret: InterpretWhen,
+    /// What a call may cost.
+    pub(crate) limits: Limits,
     /// What it may sign with; none: the answers that were recorded, which need no key.
     pub(crate) secrets: Option<Secrets>,
 }
@@ -190,12 +192,52 @@ pub(crate) struct Played {
 }
 
 /// One thing that differs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Change {
     /// `request.body`, `verdict.code` and so on.
     pub(crate) what: String,
     pub(crate) before: Option<String>,
     pub(crate) after: Option<String>,
+}
+
+/// An attempt in which something differs.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[schema(as = DifferingAttempt)]
+pub(crate) struct Differing {
+    /// The delivery's id.
+    pub(crate) delivery: String,
+    /// The attempt's number.
+    pub(crate) attempt: u32,
+    /// The event's type.
+    pub(crate) event_type: String,
+    /// `name@version` that made the attempt.
+    pub(crate) plugin: String,
+    /// What differs.
+    pub(crate) changes: Vec<Change>,
+}
+
+impl Differing {
+    /// The attempt, where there are any changes.
+    pub(crate) fn of(recorded: &Recorded, changes: Vec<Change>) -> Option<Self> {
+        (!changes.is_empty()).then(|| Self {
+            delivery: recorded.delivery.clone(),
+            attempt: recorded.number,
+            event_type: recorded.event_type.clone(),
+            plugin: recorded.plugin.clone(),
+            changes,
+        })
+    }
+}
+
+/// What two versions that are compared sign with: keys that nobody has, the same ones for both, so that a signature
+/// differs only where what is signed does.
+pub(crate) fn made_up_keys<'m>(manifests: impl IntoIterator<Item = &'m Manifest>) -> Secrets {
+    let names = manifests.into_iter().flat_map(|manifest| manifest.secrets.iter().map(|need| need.name.clone()));
+    let keys = names.map(|name| {
+        let value = Ok(Secret::new(format!("made-up key of {name}")));
+        (name, GrantedSecret { value, reveal: true })
+    });
+    Secrets::granted(Arc::new(keys.collect()))
 }
 
 impl Player<'_> {
@@ -270,7 +312,7 @@ impl Player<'_> {
         }
         CallContext {
             installation: "replay",
-            limits: Limits::default(),
+            limits: self.limits,
             reuse: Reuse::Fresh,
             config: Arc::clone(&recorded.config),
             secrets,

@@ -18,7 +18,7 @@ use crate::{
     health::Health,
     installation::{self, Key},
     metrics::Metrics,
-    verbs::access::TokenCache,
+    verbs::{access::TokenCache, diffs::Diffs},
     views::Views,
     worker::Worker,
 };
@@ -95,6 +95,7 @@ impl Server {
             metrics: Metrics::new(store.durability().await?),
             health: Health::default(),
             tokens: TokenCache::default(),
+            diffs: Diffs::default(),
             config: Config { listen: address, ..config },
             clock,
             chance,
@@ -127,6 +128,7 @@ impl Server {
         self.engine.health.stop();
         let _ = self.stop.send(true);
         self.engine.worker.wake_for_stop();
+        self.engine.diffs.stop();
         for task in self.tasks {
             // A task that died has been logged where it died.
             let _ = task.await;

@@ -251,4 +251,7 @@ pub struct CallRecord {
     pub elapsed: Duration,
     /// The most memory held at once, in bytes.
     pub memory_peak_bytes: usize,
+    /// What the guest ran, the making of a fresh instance included, in wasmtime's fuel: about one for each instruction.
+    /// None where the host is not [metered](crate::HostConfig::metered).
+    pub fuel: Option<u64>,
 }

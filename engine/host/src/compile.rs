@@ -28,6 +28,8 @@ const OUTPUT_BYTES_MAX: u64 = 2 << 30;
 /// Environment variables that hand the child its limits.
 const MEMORY_VARIABLE: &str = "ENGATE_COMPILE_MEMORY_BYTES";
 const CPU_VARIABLE: &str = "ENGATE_COMPILE_CPU_SECONDS";
+/// Environment variable that asks the child for metered code.
+const METERED_VARIABLE: &str = "ENGATE_COMPILE_METERED";
 
 /// The compiling child: checks the component at `input` and writes its machine code to `output`. It limits itself
 /// first, and prints its report on standard output; the caller only turns the result into an exit status.
@@ -63,7 +65,9 @@ fn limit_myself() -> Result<(), InstallError> {
 
 fn compile_here(input: &Path, output: &Path) -> Result<(), InstallError> {
     let component = fs::read(input).map_err(|error| unavailable(format!("the component cannot be read: {error}")))?;
-    let engine = engine::compiler().map_err(|error| unavailable(format!("the compiler does not start: {error:#}")))?;
+    let metered = std::env::var_os(METERED_VARIABLE).is_some();
+    let engine =
+        engine::compiler(metered).map_err(|error| unavailable(format!("the compiler does not start: {error:#}")))?;
     // Several memories in a module of the component's own are refused; wasmtime needs them for its adapters.
     let features = engine.get_wasm_features().difference(WasmFeatures::MULTI_MEMORY);
     inspect::inspect(&component, features)?;
@@ -92,6 +96,7 @@ pub(crate) async fn in_child(config: &HostConfig, cache: &Cache, component: &[u8
         .env_clear()
         .env(MEMORY_VARIABLE, config.compile_memory_bytes.to_string())
         .env(CPU_VARIABLE, config.compile_cpu.as_secs().max(1).to_string())
+        .envs(config.metered.then_some((METERED_VARIABLE, "1")))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

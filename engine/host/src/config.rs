@@ -58,6 +58,9 @@ pub struct HostConfig {
     pub compile_memory_bytes: u64,
     /// What `describe` may cost.
     pub limits_describe: Limits,
+    /// Counts the instructions that guests run, in wasmtime's fuel, for [`CallRecord::fuel`](crate::CallRecord::fuel).
+    /// A measuring mode: code becomes slower, every limit stays, and compiled code is of no use to a host without it.
+    pub metered: bool,
 }
 
 impl HostConfig {
@@ -79,6 +82,7 @@ impl HostConfig {
                 memory_bytes: MEMORY_BYTES_CEILING,
                 ..Limits::default()
             },
+            metered: false,
         }
     }
 }

@@ -29,24 +29,24 @@ const WARM_SLOTS_MAX: u32 = 32;
 /// The smallest pool worth running with.
 const POOL_INSTANCES_MIN: u32 = 16;
 
-/// An engine that only compiles.
+/// An engine that only compiles; `metered` code counts its instructions.
 ///
 /// # Errors
 /// What wasmtime says.
-pub(crate) fn compiler() -> wasmtime::Result<Engine> {
-    Engine::new(&code_settings())
+pub(crate) fn compiler(metered: bool) -> wasmtime::Result<Engine> {
+    Engine::new(&code_settings(metered))
 }
 
-/// An engine that runs plugins, and how many instances it holds. Where the address space for `instances` is not to
+/// An engine that runs plugins compiled for the same `metered`, and how many instances it holds. Where the address space for `instances` is not to
 /// be had, half of them are tried, and so on.
 ///
 /// # Errors
 /// [`HostError::Pool`] where not even the smallest pool can be reserved.
-pub(crate) fn runner(instances: u32) -> Result<(Engine, u32), HostError> {
+pub(crate) fn runner(instances: u32, metered: bool) -> Result<(Engine, u32), HostError> {
     let tuned = may_tune();
     let mut instances = instances.max(POOL_INSTANCES_MIN);
     loop {
-        let mut config = code_settings();
+        let mut config = code_settings(metered);
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(instances, tuned)));
         match Engine::new(&config) {
             Ok(engine) => return Ok((engine, instances)),
@@ -74,10 +74,12 @@ pub(crate) fn compatibility(engine: &Engine) -> String {
     text
 }
 
-fn code_settings() -> Config {
+fn code_settings(metered: bool) -> Config {
     let mut config = Config::new();
     config
+        // Time is bounded by epochs, metered or not: fuel only counts.
         .epoch_interruption(true)
+        .consume_fuel(metered)
         .concurrency_support(false)
         .max_wasm_stack(WASM_STACK_BYTES)
         .async_stack_size(FIBER_STACK_BYTES)

@@ -76,7 +76,7 @@ impl Host {
     /// What is missing.
     pub fn start(config: HostConfig) -> Result<Self, HostError> {
         let defect = |error: wasmtime::Error| HostError::Engine(format!("{error:#}"));
-        let (engine, instances) = engine::runner(config.pool_instances)?;
+        let (engine, instances) = engine::runner(config.pool_instances, config.metered)?;
         let cache = Arc::new(Cache::open(&config, &engine)?);
         let mut linker = Linker::new(&engine);
         wasi::add_to_linker(&mut linker).map_err(defect)?;

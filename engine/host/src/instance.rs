@@ -20,6 +20,8 @@ use crate::{
 const HANDOVER_SLACK_BYTES: usize = 512 << 10;
 /// Calls into WASI per call into the engine that the budget allows: a line on standard error takes several.
 const WASI_CALLS_FACTOR: u32 = 16;
+/// Fuel that no call can use up within its time: where fuel is counted, it is to count and not to limit.
+const FUEL_FILLED: u64 = u64::MAX;
 
 /// What a call is run with, whatever function it is.
 pub(crate) struct Settings {
@@ -163,6 +165,7 @@ impl CallState {
             cpu_ticks: self.ticks,
             elapsed,
             memory_peak_bytes: self.limiter.memory_peak_bytes(),
+            fuel: None,
         }
     }
 
@@ -192,23 +195,32 @@ impl WasiView for CallState {
 ///
 /// # Errors
 /// The pool has no room, or the machine no memory.
-pub(crate) fn fresh_store(engine: &Engine, settings: &Settings) -> wasmtime::Result<Store<CallState>> {
+pub(crate) fn fresh_store(engine: &Engine, settings: &Settings, metered: bool) -> wasmtime::Result<Store<CallState>> {
     let mut store = Store::try_new(engine, CallState::new(settings))?;
     store.limiter(|state| &mut state.limiter);
     store.epoch_deadline_callback(|mut store| store.data_mut().tick());
-    arm(&mut store, &settings.limits);
+    arm(&mut store, &settings.limits, metered)?;
     Ok(store)
 }
 
 /// Makes the store of a warm instance ready for another call.
-pub(crate) fn renew_store(store: &mut Store<CallState>, settings: &Settings) {
+///
+/// # Errors
+/// What wasmtime says.
+pub(crate) fn renew_store(store: &mut Store<CallState>, settings: &Settings, metered: bool) -> wasmtime::Result<()> {
     store.data_mut().renew(settings);
-    arm(store, &settings.limits);
+    arm(store, &settings.limits, metered)
 }
 
-fn arm(store: &mut Store<CallState>, limits: &Limits) {
+/// What the guest ran since its store, a metered one, was made ready.
+pub(crate) fn fuel_spent(store: &Store<CallState>) -> Option<u64> {
+    store.get_fuel().ok().map(|left| FUEL_FILLED.saturating_sub(left))
+}
+
+fn arm(store: &mut Store<CallState>, limits: &Limits, metered: bool) -> wasmtime::Result<()> {
     store.set_epoch_deadline(1);
     store.set_hostcall_fuel(limits.body_bytes.saturating_add(HANDOVER_SLACK_BYTES));
+    if metered { store.set_fuel(FUEL_FILLED) } else { Ok(()) }
 }
 
 /// Whole ticks in `cpu`, at least one.

@@ -13,7 +13,7 @@ use crate::{
     call::{CallFailed, CallRecord, Reuse},
     fault,
     host::Shared,
-    instance::{CallState, Settings, fresh_store, renew_store},
+    instance::{CallState, Settings, fresh_store, fuel_spent, renew_store},
     loaded::LoadedPlugin,
     log::PluginLog,
     v0_1::{Answer, Instance, Invocation},
@@ -48,7 +48,8 @@ pub(crate) async fn run<T>(
     };
     let mut seat = match warm {
         Some(mut live) => {
-            renew_store(&mut live.store, settings);
+            let renewed = renew_store(&mut live.store, settings, shared.config.metered);
+            renewed.map_err(|error| no_room(format!("{error:#}")))?;
             Seat { store: live.store, instance: Some(live.instance), calls: live.calls, permits: live.permits }
         }
         None => fresh_seat(shared, plugin, settings).await?,
@@ -64,7 +65,8 @@ pub(crate) async fn run<T>(
         Err(_) => Err(out_of_wall_time(&settings.limits)),
     };
     let checked = answer.and_then(|answer| check(answer, &settings.limits, &mut seat.store.data().world.log()));
-    let record = seat.store.data_mut().take_record(elapsed, checked.is_ok());
+    let fuel = if shared.config.metered { fuel_spent(&seat.store) } else { None };
+    let record = CallRecord { fuel, ..seat.store.data_mut().take_record(elapsed, checked.is_ok()) };
     match checked {
         Ok(value) => {
             seat.leave(shared, plugin, settings, caller);
@@ -118,7 +120,8 @@ async fn fresh_seat(shared: &Shared, plugin: &LoadedPlugin, settings: &Settings)
     let share = permit(&plugin.share, plugin.weight, || shared.shelf.retain(|digest, _| digest != plugin.digest()));
     let share = share.await.map_err(no_room)?;
     let pool = permit(&shared.pool, plugin.weight, || shared.shelf.retain(|_, _| false)).await.map_err(no_room)?;
-    let store = fresh_store(&shared.engine, settings).map_err(|error| no_room(format!("{error:#}")))?;
+    let store =
+        fresh_store(&shared.engine, settings, shared.config.metered).map_err(|error| no_room(format!("{error:#}")))?;
     Ok(Seat { instance: None, store, calls: 0, permits: Permits { _share: share, _pool: pool } })
 }
 

@@ -108,6 +108,8 @@ ids! {
     TokenId, "tok", "a token";
     /// Who did what.
     AuditId, "aud", "an audit";
+    /// A comparison of two plugin versions over history.
+    DiffId, "dif", "a diff";
 }
 
 /// UUIDv7 carries 48 bits of milliseconds.

@@ -24,7 +24,7 @@ pub mod token;
 pub mod transition;
 pub mod verdict;
 
-pub use id::{AuditId, DeliveryId, EndpointId, EventId, IntegratorId, TenantId, TokenId, TypedId};
+pub use id::{AuditId, DeliveryId, DiffId, EndpointId, EventId, IntegratorId, TenantId, TokenId, TypedId};
 pub use invalid::{FieldError, Invalid};
 pub use secret::Secret;
 pub use time::{Clock, Timestamp};

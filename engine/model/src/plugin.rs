@@ -9,6 +9,8 @@ use crate::verdict::Failure;
 
 /// What `name` alone means: the channel that production binds to.
 pub const CHANNEL_DEFAULT: &str = "stable";
+/// The channel of development versions, unless the developer names another.
+pub const CHANNEL_DEVELOPMENT: &str = "dev";
 
 /// How an endpoint or integrator names its plugin: `name`, `name@1.2.0` or `name@channel`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -190,6 +192,19 @@ const SCRIPT_COMPONENT_BYTES: u64 = 1 << 20;
 /// Memory that a guest with a runtime may have unless something else is set (the contract's script class).
 const SCRIPT_MEMORY_BYTES: usize = 256 << 20;
 
+const fn carries_runtime(component_bytes: u64) -> bool {
+    component_bytes > SCRIPT_COMPONENT_BYTES
+}
+
+impl Limits {
+    /// These limits for a component of that size: one that carries a runtime may have more memory.
+    #[must_use]
+    pub fn for_component(&self, component_bytes: u64) -> Self {
+        let least = if carries_runtime(component_bytes) { SCRIPT_MEMORY_BYTES } else { 0 };
+        Self { memory_bytes: self.memory_bytes.max(least), ..*self }
+    }
+}
+
 /// Whether a plugin's instances serve more than one call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -219,18 +234,16 @@ impl CallSettings {
     /// What applies to the calls of a component of that size: what is set here, else `defaults`; guests with a runtime
     /// are kept warm and have more memory. Nothing goes beyond `ceiling`.
     pub fn resolve(&self, component_bytes: u64, defaults: &Limits, ceiling: &Limits) -> (Instances, Limits) {
-        let script = component_bytes > SCRIPT_COMPONENT_BYTES;
-        let instances = self.instances.unwrap_or(if script { Instances::Warm } else { Instances::Fresh });
+        let kind = if carries_runtime(component_bytes) { Instances::Warm } else { Instances::Fresh };
+        let defaults = defaults.for_component(component_bytes);
         let memory = self.memory_mib.map(|mib| usize::try_from(mib << 20).unwrap_or(usize::MAX));
-        let memory_default =
-            if script { defaults.memory_bytes.max(SCRIPT_MEMORY_BYTES) } else { defaults.memory_bytes };
         let limits = Limits {
             cpu: self.cpu_ms.map_or(defaults.cpu, Duration::from_millis).min(ceiling.cpu),
             wall: self.wall_ms.map_or(defaults.wall, Duration::from_millis).min(ceiling.wall),
-            memory_bytes: memory.unwrap_or(memory_default).min(ceiling.memory_bytes),
-            ..*defaults
+            memory_bytes: memory.unwrap_or(defaults.memory_bytes).min(ceiling.memory_bytes),
+            ..defaults
         };
-        (instances, limits)
+        (self.instances.unwrap_or(kind), limits)
     }
 }
 

@@ -15,6 +15,7 @@ mod commit;
 mod compose;
 mod db;
 mod deliveries;
+mod development;
 mod endpoints;
 mod error;
 mod event_types;
@@ -51,6 +52,7 @@ pub use commit::{
 };
 pub use db::Database;
 pub use deliveries::{Cancelled, DeliveryFilter, DeliveryPage, Page, Retried, SuccessFilter, TOTAL_EXACT_MAX, Total};
+pub use development::{DEVELOPMENT_KEPT, Developed};
 pub use endpoints::EndpointFilter;
 pub use error::StoreError;
 pub use events::{EventFilter, EventPage, Order, PAGE_MAX};

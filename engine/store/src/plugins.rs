@@ -122,22 +122,7 @@ impl Store {
             session.rollback().await?;
             return Ok(if there == *digest { Pushed::Unchanged } else { Pushed::VersionTaken { digest: there } });
         }
-        let sql = "INSERT INTO plugin_components (digest, component) VALUES ($1, $2) ON CONFLICT (digest) DO NOTHING";
-        session.execute(sql, args![digest, component]).await?;
-        let sql = "INSERT INTO plugins (tenant_id, name, version, digest, manifest, state, message, size_bytes, \
-                   created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
-        let values = args![
-            *tenant,
-            name,
-            version,
-            digest,
-            json_opt(plugin.manifest.as_ref())?,
-            plugin.state.code(),
-            plugin.message.as_deref(),
-            plugin.size_bytes,
-            plugin.created_at,
-        ];
-        session.execute(sql, values).await.map_err(conflict("this version of the plugin"))?;
+        plugin_insert(&mut session, plugin, component).await?;
         if let Some(channel) = channel {
             channel_put(&mut session, actor, plugin.tenant, name, channel, version).await?;
         }
@@ -301,8 +286,33 @@ impl Store {
     }
 }
 
+/// Writes a version that is not there, and its component unless another has it.
+pub(crate) async fn plugin_insert(
+    session: &mut Session,
+    plugin: &PluginVersion,
+    component: &[u8],
+) -> Result<(), StoreError> {
+    let sql = "INSERT INTO plugin_components (digest, component) VALUES ($1, $2) ON CONFLICT (digest) DO NOTHING";
+    session.execute(sql, args![&plugin.digest, component]).await?;
+    let sql = "INSERT INTO plugins (tenant_id, name, version, digest, manifest, state, message, size_bytes, created_at) \
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+    let values = args![
+        plugin.tenant,
+        &plugin.name,
+        &plugin.version,
+        &plugin.digest,
+        json_opt(plugin.manifest.as_ref())?,
+        plugin.state.code(),
+        plugin.message.as_deref(),
+        plugin.size_bytes,
+        plugin.created_at,
+    ];
+    session.execute(sql, values).await.map_err(conflict("this version of the plugin"))?;
+    Ok(())
+}
+
 /// Writes the next setting of a channel; gives the version before. Setting what is set changes nothing.
-async fn channel_put(
+pub(crate) async fn channel_put(
     session: &mut Session,
     actor: &Actor,
     tenant: TenantId,

@@ -148,9 +148,14 @@ impl Engine {
 
     /// Runs an `engate` command that speaks to this engine's API, as its admin.
     pub(crate) async fn client(&self, args: &[&str]) -> Output {
+        self.client_within(args, START_PATIENCE).await
+    }
+
+    /// The same with a patience of its own.
+    pub(crate) async fn client_within(&self, args: &[&str], patience: Duration) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_engate"));
         command.args(args).env("ENGATE_URL", self.url()).env("ENGATE_TOKEN", ADMIN_TOKEN).stdin(Stdio::null());
-        tokio::time::timeout(START_PATIENCE, command.output()).await.expect("the command does not end").unwrap()
+        tokio::time::timeout(patience, command.output()).await.expect("the command does not end").unwrap()
     }
 
     /// Whether the process is there and has not ended by itself.

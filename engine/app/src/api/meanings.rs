@@ -101,6 +101,12 @@ pub(crate) const MEANINGS: &[Meaning] = &[
         "Not possible in this state",
         "`detail` says which state it is in.",
     ),
+    meaning(
+        "too_many_diffs",
+        StatusCode::TOO_MANY_REQUESTS,
+        "As many comparisons run as may",
+        "Wait for one of them to end, or cancel one.",
+    ),
     meaning("in_progress", StatusCode::CONFLICT, "It is being worked on", "Try again in a moment."),
     meaning(
         "invalid_url",

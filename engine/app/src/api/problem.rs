@@ -119,6 +119,7 @@ impl From<VerbError> for Problem {
             VerbError::Invalid(invalid) => invalid.into(),
             VerbError::Refused { code, invalid } => Self { code, ..Self::from(invalid) },
             VerbError::Conflict { code, detail } => Self { status: StatusCode::CONFLICT, ..Self::of(code, detail) },
+            VerbError::Busy { code, detail } => Self::of(code, detail),
             VerbError::Forbidden(detail) => Self::of("forbidden", detail),
             VerbError::Store(StoreError::Unavailable(why)) => {
                 tracing::warn!(error = %why, "the database is not available");

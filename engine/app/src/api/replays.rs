@@ -36,6 +36,9 @@ struct ReplayQuery {
     /// Of events taken at this time or later.
     #[param(value_type = Option<String>, format = DateTime)]
     since: Option<Timestamp>,
+    /// Of events taken before this time.
+    #[param(value_type = Option<String>, format = DateTime)]
+    until: Option<Timestamp>,
     /// Deliveries a page looks at; it may hold fewer attempts, or more.
     #[param(minimum = 1, maximum = 500, default = 100)]
     limit: Option<u32>,
@@ -63,6 +66,7 @@ async fn list(
         integrator: query.integrator,
         plugin: query.plugin,
         since: query.since,
+        until: query.until,
     };
     let page = engine.replay_list(&principal, &filter, after, query.limit.unwrap_or(LIMIT_DEFAULT)).await?;
     let next = page.next.map(|code| cursor_write(&code.to_string()));

@@ -42,7 +42,7 @@ impl Engine {
     }
 
     /// The integrator that a filter names by id or slug.
-    async fn integrator_named(&self, principal: &Principal, named: &str) -> Result<IntegratorId, VerbError> {
+    pub(super) async fn integrator_named(&self, principal: &Principal, named: &str) -> Result<IntegratorId, VerbError> {
         let found = match named.parse::<IntegratorId>() {
             Ok(id) => self.store.integrator_get(principal.tenant, id).await?,
             Err(_) => self.store.integrator_by_slug(principal.tenant, named).await?,

@@ -5,6 +5,7 @@
 pub(crate) mod access;
 pub(crate) mod audit;
 pub(crate) mod deliveries;
+pub(crate) mod diffs;
 pub(crate) mod endpoints;
 pub(crate) mod event_types;
 pub(crate) mod events;
@@ -48,6 +49,14 @@ pub(crate) enum VerbError {
     /// It collides with the present state. `code` is stable and snake_case, `detail` says what to do instead.
     #[error("{detail}")]
     Conflict {
+        /// Stable code.
+        code: &'static str,
+        /// For people.
+        detail: String,
+    },
+    /// As much of that is under way as may be; `detail` says what to wait for.
+    #[error("{detail}")]
+    Busy {
         /// Stable code.
         code: &'static str,
         /// For people.

@@ -1,7 +1,11 @@
 //! Recorded attempts with everything a replay needs.
 
-use engate_model::{DeliveryId, Timestamp, delivery::Attempt, token::Principal};
-use engate_store::{DeliveryFilter, Order, Page};
+use engate_model::{
+    DeliveryId, Timestamp,
+    delivery::{Attempt, Delivery},
+    token::Principal,
+};
+use engate_store::{DeliveryFilter, Order, Page, StoreError};
 
 use super::VerbError;
 use crate::{engine::Engine, replay::Recorded};
@@ -17,6 +21,8 @@ pub(crate) struct ReplayFilter {
     pub(crate) plugin: Option<String>,
     /// Of events taken at this instant or later.
     pub(crate) since: Option<Timestamp>,
+    /// Of events taken before this instant.
+    pub(crate) until: Option<Timestamp>,
 }
 
 /// One page, by deliveries.
@@ -40,24 +46,40 @@ impl Engine {
         let (deliveries, next) = match filter.delivery {
             Some(id) => (vec![self.delivery_get(principal, id).await?], None),
             None => {
-                let wanted = DeliveryFilter { created_from: filter.since, ..DeliveryFilter::default() };
+                let wanted = DeliveryFilter {
+                    created_from: filter.since,
+                    created_before: filter.until,
+                    ..DeliveryFilter::default()
+                };
                 let page = Page { after, limit, order: Order::Ascending };
                 let page = self.delivery_list(principal, wanted, filter.integrator.as_deref(), page).await?;
                 (page.items, page.next)
             }
         };
         let mut items = Vec::new();
-        for delivery in deliveries.iter().filter(|delivery| delivery.attempts > 0) {
-            let attempts = self.store.attempt_list(principal.tenant, delivery.id).await?;
-            let attempts: Vec<_> = attempts.into_iter().filter(|attempt| made_by(attempt, filter)).collect();
-            if attempts.is_empty() {
-                continue;
-            }
-            // An event whose payload is kept no longer cannot be replayed.
-            let Some(event) = self.store.event_get(principal.tenant, delivery.event).await? else { continue };
-            items.extend(attempts.into_iter().filter_map(|attempt| Recorded::of(delivery, &event, attempt)));
+        for delivery in &deliveries {
+            items.extend(self.recorded_attempts(delivery, filter.plugin.as_deref()).await?);
         }
         Ok(ReplayPage { items, next })
+    }
+
+    /// A delivery's attempts that a plugin (this one, whatever its version) had part in and that can be replayed.
+    pub(super) async fn recorded_attempts(
+        &self,
+        delivery: &Delivery,
+        plugin: Option<&str>,
+    ) -> Result<Vec<Recorded>, StoreError> {
+        if delivery.attempts == 0 {
+            return Ok(Vec::new());
+        }
+        let attempts = self.store.attempt_list(delivery.tenant, delivery.id).await?;
+        let attempts: Vec<_> = attempts.into_iter().filter(|attempt| made_by(attempt, plugin)).collect();
+        if attempts.is_empty() {
+            return Ok(Vec::new());
+        }
+        // An event whose payload is kept no longer cannot be replayed.
+        let Some(event) = self.store.event_get(delivery.tenant, delivery.event).await? else { return Ok(Vec::new()) };
+        Ok(attempts.into_iter().filter_map(|attempt| Recorded::of(delivery, &event, attempt)).collect())
     }
 
     /// The component of an installed version.
@@ -74,7 +96,7 @@ impl Engine {
     }
 }
 
-fn made_by(attempt: &Attempt, filter: &ReplayFilter) -> bool {
+fn made_by(attempt: &Attempt, plugin: Option<&str>) -> bool {
     let name = attempt.plugin.as_deref().and_then(|label| label.split('@').next());
-    name.is_some() && filter.plugin.as_deref().is_none_or(|wanted| name == Some(wanted))
+    name.is_some() && plugin.is_none_or(|wanted| name == Some(wanted))
 }

@@ -38,7 +38,7 @@ pub(crate) fn config(dir: &Path) -> HostConfig {
 
 pub(crate) fn rig() -> Rig {
     let dir = TempDir::new().unwrap();
-    Rig { host: Host::start(config(dir.path())).unwrap(), _dir: dir }
+    Rig::of(Host::start(config(dir.path())).unwrap(), dir)
 }
 
 /// What a test changes of a call.
@@ -98,6 +98,11 @@ impl Setup {
 }
 
 impl Rig {
+    /// A host that keeps its files in `dir`.
+    pub(crate) fn of(host: Host, dir: TempDir) -> Self {
+        Self { host, _dir: dir }
+    }
+
     pub(crate) async fn install(&self, component: &[u8]) -> Result<Installed, InstallError> {
         self.host.install(component).await
     }

@@ -81,6 +81,7 @@ conformance! {
     plugins:
         a_version_never_changes,
         channels_point_and_remember,
+        development_versions_number_themselves_and_old_ones_go,
         settings_default_and_round_trip;
     opening:
         data_survives_opening_again,

@@ -1,5 +1,5 @@
 use engate_model::plugin::{CallSettings, Grants, Instances, InterpretWhen, Manifest};
-use engate_store::{PluginDeleted, PluginSettings, PluginState, PluginVersion, Pushed, StoreError};
+use engate_store::{DEVELOPMENT_KEPT, PluginDeleted, PluginSettings, PluginState, PluginVersion, Pushed, StoreError};
 use serde_json::json;
 
 use crate::harness::{Subject, actor, at};
@@ -87,6 +87,42 @@ pub(crate) async fn channels_point_and_remember(t: &Subject) {
     assert_eq!(history.iter().map(|c| c.version.as_str()).collect::<Vec<_>>(), ["1.1.0", "1.0.0"]);
     let answer = t.store.plugin_delete(&actor(), t.tenant, "gsan", "1.0.0").await.unwrap();
     assert_eq!(answer, PluginDeleted::InUse("stable".into()), "a rollback may want it");
+}
+
+pub(crate) async fn development_versions_number_themselves_and_old_ones_go(t: &Subject) {
+    let release = version(t, "gsan", "1.0.0", 1);
+    t.store.plugin_push(&actor(), &release, b"\0asm", Some("stable")).await.unwrap();
+    let develop = async |digest: &str, channel: &str| {
+        let plugin = PluginVersion { digest: digest.into(), ..release.clone() };
+        t.store.plugin_push_development(&actor(), &plugin, digest.as_bytes(), channel).await.unwrap()
+    };
+    let first = develop("d1", "dev").await;
+    assert_eq!((first.version.as_str(), first.created, first.removed.len()), ("1.0.0-dev.1", true, 0));
+    let revision = t.store.revision_get(t.tenant).await.unwrap();
+    let again = develop("d1", "dev").await;
+    assert_eq!((again.version.as_str(), again.created), ("1.0.0-dev.1", false));
+    assert_eq!(t.store.revision_get(t.tenant).await.unwrap(), revision, "nothing changed");
+    assert_eq!(develop("d2", "dev-ana").await.version, "1.0.0-dev.2");
+    assert_eq!(t.store.plugin_component("d2").await.unwrap().as_deref(), Some(&b"d2"[..]));
+
+    // Some versions later the first is gone with its component; what is in use elsewhere is not.
+    develop("d3", "dev").await;
+    t.store.plugin_channel_set(&actor(), t.tenant, "gsan", "next", "1.0.0-dev.3").await.unwrap();
+    let last = DEVELOPMENT_KEPT + 3;
+    let mut removed = Vec::new();
+    for n in 4..=last {
+        removed.extend(develop(&format!("d{n}"), "dev").await.removed);
+    }
+    assert_eq!(removed, ["d1"]);
+    assert_eq!(t.store.plugin_component("d1").await.unwrap(), None);
+    removed.extend(develop("d99", "dev").await.removed);
+    assert_eq!(removed, ["d1", "d4"]);
+    let versions = t.store.plugin_versions(t.tenant, "gsan").await.unwrap();
+    assert_eq!(versions.len(), DEVELOPMENT_KEPT + 3, "with the release, ana's and that of `next`: {versions:?}");
+    let points = t.store.plugin_resolve(t.tenant, &"gsan@dev".parse().unwrap()).await.unwrap().unwrap();
+    assert_eq!((points.version, points.digest.as_str()), (format!("1.0.0-dev.{}", last + 1), "d99"));
+    let history = t.store.plugin_channel_history(t.tenant, "gsan", "dev").await.unwrap();
+    assert!(history.iter().all(|entry| versions.iter().any(|version| version.version == entry.version)));
 }
 
 pub(crate) async fn settings_default_and_round_trip(t: &Subject) {

@@ -1,5 +1,6 @@
 //! `/v1/plugins`: what shapes requests and judges responses.
 
+mod diffs;
 mod shapes;
 mod trial;
 
@@ -54,6 +55,9 @@ pub(super) fn routes() -> Routes {
         .add(__path_channel_bind, Permission::ManagePlugins, channel_bind)
         .add(__path_promote, Permission::ManagePlugins, promote)
         .add(__path_rollback, Permission::ManagePlugins, rollback)
+        .add(diffs::__path_start, Permission::ManagePlugins, diffs::start)
+        .add(diffs::__path_get, Permission::ReadPlugins, diffs::get)
+        .add(diffs::__path_cancel, Permission::ManagePlugins, diffs::cancel)
         .add(trial::__path_try_plugin, Permission::ManagePlugins, trial::try_plugin)
 }
 
@@ -64,9 +68,13 @@ struct PushParams {
     /// The name it must have; none: its manifest says.
     #[param(min_length = 1, max_length = 64)]
     name: Option<String>,
-    /// The channel that means it from now on.
-    #[param(min_length = 1, max_length = 64, default = "stable")]
+    /// The channel that means it from now on; none: `stable`, for a development version `dev`.
+    #[param(min_length = 1, max_length = 64)]
     channel: Option<String>,
+    /// Install it as a development version: under the next number behind its own version (`1.2.0-dev.3`), so that the
+    /// version need not be raised at every change. A channel keeps its last five; older ones go unless something names them.
+    #[param(default = false)]
+    development: Option<bool>,
 }
 
 /// Which version a channel is to mean.
@@ -143,7 +151,7 @@ async fn list(
 }
 
 /// Installs a component of at most 64 MiB and lets a channel mean it. `name@version` never changes: the same bytes
-/// again answer 200, others under a version that is there are refused.
+/// again answer 200, others under a version that is there are refused, unless it is pushed as a development version.
 #[utoipa::path(post, path = "/v1/plugins", tag = "plugins", operation_id = "plugin_push", params(PushParams),
     request_body(content = Vec<u8>, content_type = "application/wasm", description = "The component's bytes"),
     responses((status = 201, description = "Installed", body = PluginPushedView),
@@ -159,7 +167,12 @@ async fn push(
         return Err(Problem::of("unsupported_media_type", "send the component with `Content-Type: application/wasm`"));
     }
     let component = read_body(request.into_body(), COMPONENT_BYTES_MAX).await?;
-    let pushed = engine.plugin_push(&principal, &component, params.name.as_deref(), params.channel.as_deref()).await?;
+    let (name, channel) = (params.name.as_deref(), params.channel.as_deref());
+    let pushed = if params.development == Some(true) {
+        engine.plugin_push_development(&principal, &component, name, channel).await?
+    } else {
+        engine.plugin_push(&principal, &component, name, channel).await?
+    };
     let status = if pushed.created { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, Json(PluginPushedView::of(pushed))))
 }

@@ -60,11 +60,17 @@ pub(super) async fn run(file: &Path, screen: Screen) -> Result<(), Failure> {
 
 /// A plugin host with a cache that goes with `scratch`; its compiler is this program.
 pub(in crate::cli) fn throw_away_host(scratch: &Scratch) -> Result<Host, Failure> {
+    host(scratch, false)
+}
+
+/// The same; one that is `metered` counts what guests run.
+pub(super) fn host(scratch: &Scratch, metered: bool) -> Result<Host, Failure> {
     let program = std::env::current_exe();
     let program = program.map_err(|error| Failure::failed(format!("this program's own path: {error}")))?;
     let compiler = CompilerCommand { program, args: vec!["compile-plugin".to_owned()] };
     let mut config = HostConfig::new(scratch.path().join("plugins"), compiler, Arc::new(SystemClock));
     config.pool_instances = INSTANCES;
+    config.metered = metered;
     Host::start(config).map_err(Failure::failed)
 }
 

@@ -56,6 +56,8 @@ pub(super) struct Cost {
     pub(super) elapsed: Duration,
     /// The most memory the instance held.
     pub(super) memory_peak_bytes: usize,
+    /// What it ran, where that is counted.
+    pub(super) fuel: Option<u64>,
 }
 
 /// What a file's calls run with.
@@ -93,8 +95,17 @@ impl Guest {
 
     /// Installs and loads a component; `name` says which in messages.
     pub(super) async fn of(name: &str, bytes: Vec<u8>) -> Result<Self, Failure> {
+        Self::in_host(name, bytes, false).await
+    }
+
+    /// The same in a host that counts what the guest runs, which makes it slower.
+    pub(super) async fn metered(name: &str, bytes: Vec<u8>) -> Result<Self, Failure> {
+        Self::in_host(name, bytes, true).await
+    }
+
+    async fn in_host(name: &str, bytes: Vec<u8>, metered: bool) -> Result<Self, Failure> {
         let scratch = Scratch::make()?;
-        let host = check::throw_away_host(&scratch)?;
+        let host = check::host(&scratch, metered)?;
         let installed = host.install(&bytes).await.map_err(|error| check::refused(name, &error))?;
         let plugin = host.load(&Digest::of(&bytes), || async { Ok(bytes) }).await.map_err(Failure::failed)?;
         Ok(Self { host, plugin, installed, _scratch: scratch })
@@ -117,7 +128,7 @@ impl Guest {
             labels: &event.labels,
         };
         let (delivery, endpoint, attempt) = (&context.delivery, &context.endpoint, &context.attempt);
-        let call = TransformCall { context: views(setting, delivery, endpoint, attempt), event: view };
+        let call = TransformCall { context: self.views(setting, delivery, endpoint, attempt), event: view };
         let done = self.host.transform(&self.plugin, call).await?;
         let plan = match done.plan {
             Plan::Send { request, memo } => Ok(sdk::Plan::Send(sdk::Outgoing { request: sent(request), memo })),
@@ -140,7 +151,7 @@ impl Guest {
             truncated: exchange.response.truncated,
         };
         let call = InterpretCall {
-            context: views(setting, &exchange.delivery, &exchange.endpoint, &exchange.attempt),
+            context: self.views(setting, &exchange.delivery, &exchange.endpoint, &exchange.attempt),
             event_id: IdText::of(&exchange.event_id),
             event_type: &exchange.event_type,
             subject: exchange.subject.as_deref(),
@@ -151,49 +162,59 @@ impl Guest {
         let done = self.host.interpret(&self.plugin, call).await?;
         Ok((verdict(done.verdict), Cost::of(&done.record)))
     }
-}
 
-impl Cost {
-    fn of(record: &CallRecord) -> Self {
-        Self { elapsed: record.elapsed, memory_peak_bytes: record.memory_peak_bytes }
-    }
-
-    /// The dearer of two, figure by figure.
-    pub(super) fn max(self, other: Self) -> Self {
-        Self {
-            elapsed: self.elapsed.max(other.elapsed),
-            memory_peak_bytes: self.memory_peak_bytes.max(other.memory_peak_bytes),
+    fn views<'a>(
+        &self,
+        setting: &Setting,
+        delivery: &'a sdk::Delivery,
+        endpoint: &'a sdk::Endpoint,
+        attempt: &sdk::Attempt,
+    ) -> CallContext<'a> {
+        CallContext {
+            installation: "test",
+            limits: Limits::default().for_component(self.installed.size_bytes),
+            reuse: Reuse::Fresh,
+            config: Arc::clone(&setting.config),
+            secrets: setting.secrets.clone(),
+            state: Arc::clone(&setting.state),
+            delivery: DeliveryView {
+                id: IdText::of(&delivery.id),
+                code: i64::try_from(delivery.code).unwrap_or(i64::MAX),
+                created_at: instant(delivery.created_at),
+                tenant: IdText::of(&delivery.tenant),
+                correlation_id: delivery.correlation_id.as_deref(),
+            },
+            endpoint: EndpointView {
+                id: IdText::of(&endpoint.id),
+                url: &endpoint.url,
+                integrator: &endpoint.integrator,
+                labels: &endpoint.labels,
+            },
+            attempt: AttemptView {
+                number: attempt.number,
+                first_at: instant(attempt.first_at),
+                now: instant(attempt.now),
+            },
         }
     }
 }
 
-fn views<'a>(
-    setting: &Setting,
-    delivery: &'a sdk::Delivery,
-    endpoint: &'a sdk::Endpoint,
-    attempt: &sdk::Attempt,
-) -> CallContext<'a> {
-    CallContext {
-        installation: "test",
-        limits: Limits::default(),
-        reuse: Reuse::Fresh,
-        config: Arc::clone(&setting.config),
-        secrets: setting.secrets.clone(),
-        state: Arc::clone(&setting.state),
-        delivery: DeliveryView {
-            id: IdText::of(&delivery.id),
-            code: i64::try_from(delivery.code).unwrap_or(i64::MAX),
-            created_at: instant(delivery.created_at),
-            tenant: IdText::of(&delivery.tenant),
-            correlation_id: delivery.correlation_id.as_deref(),
-        },
-        endpoint: EndpointView {
-            id: IdText::of(&endpoint.id),
-            url: &endpoint.url,
-            integrator: &endpoint.integrator,
-            labels: &endpoint.labels,
-        },
-        attempt: AttemptView { number: attempt.number, first_at: instant(attempt.first_at), now: instant(attempt.now) },
+impl Cost {
+    fn of(record: &CallRecord) -> Self {
+        Self { elapsed: record.elapsed, memory_peak_bytes: record.memory_peak_bytes, fuel: record.fuel }
+    }
+
+    /// Of calls one after another: the longest time and the most memory of any, the fuel of all.
+    pub(super) fn and(self, other: Self) -> Self {
+        let fuel = match (self.fuel, other.fuel) {
+            (Some(one), Some(other)) => Some(one.saturating_add(other)),
+            (one, other) => one.or(other),
+        };
+        Self {
+            elapsed: self.elapsed.max(other.elapsed),
+            memory_peak_bytes: self.memory_peak_bytes.max(other.memory_peak_bytes),
+            fuel,
+        }
     }
 }
 
@@ -201,7 +222,8 @@ fn instant(ms: u64) -> Timestamp {
     Timestamp::from_millis(i64::try_from(ms).unwrap_or(i64::MAX))
 }
 
-fn bytes(payload: &sdk::Payload) -> &[u8] {
+/// A payload as it comes to the plugin.
+pub(super) fn bytes(payload: &sdk::Payload) -> &[u8] {
     match payload {
         sdk::Payload::Empty => &[],
         sdk::Payload::Text(text) => text.as_bytes(),

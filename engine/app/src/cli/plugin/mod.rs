@@ -3,11 +3,14 @@
 mod build;
 mod check;
 mod componentize;
+mod dev;
+mod diff;
 mod guest;
 mod limits;
 mod new;
 mod project;
 mod replay;
+mod sources;
 mod test;
 
 pub(super) use check::throw_away_host;
@@ -38,6 +41,11 @@ pub(super) enum PluginCommand {
     Build(build::BuildArgs),
     /// Run the project's golden files through the component, under the limits of a delivery
     Test(test::TestArgs),
+    /// Work on the project in this folder: at every change of it, build, swap it into a running engine, run its golden files
+    ///
+    /// The engine gets it as a development version (1.2.0-dev.3) under the channel dev, so that an endpoint that is bound
+    /// to NAME@dev uses it at once. What fails is shown, and the next change is waited for.
+    Dev(dev::DevArgs),
     /// Install a plugin in the engine and point a channel at it
     ///
     /// A version is immutable: the same bytes again change nothing, other bytes under the same version are refused.
@@ -173,6 +181,7 @@ pub(super) async fn run(command: PluginCommand, remote: &Remote) -> Result<(), F
         PluginCommand::New(args) => new::run(&args, screen),
         PluginCommand::Build(args) => build::run(&args, screen).await,
         PluginCommand::Test(args) => test::run(&args, screen).await,
+        PluginCommand::Dev(args) => dev::run(&args, &remote.client()?, screen).await,
         PluginCommand::Check { file } => check::run(&file, screen).await,
         PluginCommand::Replay(args) => replay::replay(&args, &remote.client()?, screen).await,
         PluginCommand::Diff(args) => replay::diff(&args, &remote.client()?, screen).await,

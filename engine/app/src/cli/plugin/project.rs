@@ -18,6 +18,9 @@ pub(super) const COMPONENT: &str = "plugin.wasm";
 /// Folders of what toolchains make or fetch; nothing in them is a source.
 const MADE: [&str; 6] = ["node_modules", "build", "target", "bindings", "dist", "__pycache__"];
 
+/// Files that are looked at; a plugin has some tens.
+const SOURCES_MAX: usize = 10_000;
+
 /// A project as its file describes it.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -104,22 +107,28 @@ impl Project {
     pub(super) fn is_stale(&self) -> bool {
         let changed = |path: &Path| fs::metadata(path).and_then(|data| data.modified()).ok();
         let Some(made) = changed(&self.component()) else { return true };
-        let mut folders = vec![self.folder.clone()];
+        self.sources().iter().any(|path| changed(path).is_some_and(|at| at > made))
+    }
+
+    /// Every file that the component may be made of, [`SOURCES_MAX`] at most.
+    pub(super) fn sources(&self) -> Vec<PathBuf> {
+        let (mut found, mut folders) = (Vec::new(), vec![self.folder.clone()]);
         while let Some(folder) = folders.pop() {
             for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
                 let (path, name) = (entry.path(), entry.file_name());
                 let name = name.to_string_lossy();
-                if name.starts_with('.') || MADE.contains(&name.as_ref()) || path == self.fixtures() {
+                let made = MADE.contains(&name.as_ref()) || path == self.component() || path == self.output();
+                if name.starts_with('.') || made || path == self.fixtures() {
                     continue;
                 }
                 if path.is_dir() {
                     folders.push(path);
-                } else if path != self.component() && changed(&path).is_some_and(|at| at > made) {
-                    return true;
+                } else if found.len() < SOURCES_MAX {
+                    found.push(path);
                 }
             }
         }
-        false
+        found
     }
 
     /// The contract for a core module that does not carry it; none: this version's.

@@ -10,21 +10,20 @@ use std::{
 };
 
 use clap::Args;
-use engate_host::{GrantedSecret, Secrets};
-use engate_model::Secret;
+use engate_host::Secrets;
+use engate_model::plugin::Limits;
 use futures_util::{StreamExt as _, stream};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use serde::Serialize;
 use serde_json::json;
 
-use super::guest::Guest;
+use super::{diff, guest::Guest};
 use crate::{
     cli::{
         client::Client,
         failure::Failure,
         present::{Field, Screen, Tone, plain},
     },
-    replay::{Change, Player, Recorded},
+    replay::{Change, Differing, Player, Recorded, made_up_keys},
 };
 
 /// Longest part of a value that a table shows.
@@ -56,24 +55,32 @@ pub(in crate::cli) struct ReplayArgs {
 /// Which history to compare over.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct DiffArgs {
-    /// The new component
+    /// The new component; with --remote an installed one: NAME@VERSION or NAME@CHANNEL
     #[arg(value_name = "FILE")]
-    component: PathBuf,
+    pub(super) component: PathBuf,
+
+    /// Compare inside the engine, which reads its own history, and not here
+    #[arg(long)]
+    remote: bool,
+
+    /// With --remote: the version or channel to compare with
+    #[arg(long, value_name = "VERSION", requires = "remote", default_value = engate_model::plugin::CHANNEL_DEFAULT)]
+    pub(super) base: String,
 
     #[command(flatten)]
-    history: History,
+    pub(super) history: History,
 }
 
 /// A choice of recorded attempts.
 #[derive(Debug, Args)]
-struct History {
+pub(super) struct History {
     /// Only attempts of this plugin, whatever its version
     #[arg(long, value_name = "NAME")]
-    plugin: Option<String>,
+    pub(super) plugin: Option<String>,
 
     /// Only attempts for this integrator, by slug or id
     #[arg(long, value_name = "SLUG|ID")]
-    integrator: Option<String>,
+    pub(super) integrator: Option<String>,
 
     /// How far back, such as 90m, 24h or 7d
     #[arg(long, value_name = "AGE", default_value = "7d", value_parser = age)]
@@ -81,23 +88,17 @@ struct History {
 }
 
 impl History {
+    /// The instant it begins at, as the API writes it.
+    pub(super) fn since(&self) -> String {
+        (chrono::Utc::now() - self.since).to_rfc3339_opts(chrono::SecondsFormat::Micros, true)
+    }
+
     async fn records(&self, client: &Client, plugin: Option<&str>) -> Result<Vec<Recorded>, Failure> {
-        let since = chrono::Utc::now() - self.since;
-        let mut query = vec![("since", since.to_rfc3339_opts(chrono::SecondsFormat::Micros, true))];
+        let mut query = vec![("since", self.since())];
         query.extend(plugin.map(|plugin| ("plugin", plugin.to_owned())));
         query.extend(self.integrator.clone().map(|integrator| ("integrator", integrator)));
         client.list_all(&["v1", "replays"], &query).await?.rows()
     }
-}
-
-/// An attempt and what differs in it.
-#[derive(Debug, Serialize)]
-struct Differing {
-    delivery: String,
-    attempt: u32,
-    event_type: String,
-    plugin: String,
-    changes: Vec<Change>,
 }
 
 /// Replays recorded attempts and compares each with its record.
@@ -113,23 +114,25 @@ pub(super) async fn replay(args: &ReplayArgs, client: &Client, screen: Screen) -
         return Err(Failure::failed("no plugin had part in such an attempt; there is nothing to replay"));
     }
     let mut guests = Guests::new(client);
-    let mut pairs = Vec::with_capacity(records.len());
-    for recorded in records {
-        let guest = match &args.component {
-            Some(file) => guests.file(file).await?,
-            None => guests.recorded(&recorded).await?,
-        };
-        pairs.push((guest, recorded));
-    }
+    let (pairs, left_out) = match &args.component {
+        Some(file) => {
+            let guest = guests.file(file).await?;
+            (records.into_iter().map(|recorded| (Arc::clone(&guest), recorded)).collect(), 0)
+        }
+        None => guests.of_records(records, screen).await?,
+    };
     let tasks = pairs.into_iter().map(|(guest, recorded)| async move {
         let changes = player(&guest, None).play(&recorded).await.against_record(&recorded);
-        (!changes.is_empty()).then(|| differing_of(&recorded, changes))
+        Differing::of(&recorded, changes)
     });
-    at_work("replayed", tasks, screen).await
+    at_work("replayed", tasks, left_out, screen).await
 }
 
 /// Runs the recorded version and the new one over history, and shows what would change.
 pub(super) async fn diff(args: &DiffArgs, client: &Client, screen: Screen) -> Result<(), Failure> {
+    if args.remote {
+        return diff::run(args, client, screen).await;
+    }
     let mut guests = Guests::new(client);
     let new = guests.file(&args.component).await?;
     let plugin = args.history.plugin.as_ref().unwrap_or(&new.installed.manifest.id);
@@ -138,19 +141,21 @@ pub(super) async fn diff(args: &DiffArgs, client: &Client, screen: Screen) -> Re
         let plugin = plain(plugin);
         return Err(Failure::failed(format!("no attempt of {plugin} in that time; --since looks further back")));
     }
-    let mut pairs = Vec::with_capacity(records.len());
-    for recorded in records {
-        pairs.push((guests.recorded(&recorded).await?, recorded));
-    }
+    let (pairs, left_out) = guests.of_records(records, screen).await?;
     let tasks = pairs.into_iter().map(|(old, recorded)| {
         let new = Arc::clone(&new);
         async move { compared(&old, &new, &recorded).await }
     });
-    at_work("compared", tasks, screen).await
+    at_work("compared", tasks, left_out, screen).await
 }
 
 /// Runs `tasks` on all cores, in order, and reports what they found.
-async fn at_work<T>(verb: &str, tasks: impl ExactSizeIterator<Item = T>, screen: Screen) -> Result<(), Failure>
+async fn at_work<T>(
+    verb: &'static str,
+    tasks: impl ExactSizeIterator<Item = T>,
+    left_out: usize,
+    screen: Screen,
+) -> Result<(), Failure>
 where
     T: Future<Output = Option<Differing>> + Send + 'static,
 {
@@ -159,41 +164,30 @@ where
     let started = Instant::now();
     let together = std::thread::available_parallelism().map_or(2, usize::from) * TASKS_PER_CORE;
     let mut running = stream::iter(tasks.map(tokio::spawn)).buffered(together);
-    let mut differing = Vec::new();
+    let mut found = Vec::new();
     while let Some(one) = running.next().await {
-        differing.extend(one.map_err(Failure::failed)?);
+        found.extend(one.map_err(Failure::failed)?);
         bar.inc(1);
     }
     bar.finish_and_clear();
-    report(verb, count, &differing, started.elapsed(), screen)
+    Findings { verb, count, differing: found.len(), found, left_out, took: started.elapsed() }.report(screen)
 }
 
-/// Both versions sign with the same made-up keys, so that a signature differs only where what is signed does.
+/// What the new version does otherwise in an attempt.
 async fn compared(old: &Guest, new: &Guest, recorded: &Recorded) -> Option<Differing> {
-    let names = [old, new].map(|guest| guest.installed.manifest.secrets.iter().map(|need| need.name.clone()));
-    let stand_in = |name: String| {
-        let value = Ok(Secret::new(format!("made-up key of {name}")));
-        (name, GrantedSecret { value, reveal: true })
-    };
-    let secrets: BTreeMap<_, _> = names.into_iter().flatten().map(stand_in).collect();
-    let secrets = Secrets::granted(Arc::new(secrets));
-    let before = player(old, Some(secrets.clone())).play(recorded).await;
-    let after = player(new, Some(secrets)).play(recorded).await;
-    let changes = before.against(&after);
-    (!changes.is_empty()).then(|| differing_of(recorded, changes))
+    let keys = made_up_keys([&old.installed.manifest, &new.installed.manifest]);
+    let before = player(old, Some(keys.clone())).play(recorded).await;
+    let after = player(new, Some(keys)).play(recorded).await;
+    Differing::of(recorded, before.against(&after))
 }
 
 fn player(guest: &Guest, secrets: Option<Secrets>) -> Player<'_> {
-    Player { host: &guest.host, plugin: &guest.plugin, interpret: guest.installed.manifest.interpret, secrets }
-}
-
-fn differing_of(recorded: &Recorded, changes: Vec<Change>) -> Differing {
-    Differing {
-        delivery: recorded.delivery.clone(),
-        attempt: recorded.number,
-        event_type: recorded.event_type.clone(),
-        plugin: recorded.plugin.clone(),
-        changes,
+    Player {
+        host: &guest.host,
+        plugin: &guest.plugin,
+        interpret: guest.installed.manifest.interpret,
+        limits: Limits::default().for_component(guest.installed.size_bytes),
+        secrets,
     }
 }
 
@@ -218,20 +212,52 @@ impl<'a> Guests<'a> {
         Ok(guest)
     }
 
-    /// The version that made the attempt, as the engine keeps it.
-    async fn recorded(&mut self, recorded: &Recorded) -> Result<Arc<Guest>, Failure> {
+    /// Attempts with the version that made each; those of versions that are gone are left out, told and counted.
+    async fn of_records(
+        &mut self,
+        records: Vec<Recorded>,
+        screen: Screen,
+    ) -> Result<(Vec<(Arc<Guest>, Recorded)>, usize), Failure> {
+        let (mut pairs, mut gone) = (Vec::with_capacity(records.len()), BTreeMap::<String, usize>::new());
+        for recorded in records {
+            if gone.contains_key(&recorded.plugin) {
+                *gone.entry(recorded.plugin).or_default() += 1;
+                continue;
+            }
+            match self.recorded(&recorded).await? {
+                Some(guest) => pairs.push((guest, recorded)),
+                None => drop(gone.insert(recorded.plugin, 1)),
+            }
+        }
+        let told = gone.iter().map(|(plugin, count)| format!("{count} of {}", plain(plugin))).collect::<Vec<_>>();
+        if !told.is_empty() && !screen.json {
+            screen.line(format!("left out, since their version is installed no longer: {}", told.join(", ")))?;
+        }
+        if pairs.is_empty() {
+            return Err(Failure::failed(format!("the versions of all these attempts are gone: {}", told.join(", "))));
+        }
+        Ok((pairs, gone.values().sum()))
+    }
+
+    /// The version that made the attempt, as the engine keeps it; none where it is gone, as development versions go.
+    async fn recorded(&mut self, recorded: &Recorded) -> Result<Option<Arc<Guest>>, Failure> {
         if let Some(guest) = self.loaded.get(&recorded.plugin_digest) {
-            return Ok(Arc::clone(guest));
+            return Ok(Some(Arc::clone(guest)));
         }
         let (name, version) = recorded.plugin.split_once('@').unwrap_or((&recorded.plugin, ""));
-        let bytes = self.client.download(&["v1", "plugins", name, "versions", version, "component"]).await?;
+        let bytes = match self.client.download(&["v1", "plugins", name, "versions", version, "component"]).await {
+            Ok(bytes) => bytes,
+            Err(Failure::Answered(problem)) if problem.status == 404 => return Ok(None),
+            Err(failure) => return Err(failure),
+        };
         let guest = Arc::new(Guest::of(&recorded.plugin, bytes).await?);
         self.loaded.insert(recorded.plugin_digest.clone(), Arc::clone(&guest));
-        Ok(guest)
+        Ok(Some(guest))
     }
 }
 
-fn bar(length: usize, screen: Screen) -> ProgressBar {
+/// A bar on a terminal's standard error, else nothing.
+pub(super) fn bar(length: usize, screen: Screen) -> ProgressBar {
     if screen.json || !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
@@ -240,26 +266,47 @@ fn bar(length: usize, screen: Screen) -> ProgressBar {
     style.map_or(bar.clone(), |style| bar.with_style(style))
 }
 
-fn report(verb: &str, count: usize, differing: &[Differing], took: Duration, screen: Screen) -> Result<(), Failure> {
-    if screen.json {
-        let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-        screen.line(json!({"attempts": count, "took_ms": took_ms, "differing": differing}).to_string())?;
-    } else {
-        differing.iter().take(SHOWN_MAX).try_for_each(|one| show(one, screen))?;
-        if differing.len() > SHOWN_MAX {
-            screen.line(format!("\nand {} more; --json has them all", differing.len() - SHOWN_MAX))?;
+/// What attempts showed.
+#[derive(Debug)]
+pub(super) struct Findings {
+    /// What was done with them: `replayed`, `compared`.
+    pub(super) verb: &'static str,
+    /// Attempts.
+    pub(super) count: usize,
+    /// Those in which anything differs, or the first of them.
+    pub(super) found: Vec<Differing>,
+    /// How many they are.
+    pub(super) differing: usize,
+    /// Attempts whose version is gone.
+    pub(super) left_out: usize,
+    /// How long it took.
+    pub(super) took: Duration,
+}
+
+impl Findings {
+    /// Prints what differs; fails where anything does.
+    pub(super) fn report(&self, screen: Screen) -> Result<(), Failure> {
+        let Self { verb, count, found, differing, left_out, took } = self;
+        if screen.json {
+            let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+            let report = json!({"attempts": count, "left_out": left_out, "took_ms": took_ms, "differing": found});
+            screen.line(report.to_string())?;
+        } else {
+            found.iter().take(SHOWN_MAX).try_for_each(|one| show(one, screen))?;
+            if found.len() > SHOWN_MAX {
+                screen.line(format!("\nand {} more; --json has them all", found.len() - SHOWN_MAX))?;
+            }
+            let speed = *count as f64 / took.as_secs_f64().max(1e-6);
+            let same = count.saturating_sub(*differing);
+            screen.line(format!(
+                "\n{count} attempts {verb} in {took:.2?}, {speed:.0} a second: {same} the same to the byte, {differing} differ"
+            ))?;
         }
-        let speed = count as f64 / took.as_secs_f64().max(1e-6);
-        screen.line(format!(
-            "\n{count} attempts {verb} in {took:.2?}, {speed:.0} a second: {} the same to the byte, {} differ",
-            count - differing.len(),
-            differing.len()
-        ))?;
+        if *differing == 0 {
+            return Ok(());
+        }
+        Err(Failure::failed(format!("{differing} of {count} attempts differ")))
     }
-    if differing.is_empty() {
-        return Ok(());
-    }
-    Err(Failure::failed(format!("{} of {count} attempts differ", differing.len())))
 }
 
 fn show(one: &Differing, screen: Screen) -> Result<(), Failure> {

@@ -3,18 +3,18 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use clap::Args;
 use engate_host::validate_config;
 use engate_sdk::testing::{Answers, Difference, Fixture};
 use serde::Serialize;
-use serde_json::json;
 use similar::{ChangeTag, TextDiff};
 
 use super::{
-    build,
-    guest::{Cost, Guest, Setting},
+    build, finished,
+    guest::{Cost, Guest, Setting, bytes},
     project::Project,
 };
 use crate::cli::{
@@ -40,6 +40,22 @@ pub(in crate::cli) struct TestArgs {
     /// Write what the plugin does into the golden files; what you typed stays as you typed it
     #[arg(long)]
     update: bool,
+
+    /// Leave out the second run that counts what each file makes the plugin run; it compiles the component once more
+    #[arg(long)]
+    no_fuel: bool,
+}
+
+/// What the golden files of a project showed.
+#[derive(Debug, Serialize)]
+pub(super) struct Report {
+    plugin: String,
+    version: String,
+    #[serde(skip)]
+    size_bytes: u64,
+    /// Whether every file passed.
+    pub(super) passed: bool,
+    files: Vec<Outcome>,
 }
 
 /// What one golden file showed.
@@ -53,8 +69,13 @@ struct Outcome {
     differences: Vec<Differs>,
     calls: usize,
     slowest_us: u64,
+    /// What all its calls ran; null where it was not counted.
+    fuel: Option<u64>,
     memory_peak_bytes: usize,
-    body_bytes: usize,
+    /// The event's payload and the answers' bodies.
+    bytes_in: usize,
+    /// The request's body.
+    bytes_out: usize,
 }
 
 /// An answer that is not as the file has it.
@@ -68,26 +89,110 @@ struct Differs {
 /// Runs every golden file of the project.
 pub(super) async fn run(args: &TestArgs, screen: Screen) -> Result<(), Failure> {
     let (component, fixtures) = places(args, screen)?;
-    let guest = Guest::load(&component).await?;
+    let name = component.display().to_string();
+    let component = finished(&component)?;
     let files = files_of(&fixtures)?;
-    let mut outcomes = Vec::with_capacity(files.len());
-    for file in &files {
-        outcomes.push(one(&guest, file, args.update).await);
-    }
-    let failed = outcomes.iter().filter(|outcome| !outcome.passed).count();
+    let report = golden(&name, component, &files, Wanted { update: args.update, fuel: !args.no_fuel }).await?;
     if screen.json {
-        let manifest = &guest.installed.manifest;
-        let report =
-            json!({"plugin": manifest.id, "version": manifest.version, "passed": failed == 0, "files": outcomes});
-        screen.line(report.to_string())?;
+        screen.line(serde_json::to_string(&report).map_err(Failure::failed)?)?;
     } else {
-        print(&guest, &outcomes, screen)?;
+        report.print(screen)?;
     }
-    if failed == 0 {
-        return Ok(());
+    report.verdict()
+}
+
+/// How golden files are run.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wanted {
+    /// What the plugin does is written into them.
+    pub(super) update: bool,
+    /// Each is run once more in a host that counts what the plugin runs.
+    pub(super) fuel: bool,
+}
+
+/// Runs golden files through a component.
+pub(super) async fn golden(
+    name: &str,
+    component: Vec<u8>,
+    files: &[PathBuf],
+    wanted: Wanted,
+) -> Result<Report, Failure> {
+    // Compiled differently, and slower: what is measured there is only fuel.
+    let meter = if wanted.fuel { Some(Guest::metered(name, component.clone()).await?) } else { None };
+    let guest = Guest::of(name, component).await?;
+    let mut outcomes = Vec::with_capacity(files.len());
+    for file in files {
+        let fuel = match &meter {
+            Some(meter) => fuel_of(meter, file).await,
+            None => None,
+        };
+        outcomes.push(Outcome { fuel, ..one(&guest, file, wanted.update).await });
     }
-    let cure = "read the differences above; `--update` writes what the plugin does into the files";
-    Err(Failure::failed(format!("{failed} of {} golden files differ: {cure}", outcomes.len())))
+    Ok(Report {
+        plugin: guest.installed.manifest.id.clone(),
+        version: guest.installed.manifest.version.clone(),
+        size_bytes: guest.installed.size_bytes,
+        passed: outcomes.iter().all(|outcome| outcome.passed),
+        files: outcomes,
+    })
+}
+
+impl Report {
+    /// A failure that names the cure, where a file differs.
+    pub(super) fn verdict(&self) -> Result<(), Failure> {
+        let failed = self.files.iter().filter(|outcome| !outcome.passed).count();
+        if failed == 0 {
+            return Ok(());
+        }
+        let cure =
+            "read the differences above; `engate plugin test --update` writes what the plugin does into the files";
+        Err(Failure::failed(format!("{failed} of {} golden files differ: {cure}", self.files.len())))
+    }
+
+    /// How many files there are.
+    pub(super) fn files(&self) -> usize {
+        self.files.len()
+    }
+
+    fn print(&self, screen: Screen) -> Result<(), Failure> {
+        screen.line(format!("{} {}, {}\n", self.plugin, self.version, size(self.size_bytes)))?;
+        let rows = self.files.iter().map(Outcome::row).collect();
+        let header = ["FILE", "RESULT", "CALLS", "SLOWEST", "FUEL", "MEMORY", "BYTES IN", "BYTES OUT"];
+        screen.table(&header, rows, "")?;
+        self.print_differences(screen)
+    }
+
+    /// What differs in each file, line by line.
+    pub(super) fn print_differences(&self, screen: Screen) -> Result<(), Failure> {
+        for outcome in self.files.iter().filter(|outcome| !outcome.passed) {
+            screen.heading(&outcome.file)?;
+            if let Some(error) = &outcome.error {
+                screen.line(format!("  {error}"))?;
+            }
+            for differs in &outcome.differences {
+                screen.line(format!("  {}", differs.place))?;
+                screen.line(lines(differs, screen))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Outcome {
+    fn row(&self) -> Vec<Field> {
+        let (word, tone) = if self.passed { ("ok", Tone::Good) } else { ("differs", Tone::Bad) };
+        let slowest = Duration::from_micros(self.slowest_us).as_secs_f64() * 1e3;
+        vec![
+            Field::new(&self.file),
+            Field::new(word).tone(tone),
+            Field::number(self.calls),
+            Field::number(format!("{slowest:.2} ms")),
+            Field::number(self.fuel.map_or_else(|| "-".to_owned(), |fuel| fuel.to_string())),
+            Field::number(size(u64::try_from(self.memory_peak_bytes).unwrap_or(u64::MAX))),
+            Field::number(self.bytes_in),
+            Field::number(self.bytes_out),
+        ]
+    }
 }
 
 fn places(args: &TestArgs, screen: Screen) -> Result<(PathBuf, PathBuf), Failure> {
@@ -107,7 +212,8 @@ fn places(args: &TestArgs, screen: Screen) -> Result<(PathBuf, PathBuf), Failure
     Ok((component, args.fixtures.clone().unwrap_or_else(|| project.fixtures())))
 }
 
-fn files_of(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
+/// The golden files of a folder, by name.
+pub(super) fn files_of(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
     let named = |error: &dyn std::fmt::Display| Failure::usage(format!("{}: {error}", folder.display()));
     let mut files = Vec::new();
     for entry in fs::read_dir(folder).map_err(|error| named(&error))? {
@@ -136,9 +242,19 @@ async fn one(guest: &Guest, file: &Path, update: bool) -> Outcome {
         differences: differences.into_iter().map(differs).collect(),
         calls: tally.calls,
         slowest_us: u64::try_from(tally.cost.elapsed.as_micros()).unwrap_or(u64::MAX),
+        fuel: None,
         memory_peak_bytes: tally.cost.memory_peak_bytes,
-        body_bytes: tally.body_bytes,
+        bytes_in: tally.bytes_in,
+        bytes_out: tally.bytes_out,
     }
+}
+
+/// What a file's calls run, where all of them end well.
+async fn fuel_of(meter: &Guest, file: &Path) -> Option<u64> {
+    let fixture = Fixture::parse(&fs::read_to_string(file).ok()?).ok()?;
+    let mut tally = Tally::default();
+    answers(meter, &fixture, &mut tally).await.ok()?;
+    tally.cost.fuel
 }
 
 /// What a file's calls cost together.
@@ -146,37 +262,21 @@ async fn one(guest: &Guest, file: &Path, update: bool) -> Outcome {
 struct Tally {
     calls: usize,
     cost: Cost,
-    body_bytes: usize,
+    bytes_in: usize,
+    bytes_out: usize,
 }
 
 impl Tally {
     fn add(&mut self, cost: Cost) {
         self.calls += 1;
-        self.cost = self.cost.max(cost);
+        self.cost = self.cost.and(cost);
     }
 }
 
 async fn check(guest: &Guest, file: &Path, update: bool, tally: &mut Tally) -> Result<Vec<Difference>, String> {
     let text = fs::read_to_string(file).map_err(|error| error.to_string())?;
     let fixture = Fixture::parse(&text)?;
-    let setting = Setting::of(&fixture);
-    validate_config(&guest.installed.manifest.config_schema, setting.config())
-        .map_err(|invalid| format!("config: {invalid}"))?;
-    let mut answers = Answers { plan: None, verdicts: Vec::new() };
-    if let Some((event, context)) = fixture.transform()? {
-        let (plan, cost) = guest.transform(&setting, &event, &context).await.map_err(|fault| fault.to_string())?;
-        tally.add(cost);
-        if let Ok(engate_sdk::Plan::Send(outgoing)) = &plan {
-            tally.body_bytes = outgoing.request.text().map_or(0, str::len);
-        }
-        answers.plan = Some(plan);
-    }
-    for (index, exchange) in fixture.exchanges()?.iter().enumerate() {
-        let answered = guest.interpret(&setting, exchange).await;
-        let (verdict, cost) = answered.map_err(|fault| format!("exchanges[{index}]: {fault}"))?;
-        tally.add(cost);
-        answers.verdicts.push(verdict);
-    }
+    let answers = answers(guest, &fixture, tally).await?;
     if update && answers.plan.is_none() && answers.verdicts.is_empty() {
         return Err("it has neither an event with a payload nor exchanges; there is nothing to write".to_owned());
     }
@@ -187,36 +287,29 @@ async fn check(guest: &Guest, file: &Path, update: bool, tally: &mut Tally) -> R
     fixture.differences(answers)
 }
 
-fn print(guest: &Guest, outcomes: &[Outcome], screen: Screen) -> Result<(), Failure> {
-    let manifest = &guest.installed.manifest;
-    screen.line(format!("{} {}, {}\n", manifest.id, manifest.version, size(guest.installed.size_bytes)))?;
-    let rows = outcomes.iter().map(|outcome| {
-        let (word, tone) = if outcome.passed { ("ok", Tone::Good) } else { ("differs", Tone::Bad) };
-        vec![
-            Field::new(&outcome.file),
-            Field::new(word).tone(tone),
-            Field::number(outcome.calls),
-            Field::number(format!(
-                "{:.2} ms",
-                std::time::Duration::from_micros(outcome.slowest_us).as_secs_f64() * 1e3
-            )),
-            Field::number(size(u64::try_from(outcome.memory_peak_bytes).unwrap_or(u64::MAX))),
-            Field::number(outcome.body_bytes),
-        ]
-    });
-    let header = ["FILE", "RESULT", "CALLS", "SLOWEST", "MEMORY", "BODY BYTES"];
-    screen.table(&header, rows.collect(), "")?;
-    for outcome in outcomes.iter().filter(|outcome| !outcome.passed) {
-        screen.heading(&outcome.file)?;
-        if let Some(error) = &outcome.error {
-            screen.line(format!("  {error}"))?;
+/// Makes the calls that a file describes.
+async fn answers(guest: &Guest, fixture: &Fixture, tally: &mut Tally) -> Result<Answers, String> {
+    let setting = Setting::of(fixture);
+    validate_config(&guest.installed.manifest.config_schema, setting.config())
+        .map_err(|invalid| format!("config: {invalid}"))?;
+    let mut answers = Answers { plan: None, verdicts: Vec::new() };
+    if let Some((event, context)) = fixture.transform()? {
+        tally.bytes_in += bytes(&event.data).len();
+        let (plan, cost) = guest.transform(&setting, &event, &context).await.map_err(|fault| fault.to_string())?;
+        tally.add(cost);
+        if let Ok(engate_sdk::Plan::Send(outgoing)) = &plan {
+            tally.bytes_out = bytes(&outgoing.request.body).len();
         }
-        for differs in &outcome.differences {
-            screen.line(format!("  {}", differs.place))?;
-            screen.line(lines(differs, screen))?;
-        }
+        answers.plan = Some(plan);
     }
-    Ok(())
+    for (index, exchange) in fixture.exchanges()?.iter().enumerate() {
+        tally.bytes_in += bytes(&exchange.response.body).len();
+        let answered = guest.interpret(&setting, exchange).await;
+        let (verdict, cost) = answered.map_err(|fault| format!("exchanges[{index}]: {fault}"))?;
+        tally.add(cost);
+        answers.verdicts.push(verdict);
+    }
+    Ok(answers)
 }
 
 /// Both sides line by line: what the file has with `-`, what the plugin did with `+`.

@@ -96,6 +96,10 @@ impl Engine {
         self.plugin_versions(principal, name).await?;
         let usable = self.plugin_usable(principal.tenant, &exact).await;
         let (_, manifest) = usable.map_err(|error| blame(error, "version"))?;
+        if channel == CHANNEL_DEFAULT && manifest.version != version {
+            let cure = "is a development version, which goes by itself after a while; push the component to keep it";
+            return Err(VerbError::field("version", format!("{version} {cure}")));
+        }
         self.require_fit(principal, &reference, &manifest).await?;
         let set = self.store.plugin_channel_set(&self.actor(principal), principal.tenant, name, channel, version).await;
         let before = set.map_err(|error| match error {
@@ -175,7 +179,7 @@ fn channel_ref(name: &str, channel: &str) -> Result<PluginRef, Invalid> {
 }
 
 /// Puts the blame on the field that this verb was given instead of `plugin`.
-fn blame(error: VerbError, field: &str) -> VerbError {
+pub(super) fn blame(error: VerbError, field: &str) -> VerbError {
     match error {
         VerbError::Invalid(mut invalid) => {
             invalid

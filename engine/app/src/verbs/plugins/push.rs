@@ -1,8 +1,12 @@
 //! Installing a component.
 
-use engate_host::{InstallCode, InstallError};
-use engate_model::{Invalid, plugin::CHANNEL_DEFAULT, token::Principal};
-use engate_store::{PluginState, PluginVersion, Pushed};
+use engate_host::{InstallCode, InstallError, Installed};
+use engate_model::{
+    Invalid,
+    plugin::{CHANNEL_DEFAULT, CHANNEL_DEVELOPMENT, Manifest},
+    token::Principal,
+};
+use engate_store::{Developed, PluginState, PluginVersion, Pushed};
 
 use super::channel_ref;
 use crate::{engine::Engine, verbs::VerbError};
@@ -32,26 +36,7 @@ impl Engine {
         channel: Option<&str>,
     ) -> Result<PushedPlugin, VerbError> {
         let channel = channel.unwrap_or(CHANNEL_DEFAULT);
-        // Before the component is compiled: a bad name would waste seconds of it.
-        channel_ref(name.unwrap_or("name"), channel)?;
-        let installed = self.host.install(component).await.map_err(refused)?;
-        let manifest = installed.manifest;
-        if name.is_some_and(|name| name != manifest.id) {
-            let message = format!("the component's manifest says `{}`; push it under that name", manifest.id);
-            return Err(VerbError::Refused { code: "bad_manifest", invalid: Invalid::field("name", message) });
-        }
-        self.require_fit(principal, &channel_ref(&manifest.id, channel)?, &manifest).await?;
-        let version = PluginVersion {
-            tenant: principal.tenant,
-            name: manifest.id.clone(),
-            version: manifest.version.clone(),
-            digest: installed.digest.to_string(),
-            manifest: Some(manifest),
-            state: PluginState::Ready,
-            message: None,
-            size_bytes: installed.size_bytes,
-            created_at: self.now(),
-        };
+        let version = self.plugin_install(principal, component, name, channel).await?;
         let pushed = self.store.plugin_push(&self.actor(principal), &version, component, Some(channel)).await?;
         let created = match pushed {
             Pushed::Created => true,
@@ -70,6 +55,64 @@ impl Engine {
         self.views.refresh(&self.store, principal.tenant).await?;
         let stored = self.store.plugin_version_get(principal.tenant, &version.name, &version.version).await?;
         Ok(PushedPlugin { version: stored.unwrap_or(version), created, channel: channel.to_owned() })
+    }
+
+    /// Installs a component under a development version of its own version and lets a channel mean that, so that a
+    /// developer need not raise the version at every change. Those that are no longer in use go by themselves.
+    pub(crate) async fn plugin_push_development(
+        &self,
+        principal: &Principal,
+        component: &[u8],
+        name: Option<&str>,
+        channel: Option<&str>,
+    ) -> Result<PushedPlugin, VerbError> {
+        let channel = channel.unwrap_or(CHANNEL_DEVELOPMENT);
+        if channel == CHANNEL_DEFAULT {
+            let cure =
+                "a development version goes to a channel of its own, such as dev; stable is for versions that stay";
+            return Err(VerbError::field("channel", cure));
+        }
+        let mut version = self.plugin_install(principal, component, name, channel).await?;
+        let actor = self.actor(principal);
+        let pushed = self.store.plugin_push_development(&actor, &version, component, channel).await?;
+        self.views.refresh(&self.store, principal.tenant).await?;
+        for digest in pushed.removed.iter().filter_map(|digest| digest.parse().ok()) {
+            self.host.forget(&digest);
+        }
+        let Developed { version: number, created, .. } = pushed;
+        version.version = number;
+        let stored = self.store.plugin_version_get(principal.tenant, &version.name, &version.version).await?;
+        Ok(PushedPlugin { version: stored.unwrap_or(version), created, channel: channel.to_owned() })
+    }
+
+    /// Checks and compiles a component, and that it fits the endpoints of its channel to be.
+    async fn plugin_install(
+        &self,
+        principal: &Principal,
+        component: &[u8],
+        name: Option<&str>,
+        channel: &str,
+    ) -> Result<PluginVersion, VerbError> {
+        // Before the component is compiled: a bad name would waste seconds of it.
+        channel_ref(name.unwrap_or("name"), channel)?;
+        let Installed { digest, manifest, size_bytes, .. } = self.host.install(component).await.map_err(refused)?;
+        if name.is_some_and(|name| name != manifest.id) {
+            let message = format!("the component's manifest says `{}`; push it under that name", manifest.id);
+            return Err(VerbError::Refused { code: "bad_manifest", invalid: Invalid::field("name", message) });
+        }
+        self.require_fit(principal, &channel_ref(&manifest.id, channel)?, &manifest).await?;
+        let Manifest { id, version, .. } = &manifest;
+        Ok(PluginVersion {
+            tenant: principal.tenant,
+            name: id.clone(),
+            version: version.clone(),
+            digest: digest.to_string(),
+            manifest: Some(manifest),
+            state: PluginState::Ready,
+            message: None,
+            size_bytes,
+            created_at: self.now(),
+        })
     }
 
     /// Lets a channel mean a version that was there already, unless it does.

@@ -15,7 +15,7 @@ use engate_model::{
     event::{check_key, check_labels},
     integrator::Integrator,
     invalid::Complaints,
-    plugin::{Fault, FaultCode, Grants, Manifest, Pin, PluginRef},
+    plugin::{Fault, FaultCode, Grants, Limits, Manifest, Pin, PluginRef},
     token::Principal,
     verdict::{Failure, Verdict, judge_status},
 };
@@ -128,6 +128,7 @@ struct Scene {
     state: Arc<BTreeMap<String, Vec<u8>>>,
     endpoint: Option<Endpoint>,
     integrator: String,
+    limits: Limits,
 }
 
 /// Everything that the calls of a try share.
@@ -158,7 +159,7 @@ impl Engine {
         let event_id = EventId::new(now, self.chance.bits());
         let context = CallContext {
             installation: &scene.installation,
-            limits: self.config.limits.plugin,
+            limits: scene.limits,
             reuse: Reuse::Fresh,
             config: Arc::clone(&scene.config),
             secrets: scene.secrets.clone(),
@@ -217,6 +218,7 @@ impl Engine {
             None => Vec::new(),
         };
         let digest = version.digest.parse().map_err(|_| VerbError::Internal("a digest is unreadable".to_owned()))?;
+        let (_, limits) = self.call_rules(&plugin.settings.calls, version.size_bytes);
         Ok(Scene {
             label: format!("{}@{}", version.name, version.version),
             // Not the installation's own key: a try must not share anything with deliveries.
@@ -229,6 +231,7 @@ impl Engine {
             state: Arc::new(state.into_iter().collect()),
             endpoint,
             integrator: integrator.map_or_else(|| INTEGRATOR_STAND_IN.to_owned(), |integrator| integrator.slug),
+            limits,
         })
     }
 
