@@ -8,7 +8,7 @@ use engate_model::{Clock, Timestamp, token::Principal};
 use engate_store::{Actor, Store};
 
 use crate::{
-    clock::Chance, config::Config, health::Health, metrics::Metrics, verbs::access::TokenCache, views::Views,
+    clock::Chance, config::Config, health::Health, inbound::InboundRates, metrics::Metrics, verbs::access::TokenCache, views::Views,
     worker::Worker,
 };
 
@@ -25,6 +25,7 @@ pub struct Engine {
     pub(crate) metrics: Metrics,
     pub(crate) health: Health,
     pub(crate) tokens: TokenCache,
+    pub(crate) inbound_rates: InboundRates,
 }
 
 impl Engine {

@@ -21,3 +21,22 @@ wit_bindgen::generate!({
     default_bindings_module: "engate_sdk::bindings",
     additional_derives: [PartialEq, Eq],
 });
+
+/// The world `receiver`; what it shares with the other one is the other one's.
+pub mod receiver {
+    wit_bindgen::generate!({
+        world: "receiver",
+        path: "../../wit/v0.1",
+        pub_export_macro: true,
+        export_macro_name: "export_receiver",
+        default_bindings_module: "engate_sdk::bindings::receiver",
+        additional_derives: [PartialEq, Eq],
+        with: {
+            "engate:plugin/types@0.1.0": crate::bindings::engate::plugin::types,
+            "engate:plugin/log@0.1.0": crate::bindings::engate::plugin::log,
+            "engate:plugin/config@0.1.0": crate::bindings::engate::plugin::config,
+            "engate:plugin/secrets@0.1.0": crate::bindings::engate::plugin::secrets,
+            "engate:plugin/state@0.1.0": crate::bindings::engate::plugin::state,
+        },
+    });
+}
