@@ -26,6 +26,7 @@ mod fan_out;
 mod gsan;
 mod harness;
 mod hostile;
+mod inbound;
 mod kill;
 mod languages;
 mod lifecycle;

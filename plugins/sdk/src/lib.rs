@@ -57,16 +57,16 @@ pub use integrator::{Context, Integrator};
 pub use receiver::Receiver;
 
 #[doc(inline)]
-pub use bindings::engate::plugin::types::{HttpRequest as Request, HttpResponse as Response, Payload, Problem, Retry};
+pub use bindings::describing::engate::plugin::types::{HttpRequest as Request, HttpResponse as Response, Payload, Problem, Retry};
 #[doc(inline)]
-pub use bindings::exports::engate::plugin::delivery::{
+pub use bindings::delivering::exports::engate::plugin::delivery::{
     Attempt, DeliveryInfo as Delivery, Endpoint, Event, Exchange, Outgoing, Plan, Verdict,
 };
 #[doc(inline)]
-pub use bindings::exports::engate::plugin::plugin::{InterpretWhen, Manifest, Need};
+pub use bindings::describing::exports::engate::plugin::plugin::{InterpretWhen, Manifest, Need};
 
 #[doc(inline)]
-pub use bindings::receiver::exports::engate::plugin::inbound::{Answer, Call, NewEvent};
+pub use bindings::receiving::exports::engate::plugin::inbound::{Answer, Call, NewEvent};
 
 #[doc(hidden)]
 pub use integrator::Guest as __Guest;
@@ -88,7 +88,8 @@ macro_rules! export {
         #[allow(unsafe_code, reason = "the component's entry points, generated")]
         const _: () = {
             type Guest = $crate::__Guest<$plugin>;
-    $crate::bindings::export_integrator!(Guest with_types_in $crate::bindings);
+            $crate::bindings::describing::export_plugin!(Guest with_types_in $crate::bindings::describing);
+            $crate::bindings::delivering::export_delivery!(Guest with_types_in $crate::bindings::delivering);
         };
     };
 }
@@ -109,7 +110,8 @@ macro_rules! export_receiver {
         #[allow(unsafe_code, reason = "the component's entry points, generated")]
         const _: () = {
             type Guest = $crate::__ReceiverGuest<$plugin>;
-            $crate::bindings::receiver::export_receiver!(Guest with_types_in $crate::bindings::receiver);
+            $crate::bindings::describing::export_plugin!(Guest with_types_in $crate::bindings::describing);
+            $crate::bindings::receiving::export_inbound!(Guest with_types_in $crate::bindings::receiving);
         };
     };
 }

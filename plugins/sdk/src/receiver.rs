@@ -4,8 +4,10 @@ use std::marker::PhantomData;
 
 use serde::{Deserialize, Serialize};
 
-use crate::bindings::receiver::exports::engate::plugin::{inbound, plugin};
-use crate::{Answer, Call, InterpretWhen, Manifest, NewEvent, Payload, Problem};
+use crate::bindings::{
+    describing::exports::engate::plugin::plugin, receiving::exports::engate::plugin::inbound,
+};
+use crate::{Answer, Call, Manifest, NewEvent, Payload, Problem};
 
 /// A plugin of the world `receiver`: checks a partner's call, turns it into events, and answers it.
 pub trait Receiver {
@@ -25,36 +27,14 @@ pub trait Receiver {
 pub struct ReceiverGuest<P>(PhantomData<P>);
 
 impl<P: Receiver> plugin::Guest for ReceiverGuest<P> {
-    fn describe() -> plugin::Manifest {
-        manifest(P::describe())
+    fn describe() -> Manifest {
+        P::describe()
     }
 }
 
 impl<P: Receiver> inbound::Guest for ReceiverGuest<P> {
     fn receive(call: Call) -> Result<Answer, Problem> {
         P::receive(&call)
-    }
-}
-
-/// The same in the types of the other world: the generator makes an exported interface anew for each.
-fn manifest(manifest: Manifest) -> plugin::Manifest {
-    let needs = |needs: Vec<crate::Need>| {
-        needs.into_iter().map(|need| plugin::Need { name: need.name, purpose: need.purpose }).collect()
-    };
-    plugin::Manifest {
-        id: manifest.id,
-        version: manifest.version,
-        title: manifest.title,
-        config_schema: manifest.config_schema,
-        event_types: manifest.event_types,
-        interpret: match manifest.interpret {
-            InterpretWhen::Never => plugin::InterpretWhen::Never,
-            InterpretWhen::Non2xx => plugin::InterpretWhen::Non2xx,
-            InterpretWhen::Always => plugin::InterpretWhen::Always,
-        },
-        hosts: manifest.hosts,
-        credentials: needs(manifest.credentials),
-        secrets: needs(manifest.secrets),
     }
 }
 

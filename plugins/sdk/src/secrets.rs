@@ -3,7 +3,7 @@
 use crate::{Problem, engine};
 
 #[doc(inline)]
-pub use crate::bindings::engate::plugin::secrets::Error;
+pub use crate::bindings::describing::engate::plugin::secrets::Error;
 
 /// Bytes of an HMAC-SHA256.
 pub const HMAC_SHA256_BYTES: usize = 32;

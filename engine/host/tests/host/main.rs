@@ -14,5 +14,6 @@ mod guests;
 mod hostile;
 mod install;
 mod ladder;
+mod receiving;
 mod rig;
 mod warm;

@@ -162,7 +162,7 @@ async fn check(guest: &Guest, file: &Path, update: bool, tally: &mut Tally) -> R
     let setting = Setting::of(&fixture);
     validate_config(&guest.installed.manifest.config_schema, setting.config())
         .map_err(|invalid| format!("config: {invalid}"))?;
-    let mut answers = Answers { plan: None, verdicts: Vec::new() };
+    let mut answers = Answers::default();
     if let Some((event, context)) = fixture.transform()? {
         let (plan, cost) = guest.transform(&setting, &event, &context).await.map_err(|fault| fault.to_string())?;
         tally.add(cost);
@@ -177,8 +177,17 @@ async fn check(guest: &Guest, file: &Path, update: bool, tally: &mut Tally) -> R
         tally.add(cost);
         answers.verdicts.push(verdict);
     }
-    if update && answers.plan.is_none() && answers.verdicts.is_empty() {
-        return Err("it has neither an event with a payload nor exchanges; there is nothing to write".to_owned());
+    if let Some(call) = fixture.call()? {
+        let (answer, cost) = guest.receive(&setting, &call).await.map_err(|fault| fault.to_string())?;
+        tally.add(cost);
+        if let Ok(answer) = &answer {
+            tally.body_bytes = answer.body.as_bytes().len();
+        }
+        answers.answer = Some(answer);
+    }
+    if update && answers.plan.is_none() && answers.verdicts.is_empty() && answers.answer.is_none() {
+        let nothing = "it has neither an event with a payload nor exchanges nor a call; there is nothing to write";
+        return Err(nothing.to_owned());
     }
     if update {
         fs::write(file, Fixture::recorded(&text, answers)?).map_err(|error| error.to_string())?;
