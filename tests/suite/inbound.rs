@@ -74,7 +74,9 @@ async fn open_bank(app: &App, component: &Path) {
 async fn gsan(app: &App) -> String {
     let url = app.receiver.url("/gsan");
     let retry = json!({"schedule_ms": [0, 200, 200, 200, 200]});
-    id(&app.endpoint(json!({"url": url, "event_types": ["client-transaction"], "plugin": "gsan", "retry": retry})).await)
+    id(&app
+        .endpoint(json!({"url": url, "event_types": ["client-transaction"], "plugin": "gsan", "retry": retry}))
+        .await)
 }
 
 async fn events(app: &App) -> Vec<Value> {
@@ -100,7 +102,11 @@ fn a_payment_reaches_gsan(backend: Backend) {
         assert_eq!(answer.expect(200), json!({"protocolo": "L-1", "recebidos": 2}));
         // The event was there before the answer was.
         let [event] = &events(app).await[..] else { panic!() };
-        assert_eq!((&event["type"], &event["correlation_id"]), (&json!("client-transaction"), &json!("L-1")), "{event}");
+        assert_eq!(
+            (&event["type"], &event["correlation_id"]),
+            (&json!("client-transaction"), &json!("L-1")),
+            "{event}"
+        );
         assert_eq!(app.receiver.only("/gsan").await.text(), SENT);
         let delivery = app.api.delivery_in(&endpoint, "succeeded").await;
         assert_eq!(delivery["correlation_id"], "L-1");
@@ -223,8 +229,7 @@ fn bodies_come_inflated_and_none_is_larger_than_allowed() {
 /// Installs a receiver that the template makes, and lets it answer at `calls`.
 async fn open(app: &App, guest: Guest, fields: Value) {
     let path = "/v1/plugins?channel=stable";
-    let pushed =
-        app.api.send(Method::POST, path, &[("content-type", "application/wasm")], guest.build().into()).await;
+    let pushed = app.api.send(Method::POST, path, &[("content-type", "application/wasm")], guest.build().into()).await;
     assert!(matches!(pushed.status, 200..=202), "{}", String::from_utf8_lossy(&pushed.body));
     let mut inbound = json!({"name": "calls", "plugin": "calls"});
     inbound.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
@@ -323,7 +328,10 @@ fn the_callers_credentials_reach_the_plugin_and_no_log() {
             [("authorization", "Basic YmFuazpDQU5BUlkx"), ("cookie", "session=CANARY2"), ("x-own", "visible")];
         let answer = call(app, &headers).await;
         let header = |name: &str| answer.headers.get(name).map(|value| value.to_str().unwrap());
-        assert_eq!((header("authorization"), header("cookie")), (Some("Basic YmFuazpDQU5BUlkx"), Some("session=CANARY2")));
+        assert_eq!(
+            (header("authorization"), header("cookie")),
+            (Some("Basic YmFuazpDQU5BUlkx"), Some("session=CANARY2"))
+        );
         assert_eq!(header("content-length"), Some("0"), "the engine's own, not what the plugin repeats");
         assert!(header("content-security-policy").unwrap().contains("sandbox"));
         assert_eq!(answer.status, 200);
@@ -395,17 +403,22 @@ fn a_plugin_is_bound_only_to_what_it_is_made_for() {
     run(async |app| {
         open(app, receiver(), json!({})).await;
         let inbound = |plugin: &str| json!({"name": "other", "plugin": plugin});
-        let blamed = async |plugin: &str| {
-            app.api.post("/v1/inbounds", &inbound(plugin)).await.expect_problem(422, "invalid")
-        };
-        assert_eq!((blamed("gsan").await, blamed("nobody").await), (vec!["plugin".to_owned()], vec!["plugin".to_owned()]));
+        let blamed =
+            async |plugin: &str| app.api.post("/v1/inbounds", &inbound(plugin)).await.expect_problem(422, "invalid");
+        assert_eq!(
+            (blamed("gsan").await, blamed("nobody").await),
+            (vec!["plugin".to_owned()], vec!["plugin".to_owned()])
+        );
         let fields = json!({"url": app.receiver.url("/x"), "event_types": ["a"], "plugin": "calls"});
         let refused = app.api.post("/v1/endpoints", &crate::harness::app::endpoint(fields)).await;
         assert_eq!(refused.expect_problem(422, "invalid"), ["plugin"]);
         let config = json!({"name": "other", "plugin": "calls", "config": [1]});
         let refused = app.api.post("/v1/inbounds", &config).await;
         assert_eq!(refused.expect_problem(422, "invalid"), ["config"]);
-        app.api.post("/v1/inbounds", &json!({"name": "calls", "plugin": "calls"})).await.expect_problem(409, "already_exists");
+        app.api
+            .post("/v1/inbounds", &json!({"name": "calls", "plugin": "calls"}))
+            .await
+            .expect_problem(409, "already_exists");
 
         // Nor does a channel move to a version that is made for something else.
         let integrator = crate::harness::guests::guest()

@@ -154,7 +154,8 @@ impl Engine {
         let mut events: Vec<_> = events.into_iter().map(|event| self.prepare(tenant, now, event)).collect();
         for _ in 0..STALE_TRIES_MAX {
             let view = self.views.get(&self.store, tenant).await?;
-            let request = AcceptRequest { state: state.clone(), ..self.request(&view.catalog, tenant, &mut events, now) };
+            let request =
+                AcceptRequest { state: state.clone(), ..self.request(&view.catalog, tenant, &mut events, now) };
             // The places reserved in the lanes are given back however this future ends; an end in between, by a panic,
             // leaves open what was committed.
             let doubt = Doubt(&self.worker);

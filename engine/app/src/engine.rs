@@ -8,8 +8,8 @@ use engate_model::{Clock, Timestamp, token::Principal};
 use engate_store::{Actor, Store};
 
 use crate::{
-    clock::Chance, config::Config, health::Health, inbound::InboundRates, metrics::Metrics, verbs::access::TokenCache, views::Views,
-    worker::Worker,
+    clock::Chance, config::Config, health::Health, inbound::InboundRates, metrics::Metrics, verbs::access::TokenCache,
+    views::Views, worker::Worker,
 };
 
 /// Store, host, egress and what is held in memory, behind the verbs.

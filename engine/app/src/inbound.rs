@@ -355,13 +355,8 @@ mod tests {
         bad.event_type = "a b".to_owned();
         bad.idempotency_key = Some(String::new());
         let all = fields(&[event("a/b", "12345678901"), bad, event("", "")]);
-        let expected = [
-            "events[0].payload",
-            "events[1].type",
-            "events[1].id",
-            "events[1].payload",
-            "events[2].content_type",
-        ];
+        let expected =
+            ["events[0].payload", "events[1].type", "events[1].id", "events[1].payload", "events[2].content_type"];
         assert_eq!(all, expected);
     }
 

@@ -110,7 +110,11 @@ impl Metrics {
         registry.register("queued_deliveries", "Deliveries held in memory", metrics.queued.clone());
         registry.register("in_flight_requests", "Requests under way", metrics.in_flight.clone());
         registry.register("api_calls", "API calls", metrics.calls.clone());
-        registry.register("inbound_calls", "Partners' calls at inbounds by how they ended", metrics.inbound_calls.clone());
+        registry.register(
+            "inbound_calls",
+            "Partners' calls at inbounds by how they ended",
+            metrics.inbound_calls.clone(),
+        );
         registry.register("leases_lost", "Results refused because the lease was lost", metrics.leases_lost.clone());
         Self { registry, ..metrics }
     }

@@ -130,11 +130,7 @@ pub struct ReceiveDone {
 ///
 /// # Errors
 /// `invalid_answer`, or `output_too_large` for the body or the number of events.
-pub(crate) fn checked(
-    mut answer: InboundAnswer,
-    limits: &Limits,
-    log: &mut PluginLog,
-) -> Result<InboundAnswer, Fault> {
+pub(crate) fn checked(mut answer: InboundAnswer, limits: &Limits, log: &mut PluginLog) -> Result<InboundAnswer, Fault> {
     let status = answer.status.clamp(STATUS_MIN, STATUS_MAX);
     if status != answer.status {
         log.note(&format!("the status {} is not one of an answer and became {status}", answer.status));

@@ -50,11 +50,8 @@ impl Store {
     /// [`StoreError::Conflict`] where the name is taken, by whichever tenant, or when the database gives no answer.
     pub async fn inbound_create(&self, actor: &Actor, inbound: &Inbound) -> Result<(), StoreError> {
         let mut session = self.change(inbound.tenant).await?;
-        let sql = concat!(
-            "INSERT INTO inbounds (",
-            columns!(),
-            ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
-        );
+        let sql =
+            concat!("INSERT INTO inbounds (", columns!(), ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)");
         session.execute(sql, values(inbound)?).await.map_err(conflict("an inbound of this name"))?;
         self.audit(&mut session, actor, inbound.tenant, "inbound.create", &inbound.name, &detail(inbound)).await?;
         session.commit().await

@@ -33,7 +33,10 @@ fn the_golden_files_hold() {
 #[test]
 fn the_manifest_asks_for_the_key_and_nothing_else() {
     let manifest = Bank::describe();
-    assert_eq!((manifest.id.as_str(), manifest.event_types.join(" ").as_str()), ("bank-receiver", "client-transaction"));
+    assert_eq!(
+        (manifest.id.as_str(), manifest.event_types.join(" ").as_str()),
+        ("bank-receiver", "client-transaction")
+    );
     assert_eq!((manifest.secrets.len(), manifest.secrets[0].name.as_str()), (1, "bank-inbound"));
     assert!(manifest.hosts.is_empty() && manifest.credentials.is_empty());
 }
@@ -102,7 +105,9 @@ fn amounts_keep_their_digits() {
     ] {
         assert_eq!(amount::number(text).as_deref(), Some(number));
     }
-    for text in ["", ",50", "1,5", "1,500", "1.5", "1.23,00", "1234.567,00", "-1,00", "R$ 1,00", "1,2,3", ".123", "1..234"] {
+    for text in
+        ["", ",50", "1,5", "1,500", "1.5", "1.23,00", "1234.567,00", "-1,00", "R$ 1,00", "1,2,3", ".123", "1..234"]
+    {
         assert_eq!(amount::number(text), None, "{text}");
     }
 }

@@ -57,10 +57,12 @@ pub use integrator::{Context, Integrator};
 pub use receiver::Receiver;
 
 #[doc(inline)]
-pub use bindings::describing::engate::plugin::types::{HttpRequest as Request, HttpResponse as Response, Payload, Problem, Retry};
-#[doc(inline)]
 pub use bindings::delivering::exports::engate::plugin::delivery::{
     Attempt, DeliveryInfo as Delivery, Endpoint, Event, Exchange, Outgoing, Plan, Verdict,
+};
+#[doc(inline)]
+pub use bindings::describing::engate::plugin::types::{
+    HttpRequest as Request, HttpResponse as Response, Payload, Problem, Retry,
 };
 #[doc(inline)]
 pub use bindings::describing::exports::engate::plugin::plugin::{InterpretWhen, Manifest, Need};
@@ -88,8 +90,8 @@ macro_rules! export {
         #[allow(unsafe_code, reason = "the component's entry points, generated")]
         const _: () = {
             type Guest = $crate::__Guest<$plugin>;
-            $crate::bindings::describing::export_plugin!(Guest with_types_in $crate::bindings::describing);
-            $crate::bindings::delivering::export_delivery!(Guest with_types_in $crate::bindings::delivering);
+    $crate::bindings::describing::export_plugin!(Guest with_types_in $crate::bindings::describing);
+    $crate::bindings::delivering::export_delivery!(Guest with_types_in $crate::bindings::delivering);
         };
     };
 }
@@ -110,8 +112,8 @@ macro_rules! export_receiver {
         #[allow(unsafe_code, reason = "the component's entry points, generated")]
         const _: () = {
             type Guest = $crate::__ReceiverGuest<$plugin>;
-            $crate::bindings::describing::export_plugin!(Guest with_types_in $crate::bindings::describing);
-            $crate::bindings::receiving::export_inbound!(Guest with_types_in $crate::bindings::receiving);
+    $crate::bindings::describing::export_plugin!(Guest with_types_in $crate::bindings::describing);
+    $crate::bindings::receiving::export_inbound!(Guest with_types_in $crate::bindings::receiving);
         };
     };
 }

@@ -4,9 +4,7 @@ use std::marker::PhantomData;
 
 use serde::{Deserialize, Serialize};
 
-use crate::bindings::{
-    describing::exports::engate::plugin::plugin, receiving::exports::engate::plugin::inbound,
-};
+use crate::bindings::{describing::exports::engate::plugin::plugin, receiving::exports::engate::plugin::inbound};
 use crate::{Answer, Call, Manifest, NewEvent, Payload, Problem};
 
 /// A plugin of the world `receiver`: checks a partner's call, turns it into events, and answers it.
@@ -200,7 +198,8 @@ mod tests {
     #[test]
     fn an_answer_has_each_header_once_and_its_events_in_order() {
         let event = |key: &str| NewEvent::json("paid", &json!([1])).unwrap().idempotency_key(key).label("a", "b");
-        let answer = Answer::status(202).header("Content-Type", "application/x+json").json(&json!({"ok": true})).unwrap();
+        let answer =
+            Answer::status(202).header("Content-Type", "application/x+json").json(&json!({"ok": true})).unwrap();
         let answer = answer.header("x-a", "1").header("X-A", "2").event(event("1")).event(event("2"));
         assert_eq!(answer.headers.len(), 2);
         assert_eq!(answer.headers[1], ("x-a".to_owned(), "2".to_owned()));

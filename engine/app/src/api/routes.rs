@@ -34,14 +34,8 @@ pub(crate) struct Rule {
 pub(crate) type Rules = HashMap<String, HashMap<Method, Rule>>;
 
 /// Every method that a partner may call with; GET answers HEAD too.
-const ANY: [HttpMethod; 6] = [
-    HttpMethod::Get,
-    HttpMethod::Post,
-    HttpMethod::Put,
-    HttpMethod::Patch,
-    HttpMethod::Delete,
-    HttpMethod::Options,
-];
+const ANY: [HttpMethod; 6] =
+    [HttpMethod::Get, HttpMethod::Post, HttpMethod::Put, HttpMethod::Patch, HttpMethod::Delete, HttpMethod::Options];
 
 /// Routes with their descriptions and rules.
 #[derive(Default)]

@@ -90,7 +90,8 @@ impl Engine {
         };
         self.check_inbound_config(principal.tenant, &inbound.plugin, inbound.config.as_ref()).await?;
         let stored = self.store.inbound_create(&self.actor(principal), &inbound).await;
-        let taken = format!("there is an inbound {} already, of this tenant or another; choose another name", inbound.name);
+        let taken =
+            format!("there is an inbound {} already, of this tenant or another; choose another name", inbound.name);
         stored.map_err(on_conflict("already_exists", taken))?;
         self.views.refresh(&self.store, principal.tenant).await?;
         Ok(inbound)

@@ -24,12 +24,12 @@ use wasmtime::{
     },
 };
 
+pub(crate) use bindings::exports::engate::plugin::{
+    delivery::Plan, inbound::Answer as InboundAnswer, plugin::Manifest,
+};
 use bindings::exports::engate::plugin::{
     delivery::{Attempt, DeliveryInfo, Endpoint, Event, Exchange, Problem, Verdict},
     inbound::Call,
-};
-pub(crate) use bindings::exports::engate::plugin::{
-    delivery::Plan, inbound::Answer as InboundAnswer, plugin::Manifest,
 };
 pub(crate) use convert::{manifest, plan, verdict};
 pub(crate) use receive::reception;
@@ -133,9 +133,8 @@ impl Prepared {
             let found = interface.and_then(|interface| component.get_export_index(Some(&interface), function));
             found.ok_or_else(|| Misfit::Exports(wasmtime::format_err!("it does not export {function}")))
         };
-        let delivery = || {
-            Ok(Delivery { transform: find(DELIVERY, "transform")?, interpret: find(DELIVERY, "interpret")? })
-        };
+        let delivery =
+            || Ok(Delivery { transform: find(DELIVERY, "transform")?, interpret: find(DELIVERY, "interpret")? });
         Ok(Self {
             pre,
             describe: find(PLUGIN, "describe")?,

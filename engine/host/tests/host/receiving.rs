@@ -56,7 +56,9 @@ async fn a_refusal_comes_back_with_its_code_and_a_status_is_clamped() {
     let problem = [(1200, 1), (1204, 2112), (1208, 3), (1212, 2080), (1216, 5), (1220, 1)];
     let refuse = receiver().at("receive", &problem.map(|(address, value)| store(address, value)).concat());
     let plugin = rig.load(refuse.build()).await;
-    let Reception::Refused(failure) = rig.receive(&plugin, &Setup::default()).await.unwrap().reception else { panic!() };
+    let Reception::Refused(failure) = rig.receive(&plugin, &Setup::default()).await.unwrap().reception else {
+        panic!()
+    };
     assert_eq!((failure.code.as_str(), failure.message.as_str(), failure.retryable), ("key", "Calls", true));
     let plugin = rig.load(receiver().at("receive", &store(1204, 99)).build()).await;
     let done = rig.receive(&plugin, &Setup::default()).await.unwrap();

@@ -141,7 +141,9 @@ impl Store {
         let bytes = items.iter().map(|item| item.bytes).sum::<usize>() + state.as_ref().map_or(0, EncodedState::bytes);
         let tenant: Arc<str> = request.tenant.to_string().into();
         let revision = request.revision;
-        self.committers().accept(|reply| AcceptJob { tenant, revision, items, state, bytes, settled: None, reply }).await
+        self.committers()
+            .accept(|reply| AcceptJob { tenant, revision, items, state, bytes, settled: None, reply })
+            .await
     }
 }
 

@@ -107,7 +107,8 @@ mod tests {
     use super::*;
     use crate::testing::{Answers, Fixture};
     use crate::{
-        Answer, Call, Context, Event, Exchange, Integrator, Manifest, NewEvent, Plan, Problem, Receiver, Request, Verdict,
+        Answer, Call, Context, Event, Exchange, Integrator, Manifest, NewEvent, Plan, Problem, Receiver, Request,
+        Verdict,
     };
 
     struct Echo;

@@ -140,11 +140,7 @@ impl Engine {
     }
 
     /// The endpoints and inbounds that would no longer fit, with what would be wrong.
-    pub(crate) async fn misfits(
-        &self,
-        tenant: TenantId,
-        planned: Planned<'_>,
-    ) -> Result<Vec<Misfit>, StoreError> {
+    pub(crate) async fn misfits(&self, tenant: TenantId, planned: Planned<'_>) -> Result<Vec<Misfit>, StoreError> {
         let stored = self.store.integrator_list(tenant).await?.into_iter();
         let mut integrators: HashMap<IntegratorId, Integrator> = stored.map(|i| (i.id, i)).collect();
         if let Planned::Integrator(changed) = planned {
@@ -237,9 +233,8 @@ pub(crate) fn refuse(field: &str, misfits: &[Misfit]) -> Result<(), VerbError> {
 
 /// Misfits in words, one sentence each.
 pub(crate) fn told(misfits: &[Misfit]) -> Vec<String> {
-    let tell = |Misfit { bound, error }: &Misfit| {
-        format!("{} of {bound} would no longer fit: {}", error.field, error.message)
-    };
+    let tell =
+        |Misfit { bound, error }: &Misfit| format!("{} of {bound} would no longer fit: {}", error.field, error.message);
     misfits.iter().take(MISFITS_TOLD_MAX).map(tell).collect()
 }
 
