@@ -31,6 +31,7 @@ mod kill;
 mod languages;
 mod lifecycle;
 mod payloads;
+mod receivers;
 mod registration;
 mod replays;
 mod retries;

@@ -132,7 +132,11 @@ fn tell(name: &str, refusal: &Refusal, took_ms: u64) {
             let (code, why) = (&failure.code, &failure.message);
             tracing::warn!(inbound = name, outcome, code, why, took_ms, "inbound call failed in its plugin");
         }
-        Refusal::Call(error) => tracing::warn!(inbound = name, outcome, %error, took_ms, "inbound call not taken"),
+        Refusal::Call(error) => {
+            // As a text that is quoted: it may name what a plugin made up.
+            let why = error.to_string();
+            tracing::warn!(inbound = name, outcome, why, took_ms, "inbound call not taken");
+        }
     }
 }
 
