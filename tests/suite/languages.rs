@@ -29,7 +29,8 @@ fn engate(folder: &Path, args: &[&str]) -> Output {
     output
 }
 
-fn passes(folder: &Path, args: &[&str]) -> String {
+/// Runs an `engate` command that must succeed; gives what it printed.
+pub(crate) fn passes(folder: &Path, args: &[&str]) -> String {
     let output = engate(folder, args);
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
@@ -38,7 +39,7 @@ fn passes(folder: &Path, args: &[&str]) -> String {
 }
 
 /// Whether the language's programs are here; a missing one that is required is an error.
-fn is_there(programs: &[&str]) -> bool {
+pub(crate) fn is_there(programs: &[&str]) -> bool {
     let found = |program: &str| Command::new(program).arg("--version").output().is_ok();
     let missing: Vec<_> = programs.iter().filter(|program| !found(program)).collect();
     missing.iter().for_each(|program| skipped(program));

@@ -9,7 +9,7 @@ use crate::harness::{App, run};
 /// Routes that ask for no token: health, and what is checked by something else than a token.
 const PUBLIC: [&str; 5] = ["/healthz", "/readyz", "/v1/files", "/v1/inbound/{name}", "/console/login"];
 /// Routes that must be described; a sweep over an empty description proves nothing.
-const EXPECTED: [&str; 16] = [
+const EXPECTED: [&str; 19] = [
     "/metrics",
     "/openapi.json",
     "/docs",
@@ -21,6 +21,9 @@ const EXPECTED: [&str; 16] = [
     "/v1/endpoints/{id}/rotate-secret",
     "/v1/deliveries",
     "/v1/deliveries/{id}/attempts",
+    "/v1/inbounds",
+    "/v1/inbounds/{name}",
+    "/v1/inbound/{name}",
     "/v1/plugins",
     "/v1/tokens",
     "/v1/secrets",
@@ -91,5 +94,10 @@ fn g03_public_routes_answer_strangers() {
         assert_eq!(anonymous.get("/readyz").await.status, 200);
         let files = anonymous.get("/v1/files?token=x").await;
         assert!(matches!(files.status, 403 | 404), "{}", files.status);
+        for method in [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS] {
+            let answer = anonymous.send(method, "/v1/inbound/nobody", &[], Bytes::from("x")).await;
+            answer.expect_problem(404, "not_found");
+        }
+        assert_eq!(anonymous.send(Method::HEAD, "/v1/inbound/nobody", &[], Bytes::new()).await.status, 404);
     });
 }

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use engate_model::{
-    DeliveryId, EndpointId, EventId, TenantId, Timestamp,
-    event::{Event, NoDelivery},
+    DeliveryId, EndpointId, EventId, Invalid, TenantId, Timestamp,
+    event::{Event, NoDelivery, check_key, check_labels, check_name},
+    invalid::Complaints,
     routing::Route,
 };
-use engate_store::{AcceptEvent, AcceptRequest, Accepted, NewDelivery, NodeSerial, Start, StoreError};
+use engate_store::{AcceptEvent, AcceptRequest, Accepted, InboundState, NewDelivery, NodeSerial, Start, StoreError};
 use ring::digest::{SHA256, digest};
 
 use crate::{
@@ -18,6 +19,10 @@ use crate::{
 
 /// How often an accept is repeated because the configuration changed under it.
 const STALE_TRIES_MAX: u32 = 8;
+/// Deepest nesting of a payload; plugins and readers walk it.
+pub(crate) const DEPTH_MAX: usize = 128;
+/// Media type of payloads that are JSON.
+pub(crate) const JSON: &str = "application/json";
 
 /// One event as its producer gave it, checked.
 #[derive(Debug, Clone)]
@@ -38,6 +43,56 @@ pub(crate) struct NewEvent {
     pub(crate) labels: Vec<(String, String)>,
     /// Ties it to its cause.
     pub(crate) correlation_id: Option<String>,
+}
+
+impl NewEvent {
+    /// Checks what every event must keep to, whoever made it.
+    ///
+    /// # Errors
+    /// Names the fields as the API does.
+    pub(crate) fn check(&self) -> Result<(), Invalid> {
+        let mut complaints = Complaints::default();
+        complaints.take(check_key("type", &self.event_type));
+        let names =
+            [("subject", &self.subject), ("id", &self.idempotency_key), ("correlation_id", &self.correlation_id)];
+        for (field, name) in names {
+            if let Some(name) = name {
+                complaints.take(check_name(field, name));
+            }
+        }
+        complaints.take(check_labels(&self.labels));
+        for (name, value) in &self.labels {
+            // PostgreSQL cannot hold it in a text.
+            if value.contains('\0') {
+                complaints.add(format!("labels.{name}"), "must not hold the character U+0000");
+            }
+        }
+        if self.content_type.starts_with(JSON) && depth(&self.payload) > DEPTH_MAX {
+            complaints.add("payload", format!("must not be nested deeper than {DEPTH_MAX}"));
+        }
+        complaints.finish(())
+    }
+}
+
+/// How deep valid JSON is nested.
+pub(crate) fn depth(json: &[u8]) -> usize {
+    let (mut depth, mut deepest, mut in_text, mut escaped) = (0_usize, 0, false, false);
+    for byte in json {
+        match (in_text, byte) {
+            (true, _) if escaped => escaped = false,
+            (true, b'\\') => escaped = true,
+            (true, b'"') => in_text = false,
+            (true, _) => {}
+            (false, b'"') => in_text = true,
+            (false, b'[' | b'{') => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            (false, b']' | b'}') => depth = depth.saturating_sub(1),
+            (false, _) => {}
+        }
+    }
+    deepest
 }
 
 /// What became of one event.
@@ -75,16 +130,32 @@ impl Engine {
         tenant: TenantId,
         events: Vec<NewEvent>,
     ) -> Result<Vec<Taken>, NotTaken> {
-        let engine = Arc::clone(self);
-        Carried::new(async move { engine.accept_all(tenant, events).await }).await
+        self.accept_with(tenant, events, None).await
     }
 
-    async fn accept_all(self: &Arc<Self>, tenant: TenantId, events: Vec<NewEvent>) -> Result<Vec<Taken>, NotTaken> {
+    /// As [`Engine::accept`], together with what the plugin that made the events wants kept.
+    pub(crate) async fn accept_with(
+        self: &Arc<Self>,
+        tenant: TenantId,
+        events: Vec<NewEvent>,
+        state: Option<InboundState>,
+    ) -> Result<Vec<Taken>, NotTaken> {
+        let engine = Arc::clone(self);
+        Carried::new(async move { engine.accept_all(tenant, events, state).await }).await
+    }
+
+    async fn accept_all(
+        self: &Arc<Self>,
+        tenant: TenantId,
+        events: Vec<NewEvent>,
+        state: Option<InboundState>,
+    ) -> Result<Vec<Taken>, NotTaken> {
         let now = self.now();
         let mut events: Vec<_> = events.into_iter().map(|event| self.prepare(tenant, now, event)).collect();
         for _ in 0..STALE_TRIES_MAX {
             let view = self.views.get(&self.store, tenant).await?;
-            let request = self.request(&view.catalog, tenant, &mut events, now);
+            let request =
+                AcceptRequest { state: state.clone(), ..self.request(&view.catalog, tenant, &mut events, now) };
             // The places reserved in the lanes are given back however this future ends; an end in between, by a panic,
             // leaves open what was committed.
             let doubt = Doubt(&self.worker);
@@ -141,7 +212,7 @@ impl Engine {
             let deliveries = routes.to.iter().map(|route| self.delivery(catalog, route, now)).collect();
             AcceptEvent { event: Arc::clone(event), body_hash: *body_hash, deliveries }
         });
-        AcceptRequest { tenant, revision: catalog.revision, events: events.collect() }
+        AcceptRequest { tenant, revision: catalog.revision, events: events.collect(), state: None }
     }
 
     fn delivery(&self, catalog: &engate_model::routing::Catalog, route: &Route, now: Timestamp) -> NewDelivery {
@@ -252,5 +323,15 @@ impl Drop for Places<'_> {
         for (endpoint, _) in self.held.drain(..) {
             self.engine.worker.leave(endpoint, 1);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn depth_does_not_count_what_is_text() {
+        assert_eq!(depth(br#"{"a":["[[[\"[[",{}]}"#), 3);
     }
 }

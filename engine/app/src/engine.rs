@@ -11,6 +11,7 @@ use crate::{
     clock::Chance,
     config::Config,
     health::Health,
+    inbound::InboundRates,
     metrics::Metrics,
     verbs::{access::TokenCache, diffs::Diffs},
     views::Views,
@@ -31,6 +32,7 @@ pub struct Engine {
     pub(crate) health: Health,
     pub(crate) tokens: TokenCache,
     pub(crate) diffs: Diffs,
+    pub(crate) inbound_rates: InboundRates,
 }
 
 impl Engine {

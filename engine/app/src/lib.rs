@@ -13,6 +13,7 @@ pub mod config;
 pub mod engine;
 pub(crate) mod first_start;
 pub(crate) mod health;
+pub(crate) mod inbound;
 pub(crate) mod installation;
 pub(crate) mod metrics;
 pub(crate) mod replay;

@@ -29,6 +29,14 @@ pub(crate) struct FaultLabels {
     pub(crate) code: &'static str,
 }
 
+/// A partner's call at an inbound.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct InboundLabels {
+    /// `answered`, `refused`, `plugin_fault`, `event_refused`, `id_conflict`, `rate_limited`, `too_large`,
+    /// `invalid_body`, `not_found`, `unavailable`.
+    pub(crate) outcome: &'static str,
+}
+
 /// An API call.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct CallLabels {
@@ -62,6 +70,8 @@ pub(crate) struct Metrics {
     pub(crate) in_flight: Gauge,
     /// API calls.
     pub(crate) calls: Family<CallLabels, Counter>,
+    /// Partners' calls at inbounds, by how they ended.
+    pub(crate) inbound_calls: Family<InboundLabels, Counter>,
     /// Results refused because another node holds the delivery by now.
     pub(crate) leases_lost: Counter,
 }
@@ -83,6 +93,7 @@ impl Metrics {
             queued: Gauge::default(),
             in_flight: Gauge::default(),
             calls: Family::default(),
+            inbound_calls: Family::default(),
             leases_lost: Counter::default(),
             registry: Registry::default(),
         };
@@ -99,6 +110,11 @@ impl Metrics {
         registry.register("queued_deliveries", "Deliveries held in memory", metrics.queued.clone());
         registry.register("in_flight_requests", "Requests under way", metrics.in_flight.clone());
         registry.register("api_calls", "API calls", metrics.calls.clone());
+        registry.register(
+            "inbound_calls",
+            "Partners' calls at inbounds by how they ended",
+            metrics.inbound_calls.clone(),
+        );
         registry.register("leases_lost", "Results refused because the lease was lost", metrics.leases_lost.clone());
         Self { registry, ..metrics }
     }

@@ -16,6 +16,7 @@ use crate::{
     engine::Engine,
     first_start::first_start,
     health::Health,
+    inbound::InboundRates,
     installation::{self, Key},
     metrics::Metrics,
     verbs::{access::TokenCache, diffs::Diffs},
@@ -96,6 +97,7 @@ impl Server {
             health: Health::default(),
             tokens: TokenCache::default(),
             diffs: Diffs::default(),
+            inbound_rates: InboundRates::default(),
             config: Config { listen: address, ..config },
             clock,
             chance,
@@ -148,7 +150,8 @@ async fn serve_api(engine: Arc<Engine>, listener: TcpListener, mut stopped: watc
         // An error means that the server itself is gone, which is also a reason to stop.
         let _ = stopped.wait_for(|stopped| *stopped).await;
     };
-    if let Err(error) = axum::serve(listener, api::router(engine)).with_graceful_shutdown(told).await {
+    let service = api::router(engine).into_make_service_with_connect_info::<SocketAddr>();
+    if let Err(error) = axum::serve(listener, service).with_graceful_shutdown(told).await {
         tracing::error!(%error, "the API stopped");
     }
 }

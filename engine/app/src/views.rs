@@ -13,9 +13,10 @@ use engate_model::{
     breaker::Breaker,
     endpoint::Endpoint,
     event::EventType,
+    inbound::Inbound,
     integrator::Integrator,
     json,
-    plugin::{CallSettings, Grants, Manifest, PluginRef},
+    plugin::{CallSettings, Grants, Manifest, PluginRef, World},
     routing::Catalog,
     verdict::Failure,
 };
@@ -29,18 +30,20 @@ pub(crate) struct View {
     /// What plugins see of the catalogue's entries, by key of the event type.
     catalog_labels: HashMap<String, Vec<(String, String)>>,
     bindings: RwLock<HashMap<EndpointId, Arc<Binding>>>,
+    inbounds: HashMap<String, Arc<Inbound>>,
+    inbound_bindings: RwLock<HashMap<String, Arc<Binding>>>,
     /// How each plugin version did lately. A change of the configuration (a version, a grant, a setting) makes a new view,
     /// and with it every plugin is tried afresh.
     breakers: Mutex<HashMap<Digest, Breaker>>,
 }
 
-/// What shapes an endpoint's requests.
+/// What shapes an endpoint's requests, or answers an inbound's calls.
 pub(crate) enum Binding {
     /// The engine's own behaviour.
     BuiltIn,
     /// A plugin.
     Plugin(Box<PluginBinding>),
-    /// A plugin that cannot run now; its deliveries wait.
+    /// A plugin that cannot run now; its deliveries wait, its calls are refused.
     Broken(Failure),
 }
 
@@ -54,7 +57,7 @@ impl Binding {
     }
 }
 
-/// A plugin with everything a call needs, for one endpoint.
+/// A plugin with everything a call needs, for one endpoint or inbound.
 pub(crate) struct PluginBinding {
     /// `name@version`.
     pub(crate) label: String,
@@ -68,7 +71,7 @@ pub(crate) struct PluginBinding {
     pub(crate) manifest: Manifest,
     /// What it may do.
     pub(crate) grants: Grants,
-    /// Installation, integrator and endpoint, merged.
+    /// Installation, integrator and endpoint, or installation and inbound, merged.
     pub(crate) config: Arc<Value>,
     /// Granted secrets by name.
     pub(crate) secrets: Secrets,
@@ -99,13 +102,39 @@ impl Views {
         let catalog = store.catalog_load(tenant).await?;
         let types = store.event_type_list(tenant).await?;
         let catalog_labels = types.into_iter().map(|entry| (entry.key.clone(), labels_of(&entry))).collect();
-        let fresh = Arc::new(View { catalog, catalog_labels, bindings: RwLock::default(), breakers: Mutex::default() });
+        let inbounds = store.inbound_list(tenant).await?;
+        let fresh = Arc::new(View {
+            catalog,
+            catalog_labels,
+            bindings: RwLock::default(),
+            inbounds: inbounds.into_iter().map(|inbound| (inbound.name.clone(), Arc::new(inbound))).collect(),
+            inbound_bindings: RwLock::default(),
+            breakers: Mutex::default(),
+        });
         let mut by_tenant = self.by_tenant.write().unwrap_or_else(PoisonError::into_inner);
         let held = by_tenant.entry(tenant).or_insert_with(|| Arc::clone(&fresh));
         if held.catalog.revision <= fresh.catalog.revision {
             *held = fresh;
         }
         Ok(Arc::clone(held))
+    }
+
+    /// The inbound of that name with its tenant's view, whoever the tenant is. A name that no view held has is looked for
+    /// in the store: its tenant may not have been asked for yet, or another node may have entered it just now.
+    pub(crate) async fn inbound(
+        &self,
+        store: &Store,
+        name: &str,
+    ) -> Result<Option<(Arc<View>, Arc<Inbound>)>, StoreError> {
+        let with_it = |view: &Arc<View>| view.inbounds.get(name).map(|inbound| (Arc::clone(view), Arc::clone(inbound)));
+        let held = self.by_tenant.read().unwrap_or_else(PoisonError::into_inner).values().find_map(with_it);
+        if held.is_some() {
+            return Ok(held);
+        }
+        match store.inbound_tenant(name).await? {
+            Some(tenant) => Ok(with_it(&self.refresh(store, tenant).await?)),
+            None => Ok(None),
+        }
     }
 
     /// The revisions held, to compare with the store's.
@@ -141,6 +170,11 @@ impl View {
         self.catalog_labels.get(event_type).map_or(&[], Vec::as_slice)
     }
 
+    /// Whether the catalogue has the event type.
+    pub(crate) fn knows(&self, event_type: &str) -> bool {
+        self.catalog_labels.contains_key(event_type)
+    }
+
     /// Whether the plugin's deliveries are to be parked.
     pub(crate) fn is_out_of_order(&self, plugin: &Digest) -> bool {
         self.breakers().get(plugin).is_some_and(|breaker| breaker.is_open())
@@ -171,25 +205,43 @@ impl View {
         let mut bindings = self.bindings.write().unwrap_or_else(PoisonError::into_inner);
         Ok(Arc::clone(bindings.entry(endpoint.id).or_insert(binding)))
     }
+
+    /// What answers `inbound`'s calls; resolved at the first call and kept.
+    pub(crate) async fn inbound_binding(&self, store: &Store, inbound: &Inbound) -> Result<Arc<Binding>, StoreError> {
+        let held = self.inbound_bindings.read().unwrap_or_else(PoisonError::into_inner).get(&inbound.name).cloned();
+        if let Some(binding) = held {
+            return Ok(binding);
+        }
+        let binding = Arc::new(
+            resolve_plugin(store, inbound.tenant, World::Receiver, &inbound.plugin, &[inbound.config.as_ref()]).await?,
+        );
+        let mut bindings = self.inbound_bindings.write().unwrap_or_else(PoisonError::into_inner);
+        Ok(Arc::clone(bindings.entry(inbound.name.clone()).or_insert(binding)))
+    }
 }
 
 async fn resolve(store: &Store, endpoint: &Endpoint, integrator: Option<&Integrator>) -> Result<Binding, StoreError> {
     let reference = endpoint.plugin.as_ref().or_else(|| integrator.and_then(|i| i.plugin.as_ref()));
     match reference {
         None => Ok(Binding::BuiltIn),
-        Some(reference) => resolve_plugin(store, endpoint, integrator, reference).await,
+        Some(reference) => {
+            let layers = [integrator.and_then(|i| i.config.as_ref()), endpoint.config.as_ref()];
+            resolve_plugin(store, endpoint.tenant, World::Integrator, reference, &layers).await
+        }
     }
 }
 
+/// The plugin of `reference`, made for `world`, with `layers` of settings above its installation's.
 async fn resolve_plugin(
     store: &Store,
-    endpoint: &Endpoint,
-    integrator: Option<&Integrator>,
+    tenant: TenantId,
+    world: World,
     reference: &PluginRef,
+    layers: &[Option<&Value>],
 ) -> Result<Binding, StoreError> {
     let broken =
         |message: String| Ok(Binding::Broken(Failure { code: "load_failed".into(), message, retryable: true }));
-    let Some(version) = store.plugin_resolve(endpoint.tenant, reference).await? else {
+    let Some(version) = store.plugin_resolve(tenant, reference).await? else {
         return broken(format!("plugin {reference} is not installed"));
     };
     let (Some(manifest), Ok(digest)) = (version.manifest, version.digest.parse::<Digest>()) else {
@@ -198,13 +250,15 @@ async fn resolve_plugin(
     if !matches!(version.state, PluginState::Ready) {
         return broken(format!("plugin {reference} is not usable: {}", version.message.unwrap_or_default()));
     }
-    let settings = store.plugin_settings_get(endpoint.tenant, &reference.name).await?;
-    let layers = [settings.config.as_ref(), integrator.and_then(|i| i.config.as_ref()), endpoint.config.as_ref()];
-    let config = merged(layers);
-    let secrets = granted(store, endpoint.tenant, &settings.grants).await?;
+    if !manifest.fills(world) {
+        return broken(format!("plugin {reference} is no {}", world.code()));
+    }
+    let settings = store.plugin_settings_get(tenant, &reference.name).await?;
+    let config = merged([settings.config.as_ref()].into_iter().chain(layers.iter().copied()));
+    let secrets = granted(store, tenant, &settings.grants).await?;
     Ok(Binding::Plugin(Box::new(PluginBinding {
         label: format!("{}@{}", version.name, version.version),
-        installation: format!("{}/{}", endpoint.tenant, version.name),
+        installation: format!("{tenant}/{}", version.name),
         name: version.name,
         digest,
         manifest,

@@ -23,6 +23,7 @@ use crate::{
     install::{self, Installed},
     instance::{CallState, Settings},
     loaded::LoadedPlugin,
+    reception::{ReceiveCall, ReceiveDone},
     run::{Caller, run},
     ticker::Ticker,
     v0_1::{self, Answer, Invocation},
@@ -161,6 +162,23 @@ impl Host {
         })
         .await?;
         Ok(InterpretDone { verdict, record })
+    }
+
+    /// Call in, answer and events out.
+    ///
+    /// # Errors
+    /// The plugin's fault.
+    pub async fn receive(&self, plugin: &LoadedPlugin, call: ReceiveCall<'_>) -> Result<ReceiveDone, CallFailed> {
+        let settings = Settings::of_receive(&call);
+        let caller = Caller { installation: call.installation, reuse: call.reuse };
+        let invocation = Invocation::Receive(&call);
+        let (reception, record) =
+            run(&self.0, plugin, &settings, caller, invocation, |answer, limits, log| match answer {
+                Answer::Receive(answer) => v0_1::reception(answer, limits, log),
+                _ => Err(another_answer()),
+            })
+            .await?;
+        Ok(ReceiveDone { reception, record })
     }
 
     /// Lets go of plugins and warm instances that were not used for a while; says how many plugins. Calls under way

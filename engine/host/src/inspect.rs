@@ -166,7 +166,7 @@ fn check_import(name: &str) -> Result<(), InstallError> {
         }
         return match parsed.interface {
             interface if v0_1::IMPORTS.contains(&interface) => Ok(()),
-            "http" => unknown(" to plugins that deliver events: return the request from transform instead"),
+            "http" => unknown(" to plugins of these worlds: an integrator returns its request from transform"),
             _ => unknown("; the contract has log, config, secrets and state"),
         };
     }
@@ -189,16 +189,25 @@ fn check_exports(exports: &[String]) -> Result<(), InstallError> {
         return Err(other_version(name));
     }
     let has = |interface: &str| contract.iter().any(|(_, parsed)| parsed.interface == interface);
-    let Some(missing) = v0_1::EXPORTS.into_iter().find(|interface| !has(interface)) else { return Ok(()) };
-    let other = v0_1::EXPORTS_OF_OTHER_WORLDS.into_iter().find(|(interface, _)| has(interface));
+    let version = v0_1::VERSION;
+    let fills = v0_1::EXPORTS.into_iter().any(|(interface, _)| has(interface));
+    let missing = if !has(v0_1::EXPORT_OF_ALL) {
+        format!("{CONTRACT}/{}@{version}.x", v0_1::EXPORT_OF_ALL)
+    } else if !fills {
+        let interfaces = v0_1::EXPORTS.map(|(interface, _)| format!("{CONTRACT}/{interface}@{version}.x"));
+        interfaces.join(" or ")
+    } else {
+        return Ok(());
+    };
+    let other = v0_1::EXPORTS_OF_OTHER_WORLDS.into_iter().find(|(interface, _)| !fills && has(interface));
     let hint = match other {
         Some((_, world)) => format!("; it looks like a {world}, which this engine cannot install yet"),
-        None => format!(". Build it for world integrator of {CONTRACT}@{}", v0_1::VERSION),
+        None => {
+            let worlds = v0_1::EXPORTS.map(|(_, world)| format!("world {}", world.code()));
+            format!(". Build it for {} of {CONTRACT}@{version}", worlds.join(" or "))
+        }
     };
-    Err(InstallError::new(
-        InstallCode::WrongWorld,
-        format!("it does not export {CONTRACT}/{missing}@{}.x{hint}", v0_1::VERSION),
-    ))
+    Err(InstallError::new(InstallCode::WrongWorld, format!("it does not export {missing}{hint}")))
 }
 
 fn other_version(name: &str) -> InstallError {
@@ -265,13 +274,18 @@ mod tests {
     }
 
     #[test]
-    fn isolation_18_exports_must_make_an_integrator() {
+    fn isolation_18_exports_must_make_an_integrator_or_a_receiver() {
         let exports = |names: &[&str]| check_exports(&names.iter().map(ToString::to_string).collect::<Vec<_>>());
         assert_eq!(
             code(exports(&["engate:plugin/plugin@0.1.0", "engate:plugin/delivery@0.1.0", "wasi:cli/run@0.2.0"])),
             Ok(())
         );
+        assert_eq!(code(exports(&["engate:plugin/plugin@0.1.0", "engate:plugin/inbound@0.1.0"])), Ok(()));
         assert_eq!(code(exports(&["wasi:cli/run@0.2.0"])), Err(InstallCode::WrongWorld));
+        let nothing = exports(&["engate:plugin/plugin@0.1.0"]).unwrap_err();
+        assert!(nothing.message.contains("delivery@0.1.x or engate:plugin/inbound@0.1.x"), "{nothing}");
+        assert!(nothing.message.contains("world integrator or world receiver"), "{nothing}");
+        assert_eq!(code(exports(&["engate:plugin/inbound@0.1.0"])), Err(InstallCode::WrongWorld));
         let sync = exports(&["engate:plugin/plugin@0.1.0", "engate:plugin/sink@0.1.0"]).unwrap_err();
         assert!(sync.code == InstallCode::WrongWorld && sync.message.contains("sync-target"), "{sync}");
         let next = exports(&["engate:plugin/plugin@0.2.0", "engate:plugin/delivery@0.2.0"]).unwrap_err();

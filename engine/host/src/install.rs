@@ -67,7 +67,7 @@ async fn describe(shared: &Shared, plugin: &LoadedPlugin) -> Result<Manifest, In
         let message = format!("describe did not answer: {}", failed.fault);
         InstallError::new(InstallCode::DescribeFailed, message)
     })?;
-    v0_1::manifest(answer)
+    v0_1::manifest(answer, plugin.worlds())
 }
 
 impl Shared {

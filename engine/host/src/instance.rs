@@ -11,6 +11,7 @@ use crate::{
     call::{CallContext, CallRecord},
     config::TICK,
     limiter::Limiter,
+    reception::ReceiveCall,
     secrets::{MAC_BYTES, Secrets},
     state::StateView,
     wasi::{Wasi, World},
@@ -43,6 +44,18 @@ impl Settings {
             state: Arc::clone(&context.state),
             now_ms: context.attempt.now.as_millis(),
             seed: seed(&context.delivery.id.to_string(), context.attempt.number),
+        }
+    }
+
+    /// Settings of a receiver's call; random is seeded by the call.
+    pub(crate) fn of_receive(call: &ReceiveCall<'_>) -> Self {
+        Self {
+            limits: call.limits,
+            config: Arc::clone(&call.config),
+            secrets: call.secrets.clone(),
+            state: Arc::clone(&call.state),
+            now_ms: call.now.as_millis(),
+            seed: seed(&call.id.to_string(), 1),
         }
     }
 

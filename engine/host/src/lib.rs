@@ -6,12 +6,12 @@
 //! - the **compiling child** ([`compile_child_main`]) is the only code that ever validates or compiles a component
 //!   that came from outside. It runs in a process of its own, under limits it sets on itself, so that a component
 //!   made to break a compiler breaks that process;
-//! - a **call** ([`Host::transform`], [`Host::interpret`]) runs one function of one plugin in an instance that
+//! - a **call** ([`Host::transform`], [`Host::interpret`], [`Host::receive`]) runs one function of one plugin in an instance that
 //!   nobody else sees, under limits on processor time, wall time, memory, host calls and output, and comes back
 //!   with an answer that has been checked, or with a [`Fault`](engate_model::plugin::Fault) that is one delivery's alone.
 //!
 //! What never happens here: no socket is opened, no database is read, no clock is asked for what a plugin sees (its
-//! only clock is `attempt.now`), no guest behaviour panics the process, and no secret reaches a log or an error.
+//! only clock is `attempt.now`, or `call.now`), no guest behaviour panics the process, and no secret reaches a log or an error.
 //!
 //! Each released version of the contract (`wit/v0.1`) has a module of its own ([`v0_1`]) with its bindings, its
 //! imports and its conversions; everything else here speaks the engine's types only.
@@ -24,6 +24,8 @@ mod digest;
 mod engine;
 mod error;
 mod fault;
+#[cfg(test)]
+mod fuzz;
 mod host;
 mod inspect;
 mod install;
@@ -33,6 +35,7 @@ mod loaded;
 mod log;
 mod manifest;
 mod mapped;
+mod reception;
 mod request;
 mod run;
 mod schema;
@@ -54,6 +57,7 @@ pub use error::{HostError, InstallCode, InstallError};
 pub use host::{Host, HostStats};
 pub use install::Installed;
 pub use loaded::LoadedPlugin;
+pub use reception::{InboundAnswer, InboundEvent, ReceiveCall, ReceiveDone, Reception};
 pub use request::{check_host_pattern, host_granted};
 pub use schema::validate_config;
 pub use secrets::{GrantedSecret, Secrets};

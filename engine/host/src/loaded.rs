@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use engate_model::Timestamp;
+use engate_model::{Timestamp, plugin::World};
 use tokio::sync::Semaphore;
 use wasmtime::component::{Component, Linker};
 
@@ -77,6 +77,11 @@ impl LoadedPlugin {
     /// Whether it can ask for its private state at all; where it cannot, nobody need read it.
     pub const fn uses_state(&self) -> bool {
         self.uses_state
+    }
+
+    /// What it is made for.
+    pub fn worlds(&self) -> Vec<World> {
+        self.prepared.worlds()
     }
 
     pub(crate) fn used_at(&self, now: Timestamp) {

@@ -92,11 +92,12 @@ pub(crate) fn bad(field: &str, value: &str, cure: &str) -> InstallError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use engate_model::plugin::InterpretWhen;
+    use engate_model::plugin::{InterpretWhen, World};
     use serde_json::json;
 
     fn manifest() -> Manifest {
         Manifest {
+            worlds: vec![World::Integrator],
             id: "acme.billing".to_owned(),
             version: "1.2.0-rc.1".to_owned(),
             title: "Billing".to_owned(),

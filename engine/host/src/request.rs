@@ -51,31 +51,9 @@ pub(crate) fn checked(
         return Err(invalid(format!("the method {:?} is not an HTTP method", printable(&request.method, 64))));
     }
     request.url = parse_url(&request.url)?.into();
-    if request.headers.len() > HEADERS_MAX {
-        return Err(invalid(format!("{} headers; at most {HEADERS_MAX} are sent", request.headers.len())));
-    }
-    let bytes: usize = request.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
-    if bytes > HEADERS_BYTES_MAX {
-        return Err(invalid(format!("{bytes} bytes of headers; at most {HEADERS_BYTES_MAX} are sent")));
-    }
-    for (name, value) in &mut request.headers {
-        if name.is_empty() || !name.bytes().all(is_token) {
-            return Err(invalid(format!("{:?} is not a header name", printable(name, 64))));
-        }
-        // The value itself stays out of the message: it may hold a secret that was revealed to the plugin.
-        if value.bytes().any(|b| b == 0x7f || (b < 0x20 && b != b'\t')) {
-            return Err(invalid(format!("the header {name} holds a control character (a line break, a NUL)")));
-        }
-        name.make_ascii_lowercase();
-    }
     let compress = request.compress;
-    request.headers.retain(|(name, _)| {
-        let ours = ENGINE_HEADERS.contains(&name.as_str()) || (compress && name == "content-encoding");
-        if ours {
-            log.note(&format!("the header {name} is the engine's and was left out"));
-        }
-        !ours
-    });
+    let ours = |name: &str| ENGINE_HEADERS.contains(&name) || (compress && name == "content-encoding");
+    check_headers(&mut request.headers, FaultCode::InvalidRequest, log, ours)?;
     if request.body.len() > limits.body_bytes {
         return Err(Fault::new(
             FaultCode::OutputTooLarge,
@@ -86,6 +64,45 @@ pub(crate) fn checked(
         return Err(invalid(format!("a credential's name has 1 to {CREDENTIAL_BYTES_MAX} bytes")));
     }
     Ok(request)
+}
+
+/// Checks the headers of a request or an answer: what could break the wire is a fault of that code, names are put into
+/// lower case, those that are `ours` are left out.
+///
+/// # Errors
+/// A fault of that code.
+pub(crate) fn check_headers(
+    headers: &mut Vec<(String, String)>,
+    code: FaultCode,
+    log: &mut PluginLog,
+    ours: impl Fn(&str) -> bool,
+) -> Result<(), Fault> {
+    let invalid = |message: String| Err(Fault::new(code, message));
+    if headers.len() > HEADERS_MAX {
+        return invalid(format!("{} headers; at most {HEADERS_MAX} are sent", headers.len()));
+    }
+    let bytes: usize = headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+    if bytes > HEADERS_BYTES_MAX {
+        return invalid(format!("{bytes} bytes of headers; at most {HEADERS_BYTES_MAX} are sent"));
+    }
+    for (name, value) in headers.iter_mut() {
+        if name.is_empty() || !name.bytes().all(is_token) {
+            return invalid(format!("{:?} is not a header name", printable(name, 64)));
+        }
+        // The value itself stays out of the message: it may hold a secret that was revealed to the plugin.
+        if value.bytes().any(|b| b == 0x7f || (b < 0x20 && b != b'\t')) {
+            return invalid(format!("the header {name} holds a control character (a line break, a NUL)"));
+        }
+        name.make_ascii_lowercase();
+    }
+    headers.retain(|(name, _)| {
+        let ours = ours(name);
+        if ours {
+            log.note(&format!("the header {name} is the engine's and was left out"));
+        }
+        !ours
+    });
+    Ok(())
 }
 
 /// Whether a request may go to `url`: to the origin of the endpoint's own URL, or to a granted host

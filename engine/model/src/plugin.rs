@@ -117,9 +117,31 @@ pub struct Need {
     pub purpose: String,
 }
 
+/// What a plugin is made for, told by what its component exports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum World {
+    /// Delivers events to a partner.
+    Integrator,
+    /// Answers a partner's calls.
+    Receiver,
+}
+
+impl World {
+    /// The contract's name of it.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Integrator => "integrator",
+            Self::Receiver => "receiver",
+        }
+    }
+}
+
 /// What a plugin says of itself when it is installed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
+    /// What it is made for, one or both; read from its exports, not from its words.
+    pub worlds: Vec<World>,
     /// Must equal the installed name.
     pub id: String,
     /// SemVer.
@@ -138,6 +160,13 @@ pub struct Manifest {
     pub credentials: Vec<Need>,
     /// Secrets it asks for.
     pub secrets: Vec<Need>,
+}
+
+impl Manifest {
+    /// Whether the plugin is made for that.
+    pub fn fills(&self, world: World) -> bool {
+        self.worlds.contains(&world)
+    }
 }
 
 /// What the operator allows a plugin, and the settings of its installation.
@@ -268,6 +297,8 @@ pub enum FaultCode {
     BadAbi,
     /// The request it made cannot be sent.
     InvalidRequest,
+    /// The answer it made for a caller cannot be sent.
+    InvalidAnswer,
     /// It asked for what was not granted.
     HostDenied,
     /// The installed component could not be loaded.
@@ -287,6 +318,7 @@ impl FaultCode {
             Self::PluginPanic => "plugin_panic",
             Self::BadAbi => "bad_abi",
             Self::InvalidRequest => "invalid_request",
+            Self::InvalidAnswer => "invalid_answer",
             Self::HostDenied => "host_denied",
             Self::LoadFailed => "load_failed",
         }

@@ -234,6 +234,32 @@ CREATE TABLE plugin_state (
     PRIMARY KEY (tenant_id, plugin, endpoint_id, key)
 );
 
+-- Where partners call. The name is in the path and knows no tenants.
+CREATE TABLE inbounds (
+    name {text} NOT NULL PRIMARY KEY,
+    tenant_id {id} NOT NULL REFERENCES tenants (id),
+    description {text} NOT NULL,
+    plugin {text} NOT NULL,
+    config {text},
+    enabled BIGINT NOT NULL,
+    body_bytes_max BIGINT NOT NULL,
+    rate_per_second BIGINT NOT NULL,
+    rate_burst BIGINT NOT NULL,
+    created_at BIGINT NOT NULL,
+    updated_at BIGINT NOT NULL
+);
+CREATE INDEX inbounds_tenant ON inbounds (tenant_id, name);
+
+-- What a receiver keeps, written with the events of the call that changed it.
+CREATE TABLE inbound_state (
+    tenant_id {id} NOT NULL,
+    plugin {text} NOT NULL,
+    inbound {text} NOT NULL,
+    key {text} NOT NULL,
+    value {blob} NOT NULL,
+    PRIMARY KEY (tenant_id, plugin, inbound, key)
+);
+
 CREATE TABLE secrets (
     tenant_id {id} NOT NULL REFERENCES tenants (id),
     name {text} NOT NULL,

@@ -282,6 +282,11 @@ impl<'r> Cells<'r> {
     }
 
     /// Anything with a text form.
+    pub(crate) fn parse<T: FromStr>(&mut self) -> Result<T, StoreError> {
+        let text = self.str()?;
+        text.parse().map_err(|_| StoreError::Corrupt(format!("{text:?} where another text form was expected")))
+    }
+
     pub(crate) fn parse_opt<T: FromStr>(&mut self) -> Result<Option<T>, StoreError> {
         let Some(text) = self.text_opt()? else { return Ok(None) };
         match text.parse() {

@@ -27,6 +27,17 @@ pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
+/// The bytes of a hexadecimal text, in either case; none if it is no such text.
+#[must_use]
+pub fn unhex(text: &str) -> Option<Vec<u8>> {
+    let digit = |byte: &u8| char::from(*byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let pair = |pair: &[u8]| match pair {
+        [high, low] => Some(digit(high)? << 4 | digit(low)?),
+        _ => None,
+    };
+    text.as_bytes().chunks(2).map(pair).collect()
+}
+
 fn six_bits_each(bytes: &[u8], alphabet: &[u8; 64]) -> String {
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for chunk in bytes.chunks(3) {
@@ -68,5 +79,14 @@ mod tests {
     #[test]
     fn hex_is_in_lower_case() {
         assert_eq!(hex(&[0x00, 0xaf, 0x10]), "00af10");
+    }
+
+    #[test]
+    fn hex_is_read_in_either_case_and_nothing_else_is() {
+        assert_eq!(unhex("00aF10"), Some(vec![0x00, 0xaf, 0x10]));
+        assert_eq!(unhex(""), Some(Vec::new()));
+        for text in ["0", "0g", "+1", "0x10", "é", " 0"] {
+            assert_eq!(unhex(text), None, "{text}");
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::marker::PhantomData;
 
-use crate::bindings::exports::engate::plugin::{delivery, plugin};
+use crate::bindings::{delivering::exports::engate::plugin::delivery, describing::exports::engate::plugin::plugin};
 use crate::{Attempt, Delivery, Endpoint, Event, Exchange, Manifest, Plan, Problem, Verdict};
 
 /// What surrounds an event: which delivery of it, where to, which try.

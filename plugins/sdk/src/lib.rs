@@ -1,4 +1,5 @@
-//! Write an Engate plugin in Rust: implement [`Integrator`], then one line, [`export!`].
+//! Write an Engate plugin in Rust: implement [`Integrator`], then one line, [`export!`]; or, for a partner that calls us,
+//! [`Receiver`] and [`export_receiver!`].
 //!
 //! Two parties meet here. The *engine* owns everything that acts: HTTP, credentials, clock, retries, storage. The
 //! *plugin* only says what to send ([`Integrator::transform`]) and what an answer means ([`Integrator::interpret`]). It is
@@ -44,6 +45,7 @@ mod manifest;
 mod outcome;
 mod payload;
 mod pointer;
+mod receiver;
 mod request;
 pub mod secrets;
 pub mod state;
@@ -52,18 +54,26 @@ pub mod testing;
 pub mod time;
 
 pub use integrator::{Context, Integrator};
+pub use receiver::Receiver;
 
 #[doc(inline)]
-pub use bindings::engate::plugin::types::{HttpRequest as Request, HttpResponse as Response, Payload, Problem, Retry};
-#[doc(inline)]
-pub use bindings::exports::engate::plugin::delivery::{
+pub use bindings::delivering::exports::engate::plugin::delivery::{
     Attempt, DeliveryInfo as Delivery, Endpoint, Event, Exchange, Outgoing, Plan, Verdict,
 };
 #[doc(inline)]
-pub use bindings::exports::engate::plugin::plugin::{InterpretWhen, Manifest, Need};
+pub use bindings::describing::engate::plugin::types::{
+    HttpRequest as Request, HttpResponse as Response, Payload, Problem, Retry,
+};
+#[doc(inline)]
+pub use bindings::describing::exports::engate::plugin::plugin::{InterpretWhen, Manifest, Need};
+
+#[doc(inline)]
+pub use bindings::receiving::exports::engate::plugin::inbound::{Answer, Call, NewEvent};
 
 #[doc(hidden)]
 pub use integrator::Guest as __Guest;
+#[doc(hidden)]
+pub use receiver::ReceiverGuest as __ReceiverGuest;
 
 /// Makes the given [`Integrator`] the component's plugin. Once per crate; natively it only checks the type.
 #[macro_export]
@@ -80,7 +90,30 @@ macro_rules! export {
         #[allow(unsafe_code, reason = "the component's entry points, generated")]
         const _: () = {
             type Guest = $crate::__Guest<$plugin>;
-    $crate::bindings::export_integrator!(Guest with_types_in $crate::bindings);
+    $crate::bindings::describing::export_plugin!(Guest with_types_in $crate::bindings::describing);
+    $crate::bindings::delivering::export_delivery!(Guest with_types_in $crate::bindings::delivering);
+        };
+    };
+}
+
+/// Makes the given [`Receiver`] the component's plugin. Once per crate, and not beside [`export!`]; natively it only checks
+/// the type.
+#[macro_export]
+macro_rules! export_receiver {
+    ($plugin:ty) => {
+        #[cfg(not(target_family = "wasm"))]
+        const _: () = {
+            const fn is_a_receiver<P: $crate::Receiver>() {}
+            is_a_receiver::<$plugin>()
+        };
+
+        // Only in a component do the exports have a meaning: natively their names are not even fit for a linker.
+        #[cfg(target_family = "wasm")]
+        #[allow(unsafe_code, reason = "the component's entry points, generated")]
+        const _: () = {
+            type Guest = $crate::__ReceiverGuest<$plugin>;
+    $crate::bindings::describing::export_plugin!(Guest with_types_in $crate::bindings::describing);
+    $crate::bindings::receiving::export_inbound!(Guest with_types_in $crate::bindings::receiving);
         };
     };
 }

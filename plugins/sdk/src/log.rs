@@ -3,7 +3,7 @@
 use crate::engine;
 
 #[doc(inline)]
-pub use crate::bindings::engate::plugin::log::Level;
+pub use crate::bindings::describing::engate::plugin::log::Level;
 
 /// Writes one line with named values. At most 8 KiB per call are kept.
 pub fn write(level: Level, message: &str, fields: &[(&str, &str)]) {

@@ -3,7 +3,7 @@
 use crate::{Problem, engine};
 
 #[doc(inline)]
-pub use crate::bindings::engate::plugin::secrets::Error;
+pub use crate::bindings::describing::engate::plugin::secrets::Error;
 
 /// Bytes of an HMAC-SHA256.
 pub const HMAC_SHA256_BYTES: usize = 32;
@@ -19,6 +19,17 @@ pub fn hmac_sha256(name: &str, data: &[u8]) -> Result<[u8; HMAC_SHA256_BYTES], P
         let message = format!("the engine's HMAC under the secret `{name}` is not {HMAC_SHA256_BYTES} bytes long");
         Problem::new("secret_unavailable", message).retryable()
     })
+}
+
+/// Whether `given` is the HMAC-SHA256 of `data` under the named secret. It is compared in a time that does not tell how
+/// much of it was right.
+///
+/// # Errors
+/// As [`hmac_sha256`].
+pub fn hmac_sha256_is(name: &str, data: &[u8], given: &[u8]) -> Result<bool, Problem> {
+    let right = hmac_sha256(name, data)?;
+    let differing = right.iter().zip(given).fold(0, |differing, (a, b)| differing | (a ^ b));
+    Ok(given.len() == right.len() && std::hint::black_box(differing) == 0)
 }
 
 /// The secret itself, audited and refused unless the operator allows it. Where a signature will do, use [`hmac_sha256`].

@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use crate::{Problem, engine};
 
 #[doc(inline)]
-pub use crate::bindings::engate::plugin::state::Error;
+pub use crate::bindings::describing::engate::plugin::state::Error;
 
 /// The bytes under a key.
 ///

@@ -6,7 +6,7 @@ use std::fmt;
 
 use engate_model::{
     FieldError, Invalid, Timestamp,
-    event::{LABEL_VALUE_BYTES_MAX, LABELS_MAX, NAME_BYTES_MAX, check_key, check_labels, check_name},
+    event::{LABEL_VALUE_BYTES_MAX, LABELS_MAX, NAME_BYTES_MAX},
     invalid::Complaints,
 };
 use serde::{
@@ -23,14 +23,11 @@ use utoipa::{
 };
 
 use super::{extract::parse, problem::Problem, schema};
+pub(crate) use crate::accept::JSON;
 use crate::accept::NewEvent;
 
 /// Events of one call at most.
 pub(crate) const EVENTS_MAX: usize = 1_000;
-/// Deepest nesting of a payload; plugins and readers walk it.
-pub(crate) const DEPTH_MAX: usize = 128;
-/// Media type of payloads that came inside JSON.
-pub(crate) const JSON: &str = "application/json";
 
 /// One event, or several that are taken all or none: a description of what [`read`] takes.
 pub(crate) struct EventsNew;
@@ -186,7 +183,7 @@ pub(crate) fn check_all(events: &[NewEvent], many: bool, payload_bytes_max: usiz
     let mut too_large = Vec::new();
     for (index, event) in events.iter().enumerate() {
         let place = |error: FieldError| FieldError { field: placed(many, index, &error.field), ..error };
-        if let Err(Invalid(errors)) = check(event) {
+        if let Err(Invalid(errors)) = event.check() {
             complaints.take::<()>(Err(Invalid(errors.into_iter().map(place).collect())));
         }
         if event.payload.len() > payload_bytes_max {
@@ -205,50 +202,6 @@ pub(crate) fn check_all(events: &[NewEvent], many: bool, payload_bytes_max: usiz
 /// A field's path in a call of one or many events.
 pub(crate) fn placed(many: bool, index: usize, field: &str) -> String {
     if many { format!("[{index}].{field}") } else { field.to_owned() }
-}
-
-fn check(event: &NewEvent) -> Result<(), Invalid> {
-    let mut complaints = Complaints::default();
-    complaints.take(check_key("type", &event.event_type));
-    let names =
-        [("subject", &event.subject), ("id", &event.idempotency_key), ("correlation_id", &event.correlation_id)];
-    for (field, name) in names {
-        if let Some(name) = name {
-            complaints.take(check_name(field, name));
-        }
-    }
-    complaints.take(check_labels(&event.labels));
-    for (name, value) in &event.labels {
-        // PostgreSQL cannot hold it in a text.
-        if value.contains('\0') {
-            complaints.add(format!("labels.{name}"), "must not hold the character U+0000");
-        }
-    }
-    if event.content_type.starts_with(JSON) && depth(&event.payload) > DEPTH_MAX {
-        complaints.add("payload", format!("must not be nested deeper than {DEPTH_MAX}"));
-    }
-    complaints.finish(())
-}
-
-/// How deep valid JSON is nested.
-pub(crate) fn depth(json: &[u8]) -> usize {
-    let (mut depth, mut deepest, mut in_text, mut escaped) = (0_usize, 0, false, false);
-    for byte in json {
-        match (in_text, byte) {
-            (true, _) if escaped => escaped = false,
-            (true, b'\\') => escaped = true,
-            (true, b'"') => in_text = false,
-            (true, _) => {}
-            (false, b'"') => in_text = true,
-            (false, b'[' | b'{') => {
-                depth += 1;
-                deepest = deepest.max(depth);
-            }
-            (false, b']' | b'}') => depth = depth.saturating_sub(1),
-            (false, _) => {}
-        }
-    }
-    deepest
 }
 
 /// The slow path: why the bytes could not be read, by field where that can be said.
@@ -322,8 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn depth_does_not_count_what_is_text() {
-        assert_eq!(depth(br#"{"a":["[[[\"[[",{}]}"#), 3);
+    fn a_payload_that_is_nested_too_deep_is_named() {
         let deep = format!(r#"{{"type":"t","payload":{}{}}}"#, "[".repeat(129), "]".repeat(129));
         assert_eq!(read(deep.as_bytes(), 1_000).unwrap_err().fields(), ["payload"]);
     }

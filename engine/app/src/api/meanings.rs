@@ -151,6 +151,36 @@ pub(crate) const MEANINGS: &[Meaning] = &[
         "Configurations in use do not fit",
         "`detail` names them; push to another channel, adjust them, then bind the channel.",
     ),
+    meaning(
+        "inbound_refused",
+        StatusCode::BAD_REQUEST,
+        "The call is not taken here",
+        "Compare it with what was agreed; whoever runs the engine finds the reason in its log, under `x-request-id`.",
+    ),
+    meaning(
+        "rate_limited",
+        StatusCode::TOO_MANY_REQUESTS,
+        "Too many calls",
+        "Try again after the seconds in `Retry-After`; an operator can raise the inbound's `rate_limit`.",
+    ),
+    meaning(
+        "inbound_event_refused",
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "What was made of the call cannot be taken",
+        "The engine's log names the event and its field: enter its type in the catalogue, or correct the plugin.",
+    ),
+    meaning(
+        "plugin_fault",
+        StatusCode::BAD_GATEWAY,
+        "The plugin failed",
+        "Try again; the engine's log has the fault under the `x-request-id` of this answer.",
+    ),
+    meaning(
+        "inbound_unavailable",
+        StatusCode::SERVICE_UNAVAILABLE,
+        "The call cannot be taken just now",
+        "Try again after the seconds in `Retry-After`; the engine's log has the plugin's reason.",
+    ),
     meaning("payload_too_large", StatusCode::PAYLOAD_TOO_LARGE, "The body is too large", "`detail` says the bound."),
     meaning(
         "unsupported_media_type",

@@ -17,6 +17,8 @@ mod events;
 mod extract;
 mod files;
 mod health;
+mod inbound;
+mod inbounds;
 mod intake;
 mod integrators;
 mod meanings;
@@ -60,6 +62,8 @@ fn routes() -> Routes {
         .merge(event_types::routes())
         .merge(integrators::routes())
         .merge(endpoints::routes())
+        .merge(inbounds::routes())
+        .merge(inbound::routes())
         .merge(plugins::routes())
         .merge(replays::routes())
         .merge(secrets::routes())

@@ -40,6 +40,7 @@ const TAGS: &[(&str, &str)] = &[
     ("endpoints", "Registered URLs of integrators"),
     ("integrators", "Partner companies"),
     ("event types", "The catalogue"),
+    ("inbounds", "Where partners call"),
     ("plugins", "What shapes requests and judges responses"),
     ("secrets", "Values plugins may use and nobody can read back"),
     ("settings", "Switches of the tenant"),
@@ -70,7 +71,7 @@ pub(crate) fn contract() -> &'static Contract {
 
 /// Adds what every operation has: who may call it, and the refusals anyone can meet.
 pub(crate) fn finish(operation: &mut Operation, permission: Permission) {
-    if permission == Permission::Public {
+    if matches!(permission, Permission::Public | Permission::CheckedByPlugin) {
         operation.security = Some(vec![SecurityRequirement::default()]);
     } else {
         let who = format!("Roles: {}.", permission.roles_text());

@@ -8,6 +8,8 @@ use engate_model::token::Role;
 pub(crate) enum Permission {
     /// Nothing: no token is looked at.
     Public,
+    /// Nothing either: the plugin behind it checks the call, and so gets the credentials that came with it.
+    CheckedByPlugin,
     /// Health's details, metrics.
     ReadMetrics,
     /// The API's own description.
@@ -34,6 +36,10 @@ pub(crate) enum Permission {
     ReadEndpoints,
     /// Changes of endpoints; an integrator its own.
     ManageEndpoints,
+    /// Where partners call.
+    ReadInbounds,
+    /// Changes of where partners call.
+    ManageInbounds,
     /// Plugins, their versions and grants.
     ReadPlugins,
     /// Changes of plugins.
@@ -63,9 +69,11 @@ impl Permission {
     pub(crate) const fn roles(self) -> &'static [Role] {
         use Role::{Admin, Auditor, Integrator, Operator, Producer};
         match self {
-            Self::Public => &[],
+            Self::Public | Self::CheckedByPlugin => &[],
             Self::SendEvents => &[Admin, Operator, Producer],
-            Self::ReadEvents | Self::ReadMetrics | Self::ReadPlugins => &[Admin, Operator, Auditor],
+            Self::ReadEvents | Self::ReadMetrics | Self::ReadPlugins | Self::ReadInbounds => {
+                &[Admin, Operator, Auditor]
+            }
             Self::ReadDeliveries
             | Self::ReadQueues
             | Self::ReadEventTypes
@@ -73,7 +81,9 @@ impl Permission {
             | Self::ReadEndpoints
             | Self::ReadDocs => &[Admin, Operator, Integrator, Auditor],
             Self::ManageDeliveries | Self::ManageEndpoints => &[Admin, Operator, Integrator],
-            Self::ManageEventTypes | Self::ManageIntegrators | Self::ManagePlugins => &[Admin, Operator],
+            Self::ManageEventTypes | Self::ManageIntegrators | Self::ManageInbounds | Self::ManagePlugins => {
+                &[Admin, Operator]
+            }
             Self::ReadSecrets | Self::ReadSettings | Self::ReadTokens | Self::ReadAudit => &[Admin, Auditor],
             Self::ManageSecrets | Self::ManageSettings | Self::ManageTokens | Self::ManageTenants => &[Admin],
             Self::RevokeSelf => &Role::ALL,
@@ -104,6 +114,7 @@ mod tests {
             P::ManageEventTypes,
             P::ManageIntegrators,
             P::ManageEndpoints,
+            P::ManageInbounds,
             P::ManagePlugins,
             P::ManageSecrets,
             P::ManageSettings,
@@ -114,6 +125,7 @@ mod tests {
         assert!(P::SendEvents.allows(Role::Producer));
         assert!(!P::ReadEvents.allows(Role::Producer) && !P::ReadDocs.allows(Role::Producer));
         assert!(!P::ManageSecrets.allows(Role::Operator) && !P::ReadTokens.allows(Role::Operator));
+        assert!(!P::ReadInbounds.allows(Role::Integrator) && !P::ManageInbounds.allows(Role::Integrator));
         assert!(!P::ReadEvents.allows(Role::Integrator) && !P::ManageIntegrators.allows(Role::Integrator));
     }
 }

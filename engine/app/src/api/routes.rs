@@ -33,6 +33,10 @@ pub(crate) struct Rule {
 /// Rules by route template, then method.
 pub(crate) type Rules = HashMap<String, HashMap<Method, Rule>>;
 
+/// Every method that a partner may call with; GET answers HEAD too.
+const ANY: [HttpMethod; 6] =
+    [HttpMethod::Get, HttpMethod::Post, HttpMethod::Put, HttpMethod::Patch, HttpMethod::Delete, HttpMethod::Options];
+
 /// Routes with their descriptions and rules.
 #[derive(Default)]
 pub(crate) struct Routes {
@@ -62,6 +66,32 @@ impl Routes {
             self.rules.entry(path.clone()).or_default().insert(method, rule);
         }
         self.paths.add_path_operation(path, methods, operation);
+        self
+    }
+
+    /// As [`Routes::add`], for whatever method comes: what is said of one method is described for each, under an
+    /// operation id of its own.
+    pub(crate) fn add_any<D, H, T>(mut self, _described: D, permission: Permission, handler: H) -> Self
+    where
+        D: utoipa::Path + SchemaReferences + for<'t> Tags<'t>,
+        H: Handler<T, Arc<Engine>>,
+        T: 'static,
+    {
+        D::schemas(&mut self.schemas);
+        for method in ANY {
+            let (path, mut operation) = (D::path(), D::operation());
+            operation.tags.get_or_insert_default().extend(D::tags().iter().map(ToString::to_string));
+            let (name, filter) = of(&method);
+            operation.operation_id = operation.operation_id.map(|id| format!("{id}_{}", name.as_str().to_lowercase()));
+            if !matches!(method, HttpMethod::Post | HttpMethod::Put | HttpMethod::Patch) {
+                operation.request_body = None;
+            }
+            super::openapi::finish(&mut operation, permission);
+            self.router = self.router.route(&path, on(filter, handler.clone()));
+            let rule = Rule { permission, takes_query: true };
+            self.rules.entry(path.clone()).or_default().insert(name, rule);
+            self.paths.add_path_operation(path, vec![method], operation);
+        }
         self
     }
 

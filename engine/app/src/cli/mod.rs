@@ -11,6 +11,7 @@ mod doctor;
 mod endpoint;
 mod event;
 mod failure;
+mod inbound;
 mod plugin;
 mod present;
 mod remote;
@@ -79,6 +80,9 @@ enum Command {
     /// See the registered URLs of partners
     #[command(subcommand)]
     Endpoint(endpoint::EndpointCommand),
+    /// Let partners call, and have a plugin answer
+    #[command(subcommand)]
+    Inbound(inbound::InboundCommand),
     /// Make, test, install, replay and replace plugins
     #[command(subcommand)]
     Plugin(plugin::PluginCommand),
@@ -160,6 +164,7 @@ async fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Command::Event(command) => event::run(command, &remote).await?,
         Command::Delivery(command) => delivery::run(command, &remote).await?,
         Command::Endpoint(command) => endpoint::run(command, &remote).await?,
+        Command::Inbound(command) => inbound::run(command, &remote).await?,
         Command::Plugin(command) => plugin::run(command, &remote).await?,
         Command::Token(command) => token::run(command, &remote).await?,
         Command::Config(command) => settings::run(&command, screen)?,

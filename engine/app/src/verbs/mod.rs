@@ -11,6 +11,7 @@ pub(crate) mod event_types;
 pub(crate) mod events;
 pub(crate) mod files;
 pub(crate) mod health;
+pub(crate) mod inbounds;
 pub(crate) mod integrators;
 pub(crate) mod links;
 pub(crate) mod plugins;

@@ -94,7 +94,7 @@ pub(super) fn exchange(call: &InterpretCall<'_>) -> Exchange {
     }
 }
 
-fn payload(bytes: &[u8]) -> Payload {
+pub(super) fn payload(bytes: &[u8]) -> Payload {
     if bytes.is_empty() {
         return Payload::Empty;
     }
@@ -122,16 +122,20 @@ pub(crate) fn plan(answer: Result<Plan, Problem>, limits: &Limits, log: &mut Plu
     Ok(call::Plan::Send { request, memo: outgoing.memo })
 }
 
+pub(super) fn bytes(payload: Payload) -> Vec<u8> {
+    match payload {
+        Payload::Empty => Vec::new(),
+        Payload::Text(text) => text.into_bytes(),
+        Payload::Bytes(bytes) => bytes,
+    }
+}
+
 fn outgoing_request(request: HttpRequest) -> OutgoingRequest {
     OutgoingRequest {
         method: request.method,
         url: request.url,
         headers: request.headers,
-        body: match request.body {
-            Payload::Empty => Vec::new(),
-            Payload::Text(text) => text.into_bytes(),
-            Payload::Bytes(bytes) => bytes,
-        },
+        body: bytes(request.body),
         compress: request.compress,
         credential: request.credential,
     }
@@ -162,7 +166,7 @@ pub(crate) fn verdict(answer: Verdict) -> verdict::Verdict {
     }
 }
 
-fn failure(problem: Problem) -> Failure {
+pub(super) fn failure(problem: Problem) -> Failure {
     Failure {
         code: snake_case(&problem.code),
         message: printable(&problem.message, MESSAGE_BYTES_MAX),
@@ -187,11 +191,11 @@ fn snake_case(code: &str) -> String {
     if out.is_empty() { "plugin_problem".to_owned() } else { out.to_owned() }
 }
 
-/// What `describe` answered.
+/// What `describe` answered, of a plugin made for `worlds`.
 ///
 /// # Errors
 /// `bad_manifest` where the schema is too long or not JSON.
-pub(crate) fn manifest(answer: Manifest) -> Result<model::Manifest, InstallError> {
+pub(crate) fn manifest(answer: Manifest, worlds: Vec<model::World>) -> Result<model::Manifest, InstallError> {
     if answer.config_schema.len() > SCHEMA_BYTES_MAX {
         let bytes = format!("{} bytes", answer.config_schema.len());
         return Err(bad("config_schema", &bytes, "at most 64 KiB are taken"));
@@ -202,6 +206,7 @@ pub(crate) fn manifest(answer: Manifest) -> Result<model::Manifest, InstallError
         needs.into_iter().map(|need| model::Need { name: need.name, purpose: need.purpose }).collect()
     };
     Ok(model::Manifest {
+        worlds,
         id: answer.id,
         version: answer.version,
         title: answer.title,

@@ -1,4 +1,4 @@
-//! Version 0.1 of the contract, world `integrator`: bindings, imports, conversions. A later version gets a module of
+//! Version 0.1 of the contract, worlds `integrator` and `receiver`: bindings, imports, conversions. A later version gets a module of
 //! its own beside this one, and both keep working.
 
 #[allow(
@@ -13,7 +13,9 @@
 mod bindings;
 mod convert;
 mod imports;
+mod receive;
 
+use engate_model::plugin::World;
 use wasmtime::{
     Store,
     component::{
@@ -22,39 +24,61 @@ use wasmtime::{
     },
 };
 
-use bindings::exports::engate::plugin::delivery::{Attempt, DeliveryInfo, Endpoint, Event, Exchange, Problem, Verdict};
-pub(crate) use bindings::exports::engate::plugin::{delivery::Plan, plugin::Manifest};
+pub(crate) use bindings::exports::engate::plugin::{
+    delivery::Plan, inbound::Answer as InboundAnswer, plugin::Manifest,
+};
+use bindings::exports::engate::plugin::{
+    delivery::{Attempt, DeliveryInfo, Endpoint, Event, Exchange, Problem, Verdict},
+    inbound::Call,
+};
+#[cfg(test)]
+pub(crate) use bindings::{
+    engate::plugin::types::{Problem as RawProblem, Retry as RawRetry},
+    exports::engate::plugin::delivery::Verdict as RawVerdict,
+};
 pub(crate) use convert::{manifest, plan, verdict};
+pub(crate) use receive::reception;
 
 use crate::{
     call::{InterpretCall, TransformCall},
     instance::CallState,
+    reception::ReceiveCall,
 };
 
 type Describe = TypedFunc<(), (Manifest,)>;
 type Transform = TypedFunc<(Event, DeliveryInfo, Endpoint, Attempt), (Result<Plan, Problem>,)>;
 type Interpret = TypedFunc<(Exchange,), (Verdict,)>;
+type Receive = TypedFunc<(Call,), (Result<InboundAnswer, Problem>,)>;
 
 /// The interface that every plugin exports.
 const PLUGIN: &str = "engate:plugin/plugin@0.1.0";
 /// The interface that an integrator exports.
 const DELIVERY: &str = "engate:plugin/delivery@0.1.0";
+/// The interface that a receiver exports.
+const INBOUND: &str = "engate:plugin/inbound@0.1.0";
 
 /// How this version names itself in messages.
 pub(crate) const VERSION: &str = "0.1";
-/// Interfaces that `integrator` imports, without their package.
+/// Interfaces that these worlds import, without their package.
 pub(crate) const IMPORTS: [&str; 5] = ["types", "log", "config", "secrets", "state"];
-/// Interfaces that `integrator` exports.
-pub(crate) const EXPORTS: [&str; 2] = ["plugin", "delivery"];
+/// The interface that every plugin exports.
+pub(crate) const EXPORT_OF_ALL: &str = "plugin";
+/// Interfaces by which a plugin fills a world; it exports one or more.
+pub(crate) const EXPORTS: [(&str, World); 2] = [("delivery", World::Integrator), ("inbound", World::Receiver)];
 /// Interfaces of the contract's other worlds, with the world's name.
-pub(crate) const EXPORTS_OF_OTHER_WORLDS: [(&str, &str); 3] =
-    [("sink", "sync-target"), ("source", "sync-source"), ("inbound", "receiver")];
+pub(crate) const EXPORTS_OF_OTHER_WORLDS: [(&str, &str); 2] = [("sink", "sync-target"), ("source", "sync-source")];
 
-/// A plugin whose functions were looked up and type-checked, ready to be instantiated. The generated `IntegratorPre`
+/// A plugin whose functions were looked up and type-checked, ready to be instantiated. The generated `InstalledPre`
 /// is not used: it checks the types of all functions again for every instance.
 pub(crate) struct Prepared {
     pre: InstancePre<CallState>,
     describe: ComponentExportIndex,
+    delivery: Option<Delivery>,
+    receive: Option<ComponentExportIndex>,
+}
+
+/// Where an integrator's functions are.
+struct Delivery {
     transform: ComponentExportIndex,
     interpret: ComponentExportIndex,
 }
@@ -64,6 +88,7 @@ pub(crate) struct Instance {
     raw: RawInstance,
     transform: Option<Transform>,
     interpret: Option<Interpret>,
+    receive: Option<Receive>,
 }
 
 /// Which function is called, with what.
@@ -72,6 +97,7 @@ pub(crate) enum Invocation<'c, 'a> {
     Describe,
     Transform(&'c TransformCall<'a>),
     Interpret(&'c InterpretCall<'a>),
+    Receive(&'c ReceiveCall<'a>),
 }
 
 /// What it answered; nothing of it has been checked.
@@ -79,6 +105,7 @@ pub(crate) enum Answer {
     Describe(Manifest),
     Transform(Result<Plan, Problem>),
     Interpret(Verdict),
+    Receive(Result<InboundAnswer, Problem>),
 }
 
 /// Why a component does not fit.
@@ -89,12 +116,12 @@ pub(crate) enum Misfit {
     Exports(wasmtime::Error),
 }
 
-/// Links what `integrator` imports.
+/// Links what these worlds import.
 ///
 /// # Errors
 /// What wasmtime says.
 pub(crate) fn add_to_linker(linker: &mut Linker<CallState>) -> wasmtime::Result<()> {
-    bindings::Integrator::add_to_linker::<_, HasSelf<CallState>>(linker, |state| state)
+    bindings::Installed::add_to_linker::<_, HasSelf<CallState>>(linker, |state| state)
 }
 
 impl Prepared {
@@ -105,17 +132,30 @@ impl Prepared {
     pub(crate) fn new(linker: &Linker<CallState>, component: &Component) -> Result<Self, Misfit> {
         check_types(component).map_err(Misfit::Exports)?;
         let pre = linker.instantiate_pre(component).map_err(Misfit::Imports)?;
+        let has = |interface: &str| component.get_export_index(None, interface).is_some();
         let find = |interface: &str, function: &str| {
             let interface = component.get_export_index(None, interface);
             let found = interface.and_then(|interface| component.get_export_index(Some(&interface), function));
             found.ok_or_else(|| Misfit::Exports(wasmtime::format_err!("it does not export {function}")))
         };
+        let delivery =
+            || Ok(Delivery { transform: find(DELIVERY, "transform")?, interpret: find(DELIVERY, "interpret")? });
         Ok(Self {
             pre,
             describe: find(PLUGIN, "describe")?,
-            transform: find(DELIVERY, "transform")?,
-            interpret: find(DELIVERY, "interpret")?,
+            delivery: has(DELIVERY).then(delivery).transpose()?,
+            receive: has(INBOUND).then(|| find(INBOUND, "receive")).transpose()?,
         })
+    }
+
+    /// What the plugin is made for.
+    pub(crate) fn worlds(&self) -> Vec<World> {
+        let integrator = self.delivery.is_some().then_some(World::Integrator);
+        integrator.into_iter().chain(self.receive.is_some().then_some(World::Receiver)).collect()
+    }
+
+    fn delivery(&self) -> wasmtime::Result<&Delivery> {
+        self.delivery.as_ref().ok_or_else(|| not_made_for(World::Integrator))
     }
 
     /// A fresh instance in `store`.
@@ -124,7 +164,7 @@ impl Prepared {
     /// A trap while it starts, or a limit.
     pub(crate) async fn instantiate(&self, store: &mut Store<CallState>) -> wasmtime::Result<Instance> {
         let raw = self.pre.instantiate_async(store).await?;
-        Ok(Instance { raw, transform: None, interpret: None })
+        Ok(Instance { raw, transform: None, interpret: None, receive: None })
     }
 
     /// Calls one function of `instance`, which is one of this plugin's.
@@ -144,23 +184,38 @@ impl Prepared {
                 Ok(Answer::Describe(manifest))
             }
             Invocation::Transform(call) => {
+                let place = self.delivery()?.transform;
                 let transform = match instance.transform {
                     Some(transform) => transform,
-                    None => *instance.transform.insert(instance.raw.get_typed_func(&mut *store, self.transform)?),
+                    None => *instance.transform.insert(instance.raw.get_typed_func(&mut *store, place)?),
                 };
                 let (plan,) = transform.call_async(store, convert::transform(call)).await?;
                 Ok(Answer::Transform(plan))
             }
             Invocation::Interpret(call) => {
+                let place = self.delivery()?.interpret;
                 let interpret = match instance.interpret {
                     Some(interpret) => interpret,
-                    None => *instance.interpret.insert(instance.raw.get_typed_func(&mut *store, self.interpret)?),
+                    None => *instance.interpret.insert(instance.raw.get_typed_func(&mut *store, place)?),
                 };
                 let (verdict,) = interpret.call_async(store, (convert::exchange(call),)).await?;
                 Ok(Answer::Interpret(verdict))
             }
+            Invocation::Receive(call) => {
+                let place = self.receive.ok_or_else(|| not_made_for(World::Receiver))?;
+                let receive = match instance.receive {
+                    Some(receive) => receive,
+                    None => *instance.receive.insert(instance.raw.get_typed_func(&mut *store, place)?),
+                };
+                let (answer,) = receive.call_async(store, (receive::call(call),)).await?;
+                Ok(Answer::Receive(answer))
+            }
         }
     }
+}
+
+fn not_made_for(world: World) -> wasmtime::Error {
+    wasmtime::format_err!("the plugin is not of the world {}", world.code())
 }
 
 /// Checks the types of the functions that will be called: a lookup alone does not.
@@ -177,6 +232,9 @@ fn check_types(component: &Component) -> wasmtime::Result<()> {
                     item.typecheck::<(Event, DeliveryInfo, Endpoint, Attempt), (Result<Plan, Problem>,)>(types)
                 }
                 (Some("engate:plugin/delivery"), "interpret") => item.typecheck::<(Exchange,), (Verdict,)>(types),
+                (Some("engate:plugin/inbound"), "receive") => {
+                    item.typecheck::<(Call,), (Result<InboundAnswer, Problem>,)>(types)
+                }
                 _ => Ok(()),
             };
             checked.map_err(|error| error.context(format!("{interface}: {function} has another type")))?;

@@ -1,4 +1,4 @@
-//! Components made from the template in `tests/guests`.
+//! Components made from the templates in `tests/guests`.
 
 use std::path::Path;
 
@@ -14,15 +14,25 @@ const CONTRACT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../wit/v0.1/enga
 pub(crate) struct Guest {
     module: String,
     contract: String,
+    world: &'static str,
 }
 
-/// The well-behaved template.
+/// The well-behaved integrator.
 pub(crate) fn guest() -> Guest {
-    let read = |path: &Path| std::fs::read_to_string(path).unwrap();
-    Guest { module: read(&Path::new(GUESTS).join("guest.wat")), contract: read(Path::new(CONTRACT)) }
+    Guest::of("guest.wat", "integrator")
+}
+
+/// The well-behaved receiver.
+pub(crate) fn receiver() -> Guest {
+    Guest::of("receiver.wat", "receiver")
 }
 
 impl Guest {
+    fn of(template: &str, world: &'static str) -> Self {
+        let read = |path: &Path| std::fs::read_to_string(path).unwrap();
+        Self { module: read(&Path::new(GUESTS).join(template)), contract: read(Path::new(CONTRACT)), world }
+    }
+
     /// Puts `code` at the mark `;;@place`; `;;@` may be used again by later calls.
     pub(crate) fn at(mut self, place: &str, code: &str) -> Self {
         let mark = format!(";;@{place}\n");
@@ -55,7 +65,7 @@ impl Guest {
         let mut module = self.module();
         let mut resolve = Resolve::default();
         let package = resolve.push_str("engate.wit", &self.contract).unwrap();
-        let world = resolve.select_world(&[package], Some("integrator")).unwrap();
+        let world = resolve.select_world(&[package], Some(self.world)).unwrap();
         embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).unwrap();
         ComponentEncoder::default().module(&module).unwrap().validate(true).encode().unwrap()
     }

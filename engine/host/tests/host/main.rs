@@ -10,10 +10,12 @@
 
 mod cache;
 mod calls;
+mod fuzz;
 mod guests;
 mod hostile;
 mod install;
 mod ladder;
 mod metered;
+mod receiving;
 mod rig;
 mod warm;

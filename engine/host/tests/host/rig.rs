@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use engate_host::{
     AttemptView, CallContext, CallFailed, CallRecord, CompilerCommand, DeliveryView, Digest, EndpointView, EventView,
-    Host, HostConfig, IdText, InstallError, Installed, InterpretCall, InterpretDone, LoadedPlugin, Plan, Reuse,
-    Secrets, TransformCall, TransformDone,
+    Host, HostConfig, IdText, InstallError, Installed, InterpretCall, InterpretDone, LoadedPlugin, Plan, ReceiveCall,
+    ReceiveDone, Reuse, Secrets, TransformCall, TransformDone,
 };
 use engate_model::{
     Clock, Timestamp,
@@ -136,6 +136,26 @@ impl Rig {
             elapsed_ms: 12,
         };
         self.host.interpret(plugin, call).await
+    }
+
+    pub(crate) async fn receive(&self, plugin: &LoadedPlugin, setup: &Setup) -> Result<ReceiveDone, CallFailed> {
+        let call = ReceiveCall {
+            installation: setup.installation,
+            limits: setup.limits,
+            reuse: setup.reuse,
+            config: Arc::new(setup.config.clone()),
+            secrets: setup.secrets.clone(),
+            state: Arc::new(setup.state.clone()),
+            id: IdText::of(&"req_5"),
+            method: "POST",
+            path: "/v1/inbound/acme",
+            query: "a=b",
+            headers: &[("authorization".to_owned(), "Basic YTpi".to_owned())],
+            body: &setup.data,
+            remote_address: "192.0.2.1",
+            now: Timestamp::from_millis(NOW_MS),
+        };
+        self.host.receive(plugin, call).await
     }
 
     /// The fault of a `transform` of that component.

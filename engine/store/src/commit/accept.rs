@@ -17,6 +17,7 @@ use crate::{
     compose::Bulk,
     db::Session,
     error::StoreError,
+    inbounds::{self, EncodedState, InboundState},
     nodes::NodeSerial,
     sql::{Dialect, twins},
     value::{Kind, Value, args, json},
@@ -31,6 +32,8 @@ pub struct AcceptRequest {
     pub revision: i64,
     /// The events with their deliveries.
     pub events: Vec<AcceptEvent>,
+    /// What the plugin that made them wants kept, where one did.
+    pub state: Option<InboundState>,
 }
 
 /// One event and where it goes.
@@ -134,9 +137,12 @@ impl Store {
     /// [`StoreError::Unavailable`] when the database is; [`StoreError::Data`] when it refuses the values.
     pub async fn event_accept(&self, request: AcceptRequest) -> Result<Accepted, StoreError> {
         let items = request.events.iter().map(encode).collect::<Result<Vec<_>, _>>()?;
-        let bytes = items.iter().map(|item| item.bytes).sum();
+        let state = request.state.map(|state| EncodedState::of(request.tenant, state));
+        let bytes = items.iter().map(|item| item.bytes).sum::<usize>() + state.as_ref().map_or(0, EncodedState::bytes);
         let (tenant, revision) = (request.tenant, request.revision);
-        self.committers().accept(|reply| AcceptJob { tenant, revision, items, bytes, settled: None, reply }).await
+        self.committers()
+            .accept(|reply| AcceptJob { tenant, revision, items, state, bytes, settled: None, reply })
+            .await
     }
 }
 
@@ -145,6 +151,7 @@ pub(crate) struct AcceptJob {
     tenant: TenantId,
     revision: i64,
     items: Vec<Item>,
+    state: Option<EncodedState>,
     pub(super) bytes: usize,
     /// The answer where it does not depend on this commit.
     pub(super) settled: Option<Accepted>,
@@ -339,6 +346,8 @@ pub(super) async fn write(session: &mut Session, jobs: &mut [&mut AcceptJob]) ->
     }
     EVENTS.execute(session, event_cells).await?;
     DELIVERIES.execute(session, delivery_cells).await?;
+    let live = jobs.iter().filter(|job| job.settled.is_none());
+    inbounds::write_state(session, live.filter_map(|job| job.state.as_ref())).await?;
     Ok(())
 }
 

@@ -226,7 +226,8 @@ pub(crate) async fn the_catalog_is_one_revision_of_everything(t: &Subject) {
     assert_eq!(**catalog.integrator(t.integrator).unwrap(), t.integrator_row(t.integrator, "acme"));
     assert_eq!(catalog.route("bill.paid").to.len(), 1);
     let accept = t.single(t.event(1), Start::Pending(at(0)));
-    let request = engate_store::AcceptRequest { tenant: t.tenant, revision: catalog.revision, events: vec![accept] };
+    let request =
+        engate_store::AcceptRequest { tenant: t.tenant, revision: catalog.revision, events: vec![accept], state: None };
     assert!(matches!(t.store.event_accept(request).await.unwrap(), engate_store::Accepted::Stored(_)));
     not_found(t.store.catalog_load(TenantId::new(at(0), unique())).await);
 }

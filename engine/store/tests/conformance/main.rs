@@ -6,6 +6,7 @@ mod claiming;
 mod configuration;
 mod finishing;
 mod harness;
+mod inbounds;
 mod listing;
 mod opening;
 mod plugins;
@@ -83,6 +84,10 @@ conformance! {
         channels_point_and_remember,
         development_versions_number_themselves_and_old_ones_go,
         settings_default_and_round_trip;
+    inbounds:
+        inbounds_come_back_as_they_were_put,
+        a_name_belongs_to_one_tenant_of_all,
+        what_receivers_keep_is_written_with_the_events_or_not_at_all;
     opening:
         data_survives_opening_again,
         the_wrong_key_is_told_at_once,

@@ -1,4 +1,4 @@
-use engate_model::plugin::{CallSettings, Grants, Instances, InterpretWhen, Manifest};
+use engate_model::plugin::{CallSettings, Grants, Instances, InterpretWhen, Manifest, World};
 use engate_store::{DEVELOPMENT_KEPT, PluginDeleted, PluginSettings, PluginState, PluginVersion, Pushed, StoreError};
 use serde_json::json;
 
@@ -11,6 +11,7 @@ fn version(t: &Subject, name: &str, version: &str, created: i64) -> PluginVersio
         version: version.into(),
         digest: format!("{name}-{version}"),
         manifest: Some(Manifest {
+            worlds: vec![World::Integrator],
             id: name.into(),
             version: version.into(),
             title: "GSAN".into(),

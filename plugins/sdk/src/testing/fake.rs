@@ -7,7 +7,7 @@ use std::rc::Rc;
 use serde_json::Value;
 
 use crate::log::Level;
-use crate::{Context, Event, Exchange, Integrator, Plan, Problem, Verdict};
+use crate::{Answer, Call, Context, Event, Exchange, Integrator, Plan, Problem, Receiver, Verdict};
 
 /// What all keys and values of the state may come to together.
 pub const STATE_BYTES_MAX: usize = 64 * 1024;
@@ -127,6 +127,14 @@ impl Host {
     #[must_use]
     pub fn interpret<P: Integrator>(&self, exchange: &Exchange) -> Verdict {
         self.run(|| P::interpret(exchange))
+    }
+
+    /// Calls the plugin's `receive`.
+    ///
+    /// # Errors
+    /// The plugin's.
+    pub fn receive<P: Receiver>(&self, call: &Call) -> Result<Answer, Problem> {
+        self.run(|| P::receive(call))
     }
 
     /// Runs anything that uses the imports.
@@ -268,6 +276,10 @@ mod tests {
             assert_eq!(encoding::hex(&signature), known);
             assert_eq!(secrets::reveal("k").unwrap_err().code, "secret_denied");
             assert_eq!(secrets::reveal("open").unwrap(), "s");
+            assert!(secrets::hmac_sha256_is("k", b"x", &secrets::hmac_sha256("k", b"x").unwrap()).unwrap());
+            assert!(!secrets::hmac_sha256_is("k", b"y", &secrets::hmac_sha256("k", b"x").unwrap()).unwrap());
+            assert!(!secrets::hmac_sha256_is("k", b"x", &secrets::hmac_sha256("k", b"x").unwrap()[..31]).unwrap());
+            assert!(!secrets::hmac_sha256_is("k", b"x", b"").unwrap());
             let problem = secrets::hmac_sha256("away", b"").unwrap_err();
             assert_eq!((problem.code.as_str(), problem.retryable), ("secret_unavailable", true));
         });

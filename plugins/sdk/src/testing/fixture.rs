@@ -1,4 +1,4 @@
-//! Golden files: event in, request out; response in, verdict out. The format is described in the crate's README.
+//! Golden files: event in, request out; response in, verdict out; call in, answer out. The format is described in the crate's README.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -9,8 +9,10 @@ use serde_json::Value;
 
 use super::record;
 use super::samples;
-use super::spec::{PlanSpec, Text, VerdictSpec};
-use crate::{Context, Event, Exchange, Integrator, Payload, Plan, Problem, Response, Verdict, time};
+use super::spec::{AnswerSpec, PlanSpec, Text, VerdictSpec};
+use crate::{
+    Answer, Call, Context, Event, Exchange, Integrator, Payload, Plan, Problem, Receiver, Response, Verdict, time,
+};
 
 /// Set to `1`, has [`run_fixtures`] write what the plugin does into the files.
 const UPDATE: &str = "ENGATE_FIXTURES_UPDATE";
@@ -39,6 +41,22 @@ pub struct Fixture {
     plan: Option<PlanSpec>,
     #[serde(default)]
     exchanges: Vec<ExchangeSpec>,
+    #[serde(default)]
+    call: Option<CallSpec>,
+    #[serde(default)]
+    answer: Option<AnswerSpec>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct CallSpec {
+    method: Option<String>,
+    path: Option<String>,
+    query: Option<String>,
+    headers: BTreeMap<String, String>,
+    body: Option<Text>,
+    remote_address: Option<String>,
+    now: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -103,12 +121,14 @@ struct ResponseSpec {
 }
 
 /// What a plugin answered to the calls of a golden file.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Answers {
     /// To `transform`, where the file has an event.
     pub plan: Option<Result<Plan, Problem>>,
     /// To each `interpret`, in the file's order.
     pub verdicts: Vec<Verdict>,
+    /// To `receive`, where the file has a call.
+    pub answer: Option<Result<Answer, Problem>>,
 }
 
 /// One answer that is not as the file has it, both as JSON over several lines.
@@ -136,13 +156,26 @@ impl fmt::Display for Difference {
 /// # Panics
 /// If a file is not as the plugin does, or is unreadable, or there is none.
 #[track_caller]
-#[expect(clippy::panic, reason = "an assertion for tests")]
 pub fn run_fixtures<P: Integrator>(folder: impl AsRef<Path>) {
-    let folder = folder.as_ref();
+    run_all(folder.as_ref(), Fixture::run::<P>);
+}
+
+/// As [`run_fixtures`], for a [`Receiver`].
+///
+/// # Panics
+/// As [`run_fixtures`].
+#[track_caller]
+pub fn run_receiver_fixtures<P: Receiver>(folder: impl AsRef<Path>) {
+    run_all(folder.as_ref(), Fixture::run_receiver::<P>);
+}
+
+#[track_caller]
+#[expect(clippy::panic, reason = "an assertion for tests")]
+fn run_all(folder: &Path, run: fn(&Fixture) -> Result<Answers, String>) {
     let files = files_of(folder).unwrap_or_else(|why| panic!("{}: {why}", folder.display()));
     assert!(!files.is_empty(), "no fixture in {}", folder.display());
     let update = env::var_os(UPDATE).is_some_and(|value| value == "1");
-    let faults: Vec<String> = files.iter().flat_map(|file| check_file::<P>(file, update)).collect();
+    let faults: Vec<String> = files.iter().flat_map(|file| check_file(file, update, run)).collect();
     assert!(faults.is_empty(), "{}\n{UPDATE}=1 writes what the plugin does", faults.join("\n"));
 }
 
@@ -159,15 +192,15 @@ fn files_of(folder: &Path) -> Result<Vec<PathBuf>, String> {
     Ok(files)
 }
 
-fn check_file<P: Integrator>(file: &Path, update: bool) -> Vec<String> {
+fn check_file(file: &Path, update: bool, run: fn(&Fixture) -> Result<Answers, String>) -> Vec<String> {
     let checked = fs::read_to_string(file).map_err(|error| error.to_string()).and_then(|text| {
         let fixture = Fixture::parse(&text)?;
         if update {
-            let recorded = Fixture::recorded(&text, fixture.run::<P>()?)?;
+            let recorded = Fixture::recorded(&text, run(&fixture)?)?;
             fs::write(file, recorded).map_err(|error| error.to_string())?;
             return Ok(Vec::new());
         }
-        fixture.check::<P>()
+        fixture.told(run(&fixture)?)
     });
     let faults = checked.unwrap_or_else(|why| vec![why]);
     faults.into_iter().map(|fault| format!("{}: {fault}", file.display())).collect()
@@ -187,8 +220,11 @@ impl Fixture {
     /// # Errors
     /// What is wrong with the file, in words.
     pub fn check<P: Integrator>(&self) -> Result<Vec<String>, String> {
-        let faults = self.differences(self.run::<P>()?)?;
-        Ok(faults.iter().map(ToString::to_string).collect())
+        self.told(self.run::<P>()?)
+    }
+
+    fn told(&self, answers: Answers) -> Result<Vec<String>, String> {
+        Ok(self.differences(answers)?.iter().map(ToString::to_string).collect())
     }
 
     /// What differs from the file in these answers.
@@ -204,7 +240,10 @@ impl Fixture {
             let place = format!("exchanges[{index}].verdict");
             faults.extend(difference(&place, spec.verdict.as_ref(), &VerdictSpec::of(verdict))?);
         }
-        if self.plan.is_none() && self.exchanges.is_empty() {
+        if let Some(answer) = answers.answer {
+            faults.extend(difference("answer", self.answer.as_ref(), &AnswerSpec::of(answer)?)?);
+        }
+        if self.plan.is_none() && self.exchanges.is_empty() && self.answer.is_none() {
             let actual = "it checks nothing".to_owned();
             faults.push(Difference { place: "the file".to_owned(), expected: None, actual });
         }
@@ -218,7 +257,8 @@ impl Fixture {
     pub fn recorded(text: &str, answers: Answers) -> Result<String, String> {
         let plan = answers.plan.map(PlanSpec::of).transpose()?;
         let verdicts: Vec<_> = answers.verdicts.into_iter().map(VerdictSpec::of).collect();
-        record::with_actual(text, plan.as_ref(), &verdicts)
+        let answer = answers.answer.map(AnswerSpec::of).transpose()?;
+        record::with_actual(text, plan.as_ref(), &verdicts, answer.as_ref())
     }
 
     /// The installation's settings.
@@ -258,12 +298,37 @@ impl Fixture {
         self.exchanges.iter().map(|spec| self.exchange(spec)).collect()
     }
 
+    /// The argument of `receive`; none where the file has no call.
+    ///
+    /// # Errors
+    /// What is wrong with the file, in words.
+    pub fn call(&self) -> Result<Option<Call>, String> {
+        let Some(spec) = &self.call else {
+            let untold = self.answer.as_ref().map(|_| "it has an answer, and no call to answer".to_owned());
+            return untold.map_or(Ok(None), Err);
+        };
+        let mut call = samples::call();
+        set(&mut call.method, spec.method.as_ref());
+        set(&mut call.path, spec.path.as_ref());
+        set(&mut call.query, spec.query.as_ref());
+        call.headers = pairs(&spec.headers);
+        call.body = payload(spec.body.as_ref());
+        set(&mut call.remote_address, spec.remote_address.as_ref());
+        set_instant(&mut call.now, spec.now.as_deref())?;
+        Ok(Some(call))
+    }
+
+    fn run_receiver<P: Receiver>(&self) -> Result<Answers, String> {
+        let answer = self.call()?.map(|call| self.host().receive::<P>(&call));
+        Ok(Answers { answer, ..Answers::default() })
+    }
+
     fn run<P: Integrator>(&self) -> Result<Answers, String> {
         let transform = self.transform()?;
         let plan = transform.map(|(event, context)| self.host().transform::<P>(&event, &context));
         let exchanges = self.exchanges()?;
         let verdicts = exchanges.iter().map(|exchange| self.host().interpret::<P>(exchange)).collect();
-        Ok(Answers { plan, verdicts })
+        Ok(Answers { plan, verdicts, answer: None })
     }
 
     fn host(&self) -> super::Host {

@@ -12,5 +12,5 @@ mod spec;
 
 pub(crate) use fake::imports;
 pub use fake::{Host, LogLine, STATE_BYTES_MAX};
-pub use fixture::{Answers, Difference, Fixture, run_fixtures};
-pub use samples::{NOW_MS, context, event, exchange, response, sent};
+pub use fixture::{Answers, Difference, Fixture, run_fixtures, run_receiver_fixtures};
+pub use samples::{NOW_MS, call, context, event, exchange, response, sent};

@@ -5,11 +5,12 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use std::fmt;
 
-use super::spec::{PlanSpec, VerdictSpec};
+use super::spec::{AnswerSpec, PlanSpec, VerdictSpec};
 
 const PLAN: &str = "plan";
 const EXCHANGES: &str = "exchanges";
 const VERDICT: &str = "verdict";
+const ANSWER: &str = "answer";
 
 /// The members of a JSON object in the file's order, each as it was typed.
 struct Members(Vec<(String, String)>);
@@ -64,8 +65,13 @@ impl<'de> Deserialize<'de> for Members {
     }
 }
 
-/// The file's text with this plan and these verdicts, one for each exchange.
-pub(super) fn with_actual(text: &str, plan: Option<&PlanSpec>, verdicts: &[VerdictSpec]) -> Result<String, String> {
+/// The file's text with this plan, these verdicts, one for each exchange, and this answer.
+pub(super) fn with_actual(
+    text: &str,
+    plan: Option<&PlanSpec>,
+    verdicts: &[VerdictSpec],
+    answer: Option<&AnswerSpec>,
+) -> Result<String, String> {
     let mut file = Members::parse(text)?;
     if let Some(plan) = plan {
         file.set(PLAN, pretty(plan, 1)?, Some(EXCHANGES));
@@ -78,6 +84,9 @@ pub(super) fn with_actual(text: &str, plan: Option<&PlanSpec>, verdicts: &[Verdi
             items.push(format!("    {}", exchange.print(2)));
         }
         file.set(EXCHANGES, format!("[\n{}\n  ]", items.join(",\n")), None);
+    }
+    if let Some(answer) = answer {
+        file.set(ANSWER, pretty(answer, 1)?, None);
     }
     Ok(file.print(0) + "\n")
 }
@@ -96,8 +105,11 @@ fn one_line(value: &impl Serialize) -> Result<String, String> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::testing::Fixture;
-    use crate::{Context, Event, Exchange, Integrator, Manifest, Plan, Problem, Request, Verdict};
+    use crate::testing::{Answers, Fixture};
+    use crate::{
+        Answer, Call, Context, Event, Exchange, Integrator, Manifest, NewEvent, Plan, Problem, Receiver, Request,
+        Verdict,
+    };
 
     struct Echo;
 
@@ -129,10 +141,44 @@ mod tests {
             .body("application/json", r#"{"value":10.50}"#)
             .into()));
         let verdict = VerdictSpec::of(Verdict::success_as("42"));
-        let text = with_actual(UNTOLD, Some(&actual.unwrap()), &[verdict]).unwrap();
+        let text = with_actual(UNTOLD, Some(&actual.unwrap()), &[verdict], None).unwrap();
         assert!(text.contains(r#""event": {"payload": { "value": 10.50 }}"#), "{text}");
         assert!(text.contains(r#""body": {"value":10.50}"#), "{text}");
         assert_eq!(Fixture::parse(&text).unwrap().check::<Echo>().unwrap(), Vec::<String>::new());
+    }
+
+    struct Desk;
+
+    impl Receiver for Desk {
+        fn describe() -> Manifest {
+            Manifest::new("desk", "1.0.0")
+        }
+
+        fn receive(call: &Call) -> Result<Answer, Problem> {
+            let body = call.text().unwrap_or_default();
+            let event = NewEvent::new("paid", "application/json", body).idempotency_key("1").occurred_at(call.now);
+            Ok(Answer::status(200).body("text/plain", "taken").event(event))
+        }
+    }
+
+    const CALL: &str = r#"{
+  "call": {"body": { "value": 10.50 }, "now": "2025-02-20T12:00:00Z"}
+}"#;
+
+    #[test]
+    fn an_answer_to_a_call_is_recorded_with_its_events_and_then_passes() {
+        let call = Fixture::parse(CALL).unwrap().call().unwrap().unwrap();
+        let answers = |call| Answers { answer: Some(Desk::receive(call)), ..Answers::default() };
+        assert_eq!(Fixture::parse(CALL).unwrap().differences(answers(&call)).unwrap().len(), 2);
+        let text = Fixture::recorded(CALL, answers(&call)).unwrap();
+        assert!(text.contains(r#""payload": {"value":10.50}"#) && text.contains("2025-02-20T12:00:00"), "{text}");
+        assert!(text.contains(r#"{ "value": 10.50 }"#), "what was typed stays: {text}");
+        let fixture = Fixture::parse(&text).unwrap();
+        assert_eq!(fixture.differences(answers(&call)).unwrap(), []);
+        let other = fixture.differences(Answers { answer: Some(Err(Problem::new("a", "b"))), ..Answers::default() });
+        assert_eq!(other.unwrap()[0].place, "answer");
+        let alone = Fixture::parse(r#"{"answer": {"send": {"status": 200}}}"#).unwrap();
+        assert!(alone.call().unwrap_err().contains("no call"));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::{
-    Attempt, Context, Delivery, Endpoint, Event, Exchange, Outgoing, Payload, Plan, Problem, Request, Response,
+    Attempt, Call, Context, Delivery, Endpoint, Event, Exchange, Outgoing, Payload, Plan, Problem, Request, Response,
 };
 
 /// The time in every sample: 2025-02-20T12:00:00Z.
@@ -48,6 +48,20 @@ pub fn context() -> Context {
 #[must_use]
 pub fn response(status: u16) -> Response {
     Response { status, headers: Vec::new(), body: Payload::Empty, truncated: false, elapsed_ms: 10 }
+}
+
+/// A partner's `POST` with an empty body.
+#[must_use]
+pub fn call() -> Call {
+    Call {
+        method: "POST".to_owned(),
+        path: "/v1/inbound/sample".to_owned(),
+        query: String::new(),
+        headers: Vec::new(),
+        body: Payload::Empty,
+        remote_address: "192.0.2.1".to_owned(),
+        now: NOW_MS,
+    }
 }
 
 /// What [`event()`] became in [`context`], answered so.
@@ -99,6 +113,28 @@ impl Event {
     #[must_use]
     pub fn with_label(mut self, name: &str, value: &str) -> Self {
         self.labels.push((name.to_owned(), value.to_owned()));
+        self
+    }
+}
+
+impl Call {
+    /// The same with this body as compact JSON.
+    #[must_use]
+    pub fn with_json(self, body: impl Serialize) -> Self {
+        self.with_header("content-type", "application/json").with_text(&json_text(body))
+    }
+
+    /// The same with exactly this body.
+    #[must_use]
+    pub fn with_text(mut self, body: &str) -> Self {
+        self.body = body.into();
+        self
+    }
+
+    /// The same with one more header.
+    #[must_use]
+    pub fn with_header(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.to_ascii_lowercase(), value.to_owned()));
         self
     }
 }

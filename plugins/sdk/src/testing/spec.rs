@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use crate::compact::compact;
-use crate::{Outgoing, Payload, Plan, Problem, Verdict};
+use crate::{Answer, NewEvent, Outgoing, Payload, Plan, Problem, Verdict, time};
 
 /// A body. A JSON string is the text itself; any other JSON is its own compact text, spelled and ordered as in the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,22 +73,14 @@ impl PlanSpec {
         Ok(match plan {
             Ok(Plan::Send(outgoing)) => Self::Send(SendSpec::of(outgoing)?),
             Ok(Plan::Skip(reason)) => Self::Skip(reason),
-            Err(problem) => Self::Problem(ProblemSpec {
-                code: problem.code,
-                message: problem.message,
-                retryable: problem.retryable,
-            }),
+            Err(problem) => Self::Problem(problem.into()),
         })
     }
 }
 
 impl SendSpec {
     fn of(Outgoing { request, memo }: Outgoing) -> Result<Self, String> {
-        let body = match request.body {
-            Payload::Empty => None,
-            Payload::Text(text) => Some(Text(text)),
-            Payload::Bytes(_) => return Err("the request's body is binary; a fixture takes text".to_owned()),
-        };
+        let body = text(request.body, "the request's body")?;
         Ok(Self {
             method: request.method,
             url: request.url,
@@ -98,6 +90,90 @@ impl SendSpec {
             credential: request.credential,
             memo,
         })
+    }
+}
+
+/// What `receive` answered.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum AnswerSpec {
+    Send(AnswerSendSpec),
+    Problem(ProblemSpec),
+}
+
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AnswerSendSpec {
+    status: u16,
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    body: Option<Text>,
+    #[serde(default)]
+    events: Vec<NewEventSpec>,
+}
+
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewEventSpec {
+    r#type: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    idempotency_key: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    subject: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    occurred_at: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    correlation_id: Option<String>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    labels: BTreeMap<String, String>,
+    content_type: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    payload: Option<Text>,
+}
+
+impl AnswerSpec {
+    /// None of it may be binary: a golden file is text.
+    pub(super) fn of(answer: Result<Answer, Problem>) -> Result<Self, String> {
+        Ok(match answer {
+            Ok(answer) => Self::Send(AnswerSendSpec {
+                status: answer.status,
+                headers: answer.headers.into_iter().collect(),
+                body: text(answer.body, "the answer's body")?,
+                events: answer.events.into_iter().map(NewEventSpec::of).collect::<Result<_, _>>()?,
+            }),
+            Err(problem) => Self::Problem(problem.into()),
+        })
+    }
+}
+
+impl NewEventSpec {
+    fn of(event: NewEvent) -> Result<Self, String> {
+        Ok(Self {
+            r#type: event.event_type,
+            idempotency_key: event.idempotency_key,
+            subject: event.subject,
+            occurred_at: event.occurred_at.map(time::rfc3339),
+            correlation_id: event.correlation_id,
+            labels: event.labels.into_iter().collect(),
+            content_type: event.content_type,
+            payload: text(event.data, "an event's payload")?,
+        })
+    }
+}
+
+impl From<Problem> for ProblemSpec {
+    fn from(problem: Problem) -> Self {
+        Self { code: problem.code, message: problem.message, retryable: problem.retryable }
+    }
+}
+
+/// A body as a golden file has it.
+fn text(payload: Payload, what: &str) -> Result<Option<Text>, String> {
+    match payload {
+        Payload::Empty => Ok(None),
+        Payload::Text(text) => Ok(Some(Text(text))),
+        Payload::Bytes(_) => Err(format!("{what} is binary; a fixture takes text")),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{path::Path, sync::Arc};
 
 use engate_host::{CompilerCommand, Host, HostConfig, InstallError, Installed};
-use engate_model::plugin::{InterpretWhen, Manifest, Need};
+use engate_model::plugin::{InterpretWhen, Manifest, Need, World};
 use serde_json::json;
 use wasmparser::{BinaryReaderError, Parser, Payload};
 
@@ -81,7 +81,7 @@ pub(super) fn refused(name: &str, error: &InstallError) -> Failure {
 fn print(installed: &Installed, outside: &Outside, screen: Screen) -> Result<(), Failure> {
     let manifest = &installed.manifest;
     let kinds = if manifest.event_types.is_empty() { "any".to_owned() } else { manifest.event_types.join(", ") };
-    screen.facts(&[
+    let mut facts = vec![
         ("plugin", Field::new(format!("{} {}", manifest.id, manifest.version))),
         ("title", Field::new(&manifest.title)),
         ("world", Field::new(outside.worlds().join(", "))),
@@ -90,9 +90,12 @@ fn print(installed: &Installed, outside: &Outside, screen: Screen) -> Result<(),
         ("size", Field::new(format!("{}, compiled in {:.2?}", size(installed.size_bytes), installed.compile_time))),
         ("digest", Field::new(installed.digest.to_string())),
         ("event types", Field::new(kinds)),
-        ("judges", Field::new(judges(manifest.interpret))),
         ("config", Field::new(properties(manifest))),
-    ])?;
+    ];
+    if manifest.fills(World::Integrator) {
+        facts.push(("judges", Field::new(judges(manifest.interpret))));
+    }
+    screen.facts(&facts)?;
     screen.heading("What it asks for (an operator grants it)")?;
     let asked = asked(manifest);
     if asked.is_empty() { screen.line("nothing") } else { screen.facts(&asked) }

@@ -4,7 +4,8 @@ use std::{collections::BTreeMap, fmt, path::Path, sync::Arc, time::Duration};
 
 use engate_host::{
     AttemptView, CallContext, CallFailed, CallRecord, DeliveryView, Digest, EndpointView, EventView, GrantedSecret,
-    Host, IdText, Installed, InterpretCall, LoadedPlugin, OutgoingRequest, Plan, Reuse, Secrets, TransformCall,
+    Host, IdText, InboundAnswer, InboundEvent, Installed, InterpretCall, LoadedPlugin, OutgoingRequest, Plan,
+    ReceiveCall, Reception, Reuse, Secrets, TransformCall,
 };
 use engate_model::{
     Secret, Timestamp,
@@ -163,6 +164,41 @@ impl Guest {
         Ok((verdict(done.verdict), Cost::of(&done.record)))
     }
 
+    /// Call in, answer out.
+    pub(super) async fn receive(
+        &self,
+        setting: &Setting,
+        call: &sdk::Call,
+    ) -> Result<(Result<sdk::Answer, sdk::Problem>, Cost), Faulty> {
+        let receive = ReceiveCall {
+            installation: "test",
+            limits: self.limits(),
+            reuse: Reuse::Fresh,
+            config: Arc::clone(&setting.config),
+            secrets: setting.secrets.clone(),
+            state: Arc::clone(&setting.state),
+            id: IdText::of(&"test"),
+            method: &call.method,
+            path: &call.path,
+            query: &call.query,
+            headers: &call.headers,
+            body: bytes(&call.body),
+            remote_address: &call.remote_address,
+            now: instant(call.now),
+        };
+        let done = self.host.receive(&self.plugin, receive).await?;
+        let answer = match done.reception {
+            Reception::Answered(answer) => Ok(given(answer)),
+            Reception::Refused(refusal) => Err(problem(refusal)),
+        };
+        Ok((answer, Cost::of(&done.record)))
+    }
+
+    /// What a call may cost where nobody has set anything.
+    fn limits(&self) -> Limits {
+        Limits::default().for_component(self.installed.size_bytes)
+    }
+
     fn views<'a>(
         &self,
         setting: &Setting,
@@ -172,7 +208,7 @@ impl Guest {
     ) -> CallContext<'a> {
         CallContext {
             installation: "test",
-            limits: Limits::default().for_component(self.installed.size_bytes),
+            limits: self.limits(),
             reuse: Reuse::Fresh,
             config: Arc::clone(&setting.config),
             secrets: setting.secrets.clone(),
@@ -232,18 +268,32 @@ pub(super) fn bytes(payload: &sdk::Payload) -> &[u8] {
 }
 
 fn sent(request: OutgoingRequest) -> sdk::Request {
-    let body = match String::from_utf8(request.body) {
-        Ok(text) if text.is_empty() => sdk::Payload::Empty,
-        Ok(text) => sdk::Payload::Text(text),
-        Err(error) => sdk::Payload::Bytes(error.into_bytes()),
-    };
     sdk::Request {
         method: request.method,
         url: request.url,
         headers: request.headers,
-        body,
+        body: request.body.into(),
         compress: request.compress,
         credential: request.credential,
+    }
+}
+
+fn given(answer: InboundAnswer) -> sdk::Answer {
+    let event = |event: InboundEvent| sdk::NewEvent {
+        idempotency_key: event.idempotency_key,
+        event_type: event.event_type,
+        subject: event.subject,
+        occurred_at: event.occurred_at.map(Timestamp::as_millis),
+        labels: event.labels,
+        correlation_id: event.correlation_id,
+        content_type: event.content_type,
+        data: event.data.into(),
+    };
+    sdk::Answer {
+        status: answer.status,
+        headers: answer.headers,
+        body: answer.body.into(),
+        events: answer.events.into_iter().map(event).collect(),
     }
 }
 

@@ -277,8 +277,9 @@ async fn check(guest: &Guest, file: &Path, update: bool, tally: &mut Tally) -> R
     let text = fs::read_to_string(file).map_err(|error| error.to_string())?;
     let fixture = Fixture::parse(&text)?;
     let answers = answers(guest, &fixture, tally).await?;
-    if update && answers.plan.is_none() && answers.verdicts.is_empty() {
-        return Err("it has neither an event with a payload nor exchanges; there is nothing to write".to_owned());
+    if update && answers.plan.is_none() && answers.verdicts.is_empty() && answers.answer.is_none() {
+        let nothing = "it has neither an event with a payload nor exchanges nor a call; there is nothing to write";
+        return Err(nothing.to_owned());
     }
     if update {
         fs::write(file, Fixture::recorded(&text, answers)?).map_err(|error| error.to_string())?;
@@ -292,7 +293,7 @@ async fn answers(guest: &Guest, fixture: &Fixture, tally: &mut Tally) -> Result<
     let setting = Setting::of(fixture);
     validate_config(&guest.installed.manifest.config_schema, setting.config())
         .map_err(|invalid| format!("config: {invalid}"))?;
-    let mut answers = Answers { plan: None, verdicts: Vec::new() };
+    let mut answers = Answers::default();
     if let Some((event, context)) = fixture.transform()? {
         tally.bytes_in += bytes(&event.data).len();
         let (plan, cost) = guest.transform(&setting, &event, &context).await.map_err(|fault| fault.to_string())?;
@@ -308,6 +309,15 @@ async fn answers(guest: &Guest, fixture: &Fixture, tally: &mut Tally) -> Result<
         let (verdict, cost) = answered.map_err(|fault| format!("exchanges[{index}]: {fault}"))?;
         tally.add(cost);
         answers.verdicts.push(verdict);
+    }
+    if let Some(call) = fixture.call()? {
+        tally.bytes_in += bytes(&call.body).len();
+        let (answer, cost) = guest.receive(&setting, &call).await.map_err(|fault| fault.to_string())?;
+        tally.add(cost);
+        if let Ok(answer) = &answer {
+            tally.bytes_out = bytes(&answer.body).len();
+        }
+        answers.answer = Some(answer);
     }
     Ok(answers)
 }

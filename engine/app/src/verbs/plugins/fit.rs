@@ -1,15 +1,15 @@
 //! Whether configurations fit the plugins they are for. The contract promises a plugin settings that are valid
 //! against its schema, so every change that could break the promise is checked before it is made: of an endpoint,
-//! an integrator, an installation, and of the version that a channel means.
+//! an inbound, an integrator, an installation, and of the version that a channel means. So is whether the plugin is made
+//! for what it is bound to.
 
 use std::collections::{BTreeMap, HashMap};
 
 use engate_host::validate_config;
 use engate_model::{
-    EndpointId, FieldError, IntegratorId, Invalid, TenantId,
-    endpoint::Endpoint,
+    FieldError, IntegratorId, Invalid, TenantId,
     integrator::Integrator,
-    plugin::{Manifest, PluginRef},
+    plugin::{Manifest, PluginRef, World},
 };
 use engate_store::{EndpointFilter, PluginState, PluginVersion, StoreError};
 use serde_json::Value;
@@ -28,6 +28,24 @@ pub(crate) enum Planned<'a> {
     Integrator(&'a Integrator),
     /// A reference (a channel) is to mean a version with this manifest.
     Channel(&'a PluginRef, &'a Manifest),
+}
+
+/// What would no longer fit after a change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Misfit {
+    /// `endpoint ep_...`, `inbound bank`.
+    bound: String,
+    /// What would be wrong.
+    error: FieldError,
+}
+
+/// Who has a plugin, and the layers of settings above the installation's.
+struct Bound<'a> {
+    name: String,
+    world: World,
+    plugin: &'a PluginRef,
+    integrator: Option<&'a Integrator>,
+    config: Option<&'a Value>,
 }
 
 impl Engine {
@@ -51,6 +69,39 @@ impl Engine {
         }
     }
 
+    /// The version that `reference` means, if it can run and is made for that.
+    pub(crate) async fn plugin_made_for(
+        &self,
+        tenant: TenantId,
+        reference: &PluginRef,
+        world: World,
+    ) -> Result<Manifest, VerbError> {
+        let (_, manifest) = self.plugin_usable(tenant, reference).await?;
+        if manifest.fills(world) {
+            return Ok(manifest);
+        }
+        let message = match world {
+            World::Integrator => {
+                format!("{reference} is a receiver: it answers a partner's calls, and belongs to an inbound")
+            }
+            World::Receiver => format!("{reference} delivers events; an inbound takes a plugin of the world receiver"),
+        };
+        Err(VerbError::field("plugin", message))
+    }
+
+    /// Checks an inbound's plugin and configuration together with the installation's.
+    pub(crate) async fn check_inbound_config(
+        &self,
+        tenant: TenantId,
+        plugin: &PluginRef,
+        config: Option<&Value>,
+    ) -> Result<(), VerbError> {
+        let manifest = self.plugin_made_for(tenant, plugin, World::Receiver).await?;
+        let settings = self.store.plugin_settings_get(tenant, &plugin.name).await?;
+        validate_config(&manifest.config_schema, &merged([settings.config.as_ref(), config])).map_err(below_config)?;
+        Ok(())
+    }
+
     /// Checks an endpoint's plugin and configuration together with the layers below them.
     pub(crate) async fn check_endpoint_config(
         &self,
@@ -66,7 +117,7 @@ impl Engine {
                 }
             };
         };
-        let (_, manifest) = self.plugin_usable(integrator.tenant, reference).await?;
+        let manifest = self.plugin_made_for(integrator.tenant, reference, World::Integrator).await?;
         let settings = self.store.plugin_settings_get(integrator.tenant, &reference.name).await?;
         let layers = [settings.config.as_ref(), integrator.config.as_ref(), config];
         validate_config(&manifest.config_schema, &merged(layers)).map_err(below_config)?;
@@ -77,7 +128,7 @@ impl Engine {
     /// What is missing may still come from the endpoints.
     pub(crate) async fn check_layer(&self, integrator: &Integrator) -> Result<(), VerbError> {
         let Some(reference) = &integrator.plugin else { return Ok(()) };
-        let (_, manifest) = self.plugin_usable(integrator.tenant, reference).await?;
+        let manifest = self.plugin_made_for(integrator.tenant, reference, World::Integrator).await?;
         let Some(config) = &integrator.config else { return Ok(()) };
         Ok(check_part(&manifest.config_schema, config)?)
     }
@@ -88,12 +139,8 @@ impl Engine {
         refuse("config", &misfits)
     }
 
-    /// The endpoints whose configuration would no longer fit, with what would be wrong.
-    pub(crate) async fn misfits(
-        &self,
-        tenant: TenantId,
-        planned: Planned<'_>,
-    ) -> Result<Vec<(EndpointId, FieldError)>, StoreError> {
+    /// The endpoints and inbounds that would no longer fit, with what would be wrong.
+    pub(crate) async fn misfits(&self, tenant: TenantId, planned: Planned<'_>) -> Result<Vec<Misfit>, StoreError> {
         let stored = self.store.integrator_list(tenant).await?.into_iter();
         let mut integrators: HashMap<IntegratorId, Integrator> = stored.map(|i| (i.id, i)).collect();
         if let Planned::Integrator(changed) = planned {
@@ -103,9 +150,16 @@ impl Engine {
         let mut misfits = Vec::new();
         for endpoint in self.store.endpoint_list(tenant, &EndpointFilter::default()).await? {
             let Some(integrator) = integrators.get(&endpoint.integrator) else { continue };
-            if let Some(error) = known.misfit(&endpoint, integrator).await? {
-                misfits.push((endpoint.id, error));
-            }
+            let Some(plugin) = endpoint.plugin.as_ref().or(integrator.plugin.as_ref()) else { continue };
+            let name = format!("endpoint {}", endpoint.id);
+            let (integrator, config) = (Some(integrator), endpoint.config.as_ref());
+            let bound = Bound { name, world: World::Integrator, plugin, integrator, config };
+            misfits.extend(known.misfit(bound).await?);
+        }
+        for inbound in self.store.inbound_list(tenant).await? {
+            let (name, config) = (format!("inbound {}", inbound.name), inbound.config.as_ref());
+            let bound = Bound { name, world: World::Receiver, plugin: &inbound.plugin, integrator: None, config };
+            misfits.extend(known.misfit(bound).await?);
         }
         Ok(misfits)
     }
@@ -121,11 +175,11 @@ struct Known<'a> {
 }
 
 impl Known<'_> {
-    async fn misfit(&mut self, endpoint: &Endpoint, integrator: &Integrator) -> Result<Option<FieldError>, StoreError> {
-        let Some(reference) = endpoint.plugin.as_ref().or(integrator.plugin.as_ref()) else { return Ok(None) };
+    async fn misfit(&mut self, bound: Bound<'_>) -> Result<Option<Misfit>, StoreError> {
+        let reference = bound.plugin;
         let concerned = match self.planned {
             Planned::Installation(name, _) => reference.name == name,
-            Planned::Integrator(changed) => integrator.id == changed.id,
+            Planned::Integrator(changed) => bound.integrator.is_some_and(|integrator| integrator.id == changed.id),
             Planned::Channel(channel, _) => reference == channel,
         };
         if !concerned {
@@ -134,10 +188,16 @@ impl Known<'_> {
         self.read(reference).await?;
         // A reference to nothing is broken already; this change does not make it worse.
         let Some(Some(manifest)) = self.manifests.get(reference) else { return Ok(None) };
+        if !manifest.fills(bound.world) {
+            let message = format!("the plugin would be no {} any more", bound.world.code());
+            let error = FieldError { field: "plugin".to_owned(), message };
+            return Ok(Some(Misfit { bound: bound.name, error }));
+        }
         let installation = self.configs.get(&reference.name).and_then(Option::as_ref);
-        let config = merged([installation, integrator.config.as_ref(), endpoint.config.as_ref()]);
+        let config = merged([installation, bound.integrator.and_then(|i| i.config.as_ref()), bound.config]);
         let result = validate_config(&manifest.config_schema, &config).map_err(below_config);
-        Ok(result.err().and_then(|invalid| invalid.0.into_iter().next()))
+        let error = result.err().and_then(|invalid| invalid.0.into_iter().next());
+        Ok(error.map(|error| Misfit { bound: bound.name, error }))
     }
 
     async fn read(&mut self, reference: &PluginRef) -> Result<(), StoreError> {
@@ -159,11 +219,11 @@ impl Known<'_> {
     }
 }
 
-/// Refuses a change of `field` after which endpoints would no longer fit.
+/// Refuses a change of `field` after which endpoints or inbounds would no longer fit.
 ///
 /// # Errors
 /// Names `field` once for each misfit told.
-pub(crate) fn refuse(field: &str, misfits: &[(EndpointId, FieldError)]) -> Result<(), VerbError> {
+pub(crate) fn refuse(field: &str, misfits: &[Misfit]) -> Result<(), VerbError> {
     if misfits.is_empty() {
         return Ok(());
     }
@@ -172,10 +232,9 @@ pub(crate) fn refuse(field: &str, misfits: &[(EndpointId, FieldError)]) -> Resul
 }
 
 /// Misfits in words, one sentence each.
-pub(crate) fn told(misfits: &[(EndpointId, FieldError)]) -> Vec<String> {
-    let tell = |(endpoint, error): &(EndpointId, FieldError)| {
-        format!("{} of endpoint {endpoint} would no longer fit: {}", error.field, error.message)
-    };
+pub(crate) fn told(misfits: &[Misfit]) -> Vec<String> {
+    let tell =
+        |Misfit { bound, error }: &Misfit| format!("{} of {bound} would no longer fit: {}", error.field, error.message);
     misfits.iter().take(MISFITS_TOLD_MAX).map(tell).collect()
 }
 

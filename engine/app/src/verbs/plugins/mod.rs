@@ -129,7 +129,7 @@ impl Engine {
         Ok((before, previous))
     }
 
-    /// Refuses to let a channel mean a version that some endpoint's configuration does not fit.
+    /// Refuses to let a channel mean a version that some endpoint or inbound does not fit.
     async fn require_fit(
         &self,
         principal: &Principal,
@@ -141,7 +141,7 @@ impl Engine {
             return Ok(());
         }
         let detail = format!(
-            "version {} does not fit {} endpoint(s) of this channel; {}",
+            "version {} does not fit {} endpoint(s) or inbound(s) of this channel; {}",
             manifest.version,
             misfits.len(),
             told(&misfits).join("; ")

@@ -15,7 +15,7 @@ use engate_model::{
     event::{check_key, check_labels},
     integrator::Integrator,
     invalid::Complaints,
-    plugin::{Fault, FaultCode, Grants, Limits, Manifest, Pin, PluginRef},
+    plugin::{Fault, FaultCode, Grants, Limits, Manifest, Pin, PluginRef, World},
     token::Principal,
     verdict::{Failure, Verdict, judge_status},
 };
@@ -208,6 +208,10 @@ impl Engine {
         };
         let usable = self.plugin_usable(principal.tenant, &reference).await;
         let (version, manifest) = usable.map_err(|error| blame(error, "version"))?;
+        if !manifest.fills(World::Integrator) {
+            let message = "is a receiver, which takes calls and no events; try it with `engate plugin test`";
+            return Err(VerbError::field("version", message));
+        }
         let (endpoint, integrator) = self.trial_endpoint(principal, new.endpoint).await?;
         let own = new.config.as_ref().or(endpoint.as_ref().and_then(|endpoint| endpoint.config.as_ref()));
         let between = integrator.as_ref().and_then(|integrator| integrator.config.as_ref());

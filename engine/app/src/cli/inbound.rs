@@ -1,0 +1,176 @@
+//! `engate inbound`: where partners call us.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use reqwest::Method;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{
+    client::{Client, read},
+    failure::Failure,
+    present::{Field, Screen, Tone, plain},
+    remote::Remote,
+};
+
+/// `engate inbound`
+#[derive(Debug, Subcommand)]
+pub(super) enum InboundCommand {
+    /// List inbounds
+    List,
+    /// Let a plugin answer a partner's calls at /v1/inbound/NAME
+    Create(CreateArgs),
+    /// Show one inbound
+    Show {
+        /// Its name, as `engate inbound list` prints it
+        name: String,
+    },
+    /// Delete an inbound and what its plugin kept for it; the events that came by it stay
+    Delete {
+        /// Its name, as `engate inbound list` prints it
+        name: String,
+    },
+}
+
+/// A new inbound.
+#[derive(Debug, Args)]
+pub(super) struct CreateArgs {
+    /// What it is called by, in the path
+    name: String,
+
+    /// The plugin that checks and answers the calls, of the world receiver
+    #[arg(long, value_name = "NAME|NAME@VERSION|NAME@CHANNEL")]
+    plugin: String,
+
+    /// What people call it
+    #[arg(long, value_name = "TEXT")]
+    description: Option<String>,
+
+    /// Settings for the plugin: a file with a JSON object
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// Largest body it takes; without it 1048576
+    #[arg(long, value_name = "BYTES")]
+    max_body_bytes: Option<u32>,
+
+    /// Calls a second that it takes, over time
+    #[arg(long, value_name = "NUMBER", requires = "burst")]
+    per_second: Option<u32>,
+
+    /// Calls at once that it takes, after a pause
+    #[arg(long, value_name = "NUMBER", requires = "per_second")]
+    burst: Option<u32>,
+}
+
+#[derive(Serialize)]
+struct NewInbound<'a> {
+    name: &'a str,
+    plugin: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    description: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    config: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_body_bytes: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rate_limit: Option<Rate>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Rate {
+    per_second: u32,
+    burst: u32,
+}
+
+#[derive(Deserialize)]
+struct Inbound {
+    name: String,
+    path: String,
+    #[serde(default)]
+    description: String,
+    plugin: String,
+    enabled: bool,
+    max_body_bytes: u32,
+    rate_limit: Rate,
+}
+
+/// Runs `engate inbound`.
+pub(super) async fn run(command: InboundCommand, remote: &Remote) -> Result<(), Failure> {
+    let (client, screen) = (remote.client()?, remote.screen());
+    match command {
+        InboundCommand::List => list(&client, screen).await,
+        InboundCommand::Create(args) => create(&args, &client, screen).await,
+        InboundCommand::Show { name } => {
+            let answer = client.get(&["v1", "inbounds", &name], &[]).await?;
+            show(&answer, screen)
+        }
+        InboundCommand::Delete { name } => {
+            let answer = client.act(Method::DELETE, &["v1", "inbounds", &name]).await?;
+            if screen.json {
+                return screen.line(if answer.is_empty() { "{}" } else { &answer });
+            }
+            screen.line(format!("{} is deleted; its next call finds nothing.", plain(&name)))
+        }
+    }
+}
+
+async fn list(client: &Client, screen: Screen) -> Result<(), Failure> {
+    let listing = client.list_all(&["v1", "inbounds"], &[]).await?;
+    if screen.json {
+        return screen.line(serde_json::to_string(&listing).unwrap_or_default());
+    }
+    let rows = listing.rows::<Inbound>()?.into_iter().map(|inbound| {
+        let (on, tone) = enabled(&inbound);
+        vec![
+            Field::new(&inbound.name),
+            Field::new(&inbound.description),
+            Field::new(&inbound.path),
+            Field::new(&inbound.plugin),
+            Field::new(on).tone(tone),
+        ]
+    });
+    let header = ["NAME", "DESCRIPTION", "PATH", "PLUGIN", "ENABLED"];
+    screen.table(&header, rows.collect(), "No inbound yet; `engate inbound create` makes one.")
+}
+
+const fn enabled(inbound: &Inbound) -> (&'static str, Tone) {
+    if inbound.enabled { ("yes", Tone::Good) } else { ("no", Tone::Bad) }
+}
+
+async fn create(args: &CreateArgs, client: &Client, screen: Screen) -> Result<(), Failure> {
+    let body = NewInbound {
+        name: &args.name,
+        plugin: &args.plugin,
+        description: args.description.as_deref(),
+        config: args.config.as_ref().map(config).transpose()?,
+        max_body_bytes: args.max_body_bytes,
+        rate_limit: args.per_second.zip(args.burst).map(|(per_second, burst)| Rate { per_second, burst }),
+    };
+    show(&client.send(Method::POST, &["v1", "inbounds"], &body).await?, screen)
+}
+
+fn config(file: &PathBuf) -> Result<Value, Failure> {
+    let named = |error: &dyn std::fmt::Display| Failure::usage(format!("--config {}: {error}", file.display()));
+    let text = std::fs::read_to_string(file).map_err(|error| named(&error))?;
+    serde_json::from_str(&text).map_err(|error| named(&error))
+}
+
+fn show(answer: &str, screen: Screen) -> Result<(), Failure> {
+    if screen.json {
+        return screen.line(answer);
+    }
+    let inbound: Inbound = read(answer)?;
+    let (on, tone) = enabled(&inbound);
+    let Rate { per_second, burst } = inbound.rate_limit;
+    screen.facts(&[
+        ("name", Field::new(&inbound.name)),
+        ("path", Field::new(&inbound.path)),
+        ("description", Field::new(&inbound.description)),
+        ("plugin", Field::new(&inbound.plugin)),
+        ("enabled", Field::new(on).tone(tone)),
+        ("max body bytes", Field::number(inbound.max_body_bytes)),
+        ("calls", Field::new(format!("{per_second} a second, {burst} at once"))),
+    ])
+}
