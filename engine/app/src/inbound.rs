@@ -171,12 +171,7 @@ impl Engine {
             let failure = Failure::from(fault);
             NotReceived::Fault(Failure { message: mask.over(&failure.message), ..failure })
         };
-        let digest = binding.digest.to_string();
-        let fetch = || async {
-            let component = self.store.plugin_component(&digest).await.map_err(|error| error.to_string())?;
-            component.ok_or_else(|| "its component is not in the store".to_owned())
-        };
-        let plugin = self.host.load(&binding.digest, fetch).await.map_err(fault)?;
+        let plugin = self.plugin_load(&binding.digest).await.map_err(fault)?;
         let state = if plugin.uses_state() {
             self.store.inbound_state_get(inbound.tenant, &binding.name, &inbound.name).await?.into_iter().collect()
         } else {

@@ -16,6 +16,7 @@ pub(crate) mod health;
 pub(crate) mod inbound;
 pub(crate) mod installation;
 pub(crate) mod metrics;
+pub(crate) mod plugin_calls;
 pub(crate) mod replay;
 pub mod serve;
 pub mod telemetry;

@@ -157,12 +157,7 @@ impl<'a> Try<'a> {
     /// The component in memory, and the context of its calls.
     async fn load(&self, binding: &'a PluginBinding) -> Result<Result<Guest<'a>, StoreError>, Fault> {
         let store = &self.engine.store;
-        let digest = binding.digest.to_string();
-        let fetch = || async {
-            let component = store.plugin_component(&digest).await.map_err(|error| error.to_string())?;
-            component.ok_or_else(|| "its component is not in the store".to_owned())
-        };
-        let plugin = self.engine.host.load(&binding.digest, fetch).await?;
+        let plugin = self.engine.plugin_load(&binding.digest).await?;
         let (tenant, endpoint) = (self.job.delivery.tenant, self.endpoint.id);
         let state = if plugin.uses_state() {
             match store.plugin_state_get(tenant, &binding.name, endpoint).await {

@@ -264,11 +264,7 @@ impl Engine {
         calls: &CallSettings,
     ) -> Result<Side, String> {
         let digest = version.digest.parse::<Digest>().map_err(|_| format!("{} has no digest", version.version))?;
-        let fetch = || async {
-            let component = self.store.plugin_component(&version.digest).await.map_err(|error| error.to_string())?;
-            component.ok_or_else(|| "its component is not in the store".to_owned())
-        };
-        let loaded = self.host.load(&digest, fetch).await;
+        let loaded = self.plugin_load(&digest).await;
         let plugin = loaded.map_err(|fault| format!("{}@{}: {fault}", version.name, version.version))?;
         let (_, limits) = self.call_rules(calls, version.size_bytes);
         Ok(Side { plugin, manifest, limits })

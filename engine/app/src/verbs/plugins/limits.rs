@@ -1,6 +1,5 @@
 //! What the calls of one installation may cost, and whether its instances are kept.
 
-use engate_host::Reuse;
 use engate_model::{
     Invalid,
     invalid::Complaints,
@@ -10,10 +9,6 @@ use engate_model::{
 use engate_store::PluginSettings;
 
 use crate::{engine::Engine, verbs::VerbError};
-
-/// Idle instances that one installation keeps: calls hold a core while they run, so more than a few per core are
-/// never needed at once.
-const WARM_IDLE_MAX: u32 = 16;
 
 /// Shortest processor and wall time that may be set, in ms: one tick of the clock that counts it, and two.
 const CPU_MS_MIN: u64 = 5;
@@ -31,24 +26,10 @@ pub(crate) struct PluginLimits {
 }
 
 impl Engine {
-    /// How the calls of an installation run: its own settings, else the engine's, by the component's size.
-    pub(crate) fn call_rules(&self, set: &CallSettings, component_bytes: u64) -> (Reuse, Limits) {
-        let (instances, limits) = self.resolve_calls(set, component_bytes);
-        let reuse = match instances {
-            Instances::Fresh => Reuse::Fresh,
-            Instances::Warm => Reuse::warm(WARM_IDLE_MAX),
-        };
-        (reuse, limits)
-    }
-
-    fn resolve_calls(&self, set: &CallSettings, component_bytes: u64) -> (Instances, Limits) {
-        set.resolve(component_bytes, &self.config.limits.plugin, &self.config.limits.plugin_ceiling)
-    }
-
     /// What an installation's calls may cost.
     pub(crate) async fn plugin_limits_get(&self, principal: &Principal, name: &str) -> Result<PluginLimits, VerbError> {
         let plugin = self.plugin_get(principal, name).await?;
-        let (instances, limits) = self.resolve_calls(&plugin.settings.calls, plugin.current.size_bytes);
+        let (instances, limits) = self.call_limits(&plugin.settings.calls, plugin.current.size_bytes);
         Ok(PluginLimits { set: plugin.settings.calls, instances, limits })
     }
 
@@ -64,7 +45,7 @@ impl Engine {
         let settings = PluginSettings { calls, ..plugin.settings };
         self.store.plugin_settings_put(&self.actor(principal), principal.tenant, name, &settings).await?;
         self.views.refresh(&self.store, principal.tenant).await?;
-        let (instances, limits) = self.resolve_calls(&calls, plugin.current.size_bytes);
+        let (instances, limits) = self.call_limits(&calls, plugin.current.size_bytes);
         Ok(PluginLimits { set: calls, instances, limits })
     }
 }

@@ -149,7 +149,7 @@ impl Engine {
         new: TrialNew,
     ) -> Result<Trial, VerbError> {
         let scene = self.trial_scene(principal, name, &new).await?;
-        let loaded = match self.trial_load(&scene.digest).await {
+        let loaded = match self.plugin_load(&scene.digest).await {
             Ok(loaded) => loaded,
             Err(fault) => return Ok(scene.of_fault(fault)),
         };
@@ -250,15 +250,6 @@ impl Engine {
             Err(VerbError::NotFound(_)) => Err(VerbError::field("endpoint", "there is no such endpoint")),
             Err(error) => Err(error),
         }
-    }
-
-    async fn trial_load(&self, digest: &Digest) -> Result<Arc<LoadedPlugin>, Fault> {
-        let text = digest.to_string();
-        let fetch = || async {
-            let component = self.store.plugin_component(&text).await.map_err(|error| error.to_string())?;
-            component.ok_or_else(|| "its component is not in the store".to_owned())
-        };
-        self.host.load(digest, fetch).await
     }
 
     /// The granted secrets. Those the plugin may read whole are stood in for by a harmless text: the answer of a
