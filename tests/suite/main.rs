@@ -38,6 +38,7 @@ mod receivers;
 mod registration;
 mod replays;
 mod retries;
+mod roles;
 mod routes;
 mod sample_receivers;
 mod signing;

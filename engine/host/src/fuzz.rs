@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// Cases between two looks at the clock.
-const ROUND: u32 = 64;
+const ROUND: u32 = 256;
 /// Longest complaint, in bytes: what is quoted in it is cut.
 const COMPLAINT_BYTES_MAX: usize = 2_000;
 
@@ -80,15 +80,19 @@ fn search<S: Strategy>(strategy: &S, check: impl Fn(S::Value) -> Result<(), Test
     let seconds = std::env::var("ENGATE_FUZZ_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
     let (started, patience) = (Instant::now(), Duration::from_secs(seconds));
     let config = Config { cases: ROUND, max_shrink_iters: 10_000, ..Config::with_source_file(file!()) };
-    let mut runner = TestRunner::new(config);
-    let mut cases = 0_u64;
-    while cases == 0 || started.elapsed() < patience {
+    let ran = std::cell::Cell::new(0_u64);
+    let check = |case| {
+        ran.set(ran.get() + 1);
+        check(case)
+    };
+    while ran.get() == 0 || started.elapsed() < patience {
+        // A new one each time: a runner that has had its cases has had enough.
+        let mut runner = TestRunner::new(config.clone());
         if let Err(failure) = runner.run(strategy, &check) {
-            panic!("after {cases} cases: {failure}");
+            panic!("after {} cases: {failure}", ran.get());
         }
-        cases += u64::from(ROUND);
     }
-    println!("{cases} cases");
+    println!("{} cases", ran.get());
 }
 
 /// A text that is nasty, arbitrary, or a good one changed somewhere.

@@ -7,6 +7,7 @@ use engate_model::{
 
 use crate::{
     Store,
+    deliveries::{TOTAL_EXACT_MAX, Total},
     error::StoreError,
     value::{Cells, Row, args},
 };
@@ -42,6 +43,8 @@ pub struct EventPage {
     pub items: Vec<Event>,
     /// Where the next page begins, where there is one.
     pub next: Option<EventId>,
+    /// How many there are on all pages.
+    pub total: Total,
 }
 
 /// Columns in the order of [`event`].
@@ -89,8 +92,7 @@ impl Store {
         }
         let limit = limit.clamp(1, PAGE_MAX);
         // Ids are ordered by time: a range of time is a range of ids. The floor of an instant is no real id.
-        let mut from = filter.accepted_from.map_or(EventId::MIN, EventId::floor);
-        let mut before = filter.accepted_before.map_or(EventId::MAX, EventId::floor);
+        let (mut from, mut before) = range(filter);
         match (after, order) {
             (Some(after), Order::Ascending) => from = from.max(after),
             (Some(after), Order::Descending) => before = before.min(after),
@@ -110,7 +112,28 @@ impl Store {
         let more = items.len() > limit;
         items.truncate(limit);
         let next = items.last().filter(|_| more).map(|event| event.id);
-        Ok(EventPage { items, next })
+        let total = self.event_count(tenant, filter).await?;
+        Ok(EventPage { items, next, total })
+    }
+
+    /// How many events the filter takes, counted in an index and as far as [`TOTAL_EXACT_MAX`].
+    async fn event_count(&self, tenant: TenantId, filter: &EventFilter) -> Result<Total, StoreError> {
+        let (from, before) = range(filter);
+        let sql = match &filter.event_type {
+            None => {
+                "SELECT count(*) FROM (SELECT 1 AS one FROM events WHERE tenant_id = $1 AND id > $2 AND id < $3 LIMIT $4) \
+                 AS counted"
+            }
+            Some(_) => {
+                "SELECT count(*) FROM (SELECT 1 AS one FROM events WHERE tenant_id = $1 AND id > $2 AND id < $3 AND \
+                 event_type = $5 LIMIT $4) AS counted"
+            }
+        };
+        let mut values = args![tenant, from, before, TOTAL_EXACT_MAX + 1];
+        values.extend(filter.event_type.as_ref().map(crate::value::Value::from));
+        let row = self.db().row(sql, values).await?;
+        let count = row.map_or(Ok(0), |row| row.cells().count())?;
+        Ok(Total { count: count.min(TOTAL_EXACT_MAX), exact: count <= TOTAL_EXACT_MAX })
     }
 
     /// Forgets at most `limit` idempotency keys from before `before`; gives how many.
@@ -125,6 +148,12 @@ impl Store {
         session.commit().await?;
         Ok(purged)
     }
+}
+
+/// The ids between which the filter's events lie, neither of them one of theirs.
+fn range(filter: &EventFilter) -> (EventId, EventId) {
+    let from = filter.accepted_from.map_or(EventId::MIN, EventId::floor);
+    (from, filter.accepted_before.map_or(EventId::MAX, EventId::floor))
 }
 
 /// Reads [`event_columns`].

@@ -12,7 +12,7 @@ use engate_model::{
     EventId, FieldError, Timestamp,
     event::{Event, NoDelivery},
 };
-use engate_store::EventFilter;
+use engate_store::{EventFilter, Total};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, value::RawValue};
 use utoipa::{IntoParams, ToSchema};
@@ -271,7 +271,7 @@ struct EventQuery {
 
 /// Lists events, the newest first, without their payloads.
 ///
-/// `total` is given where the list fits one page.
+/// Beyond 10,000 `total` is that number and `total_estimated` is true.
 #[utoipa::path(get, path = "/v1/events", tag = "events", operation_id = "event_list", params(EventQuery),
     responses((status = 200, description = "One page", body = Listing<EventView>)))]
 async fn list(
@@ -279,7 +279,6 @@ async fn list(
     Caller(principal): Caller,
     Params(query): Params<EventQuery>,
 ) -> Result<Json<Listing<EventView>>, Problem> {
-    let first = query.cursor.is_none();
     let after = query.cursor.as_deref().map(place).transpose()?;
     let filter = EventFilter {
         event_type: query.event_type,
@@ -289,9 +288,8 @@ async fn list(
     let page = engine.event_list(&principal, &filter, after, query.limit.unwrap_or(LIMIT_DEFAULT)).await?;
     let next = page.next.map(|id| cursor_write(&id.to_string()));
     let items: Vec<_> = page.items.into_iter().map(EventView::without_payload).collect();
-    // Counting every event of a busy tenant is not worth a page of them.
-    let total = if first && next.is_none() { u64::try_from(items.len()).ok() } else { None };
-    Ok(Json(Listing { items, total, total_estimated: false, next }))
+    let Total { count, exact } = page.total;
+    Ok(Json(Listing { items, total: Some(count), total_estimated: !exact, next }))
 }
 
 fn place(cursor: &str) -> Result<EventId, engate_model::Invalid> {

@@ -1,0 +1,121 @@
+//! Who may call what, route by route. The table is written here a second time on purpose: a change of the engine's own shows.
+
+use std::collections::BTreeMap;
+
+use axum::http::Method;
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use crate::harness::{App, api::Api, run};
+
+const ROLES: [&str; 5] = ["admin", "operator", "integrator", "auditor", "producer"];
+
+/// The roles that may, and the operations.
+const MAY: &[(&str, &str)] = &[
+    ("admin", "plugin_grants_put secret_put secret_delete setting_put tenant_list tenant_create tenant_get"),
+    ("admin", "token_create token_revoke token_regenerate"),
+    ("admin auditor", "audit_list secret_list setting_list token_list token_get"),
+    ("admin operator", "event_type_create event_type_replace event_type_delete event_type_update"),
+    ("admin operator", "inbound_create inbound_delete inbound_update"),
+    ("admin operator", "integrator_create integrator_replace integrator_delete integrator_update"),
+    (
+        "admin operator",
+        "plugin_push plugin_channel_bind plugin_config_put plugin_diff_start plugin_diff_cancel plugin_limits_put",
+    ),
+    ("admin operator", "plugin_promote plugin_rollback plugin_try"),
+    ("admin operator producer", "event_send"),
+    ("admin operator auditor", "metrics event_list event_get inbound_list inbound_get replay_list"),
+    (
+        "admin operator auditor",
+        "plugin_list plugin_get plugin_channels plugin_config_get plugin_diff_get plugin_grants_get",
+    ),
+    ("admin operator auditor", "plugin_limits_get plugin_versions plugin_component"),
+    ("admin operator integrator", "delivery_cancel delivery_retry"),
+    ("admin operator integrator", "endpoint_create endpoint_delete endpoint_update endpoint_rotate_secret"),
+    (
+        "admin operator integrator auditor",
+        "docs docs_problems docs_asset openapi_json delivery_list delivery_get attempt_list",
+    ),
+    (
+        "admin operator integrator auditor",
+        "endpoint_list endpoint_get event_type_list event_type_get integrator_list integrator_get queue_list",
+    ),
+    ("admin operator integrator auditor producer", "token_revoke_self"),
+    // No token at all: health, what a signature in the link checks, what a plugin checks.
+    ("public", "healthz readyz file_download inbound_call_get inbound_call_put inbound_call_post inbound_call_delete"),
+    ("public", "inbound_call_options inbound_call_patch"),
+];
+
+/// Every operation by name: method and path.
+async fn operations(app: &App) -> BTreeMap<String, (Method, String)> {
+    let document = app.api.get("/openapi.json").await.expect(200);
+    let paths = document["paths"].as_object().unwrap();
+    let all = paths.iter().flat_map(|(path, methods)| {
+        let methods = methods.as_object().unwrap().iter();
+        methods.filter_map(move |(method, operation)| {
+            let name = operation["operationId"].as_str()?.to_owned();
+            Some((name, (method.to_uppercase().parse().unwrap(), path.clone())))
+        })
+    });
+    all.collect()
+}
+
+/// A path that fits a template, with ids that exist nowhere.
+fn filled(template: &str) -> String {
+    let id = |noun: &str| format!("{noun}_{}", "0".repeat(32));
+    template
+        .replace("/deliveries/{id}", &format!("/deliveries/{}", id("dlv")))
+        .replace("/endpoints/{id}", &format!("/endpoints/{}", id("ep")))
+        .replace("/events/{id}", &format!("/events/{}", id("evt")))
+        .replace("/tokens/{id}", &format!("/tokens/{}", id("tok")))
+        .replace("/diffs/{id}", &format!("/diffs/{}", id("dif")))
+        .split('/')
+        .map(|part| if part.starts_with('{') { "nobody" } else { part })
+        .collect::<Vec<_>>()
+        .join("/")
+}
+
+async fn clients(app: &App) -> Vec<(&'static str, Api)> {
+    let mut clients = Vec::new();
+    for role in ROLES {
+        let mut body = json!({"client": format!("matrix-{role}"), "role": role});
+        if role == "integrator" {
+            body["integrator"] = json!("partner");
+        }
+        let created = app.api.post("/v1/tokens", &body).await.expect(201);
+        clients.push((role, app.api.with_token(created["token"].as_str().unwrap())));
+    }
+    clients
+}
+
+#[test]
+fn every_role_may_call_exactly_its_routes() {
+    run(async |app| {
+        let operations = operations(app).await;
+        let table: BTreeMap<&str, &str> =
+            MAY.iter().flat_map(|(roles, names)| names.split(' ').map(move |name| (name, *roles))).collect();
+        let described: Vec<_> = operations.keys().map(String::as_str).collect();
+        assert_eq!(
+            described,
+            table.keys().copied().collect::<Vec<_>>(),
+            "each operation stands in the table, and no other"
+        );
+        let clients = clients(app).await;
+        // Giving one's own token up comes last.
+        let (last, rest): (Vec<_>, Vec<_>) = operations.iter().partition(|(name, _)| *name == "token_revoke_self");
+        for (name, (method, template)) in rest.into_iter().chain(last) {
+            let roles = table[name.as_str()];
+            for (role, client) in &clients {
+                let body = if *method == Method::GET { Bytes::new() } else { Bytes::from_static(b"{}") };
+                let json = [("content-type", "application/json")];
+                let answer = client.send(method.clone(), &filled(template), &json, body).await;
+                let problem: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+                let refused = answer.status == 403 && problem["code"] == "forbidden";
+                let allowed = roles == "public" || roles.split(' ').any(|one| one == *role);
+                assert_eq!(!refused, allowed, "{role} calls {name}: {} {problem}", answer.status);
+                assert!(answer.status != 401 || roles == "public", "{role} calls {name}: {problem}");
+                assert!(answer.status < 500, "{role} calls {name}: {problem}");
+            }
+        }
+    });
+}
