@@ -88,7 +88,7 @@ fn search<S: Strategy>(strategy: &S, check: impl Fn(S::Value) -> Result<(), Test
     while ran.get() == 0 || started.elapsed() < patience {
         // A new one each time: a runner that has had its cases has had enough.
         let mut runner = TestRunner::new(config.clone());
-        if let Err(failure) = runner.run(strategy, &check) {
+        if let Err(failure) = runner.run(strategy, check) {
             panic!("after {} cases: {failure}", ran.get());
         }
     }

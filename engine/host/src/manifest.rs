@@ -83,8 +83,12 @@ fn check_sentence(field: &str, text: &str) -> Result<(), InstallError> {
     Ok(())
 }
 
-/// A complaint about one field; the value is quoted as far as it can be shown.
+/// Longest cure, in bytes: a schema's fault quotes the schema.
+const CURE_BYTES_MAX: usize = 1_000;
+
+/// A complaint about one field; the value is quoted as far as it can be shown, and what the cure quotes of it too.
 pub(crate) fn bad(field: &str, value: &str, cure: &str) -> InstallError {
+    let cure = printable(cure, CURE_BYTES_MAX).replace('\n', " ");
     let value = if value.is_empty() { String::new() } else { format!(" {:?}", printable(value, 100)) };
     InstallError::new(InstallCode::BadManifest, format!("the manifest's {field}{value}: {cure}"))
 }

@@ -91,6 +91,7 @@ pub(crate) fn check_headers(
         }
         // The value itself stays out of the message: it may hold a secret that was revealed to the plugin.
         if value.bytes().any(|b| b == 0x7f || (b < 0x20 && b != b'\t')) {
+            let name = printable(name, 64);
             return invalid(format!("the header {name} holds a control character (a line break, a NUL)"));
         }
         name.make_ascii_lowercase();
