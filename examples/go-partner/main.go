@@ -26,13 +26,13 @@ func (partner) Describe() engate.Manifest {
 		Title:        "Invoices, in Go",
 		ConfigSchema: configSchema,
 		EventTypes:   []string{"invoice.paid"},
-		Interpret:    engate.Always,
+		Interpret:    engate.InterpretWhenAlways,
 		Secrets:      []engate.Need{{Name: "partner-key", Purpose: "signs x-partner-signature"}},
 	}
 }
 
 // Transform is event in, request out.
-func (partner) Transform(event engate.Event, context engate.Context) (engate.Plan, error) {
+func (partner) Transform(event engate.Event, delivery engate.DeliveryInfo, endpoint engate.Endpoint, attempt engate.Attempt) (engate.Plan, error) {
 	paid, err := engate.Decode[payment](event.Data)
 	if err == nil {
 		err = paid.check()
@@ -41,7 +41,7 @@ func (partner) Transform(event engate.Event, context engate.Context) (engate.Pla
 		return engate.Plan{}, engate.Refuse("invalid_payload", "%v", err)
 	}
 	if paid.Invoice.Internal {
-		return engate.Skip("internal invoice"), nil
+		return engate.MakePlanSkip("internal invoice"), nil
 	}
 	if paid.Invoice.Currency != "BRL" {
 		return engate.Plan{}, engate.Refuse("unsupported_currency", "only BRL is taken, not %s", paid.Invoice.Currency)
@@ -59,17 +59,19 @@ func (partner) Transform(event engate.Event, context engate.Context) (engate.Pla
 		return engate.Plan{}, err
 	}
 
-	timestamp := fmt.Sprint(context.Attempt.Now / 1000)
+	timestamp := fmt.Sprint(attempt.Now / 1000)
 	signature, err := engate.HMACSHA256("partner-key", fmt.Sprintf("%s.%s", timestamp, body))
 	if err != nil {
 		return engate.Plan{}, err
 	}
-	request := engate.Post(context.Endpoint.Url, "application/json", engate.Text(string(body)))
+	request := engate.HttpRequest{Method: "POST", Url: endpoint.Url, Body: engate.MakePayloadText(string(body))}
+	request.Header("content-type", "application/json")
 	if store, found := engate.Config[string]("/store"); found {
 		request.Header("x-partner-store", store)
 	}
-	request.Header("x-partner-timestamp", timestamp).Header("x-partner-signature", "sha256="+signature)
-	return request.Memo(paid.Invoice.Number).Send(), nil
+	request.Header("x-partner-timestamp", timestamp)
+	request.Header("x-partner-signature", "sha256="+signature)
+	return engate.MakePlanSend(engate.Outgoing{Request: request, Memo: engate.Some(paid.Invoice.Number)}), nil
 }
 
 // answer is what the partner says in the body.
@@ -87,27 +89,31 @@ func (partner) Interpret(exchange engate.Exchange) engate.Verdict {
 	said, _ := engate.Decode[answer](exchange.Response.Body) // what is not such JSON says nothing
 	switch {
 	case status == 410:
-		return engate.DisableEndpoint("the partner is gone")
+		return engate.MakeVerdictDisableEndpoint("the partner is gone")
 	case good && said.Result == "ok" && said.Protocol != nil:
-		return engate.SuccessAs(*said.Protocol)
+		return engate.MakeVerdictSuccess(engate.Some(*said.Protocol))
 	case said.Result == "erro" && said.Code != nil:
-		return refusal(*said.Code, said.Message, exchange.Memo.Some())
+		return refusal(*said.Code, said.Message, exchange.Memo)
 	case good:
-		return engate.Fail("unreadable_answer", "the answer is not the partner's JSON", true)
+		return fail("unreadable_answer", "the answer is not the partner's JSON", true)
 	case status == 429 || status >= 500:
 		return engate.ByStatus(exchange.Response)
 	default:
-		return engate.Fail("http_status", fmt.Sprintf("HTTP status %d", status), false)
+		return fail("http_status", fmt.Sprintf("HTTP status %d", status), false)
 	}
 }
 
-func refusal(code, message, number string) engate.Verdict {
+func refusal(code, message string, number engate.Option[string]) engate.Verdict {
 	switch code {
 	case "DUPLICADO":
-		return engate.SuccessAs(number)
+		return engate.MakeVerdictSuccess(number)
 	case "OCUPADO":
-		return engate.RetryAfter(30_000, "the partner is busy")
+		return engate.MakeVerdictRetry(engate.Retry{AfterMs: engate.Some[uint64](30_000), Reason: "the partner is busy"})
 	default:
-		return engate.Fail("partner_"+strings.ToLower(code), message, false)
+		return fail("partner_"+strings.ToLower(code), message, false)
 	}
+}
+
+func fail(code, message string, retryable bool) engate.Verdict {
+	return engate.MakeVerdictFail(engate.Problem{Code: code, Message: message, Retryable: retryable})
 }

@@ -1,14 +1,17 @@
-// A small JSON reader and writer. A value keeps its own spelling, so 10.50 can go on as 10.50.
 #include "engate.h"
+#include <ctype.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-// ---- reading JSON
+static const char letters[] = "\"\\bfnrt/", meanings[] = "\"\\\b\f\n\r\t/"; // of the escapes
+
+// ---- reading
 
 typedef struct { const uint8_t *at, *end; } reader_t;
 
-static int peek(reader_t *in) { return in->at < in->end ? *in->at : -1; }
+static int peek(const reader_t *in) { return in->at < in->end ? *in->at : -1; }
 
 static int after_space(reader_t *in) {
   while (in->at < in->end && memchr(" \t\r\n", *in->at, 4)) in->at++;
@@ -22,43 +25,42 @@ static bool take(reader_t *in, const char *literal) {
   return true;
 }
 
-static size_t digits(reader_t *in) {
+static bool digits(reader_t *in) {
   const uint8_t *start = in->at;
-  while (peek(in) >= '0' && peek(in) <= '9') in->at++;
-  return (size_t)(in->at - start);
+  while (isdigit(peek(in))) in->at++;
+  return in->at > start;
 }
 
 static bool read_number(reader_t *in) {
   take(in, "-");
-  bool zero = peek(in) == '0';
-  size_t whole = digits(in);
-  if (whole == 0 || (zero && whole > 1) || (take(in, ".") && digits(in) == 0)) return false;
+  if (!take(in, "0") && !digits(in)) return false;
+  if (take(in, ".") && !digits(in)) return false;
   if (!take(in, "e") && !take(in, "E")) return true;
   if (!take(in, "+")) take(in, "-");
-  return digits(in) > 0;
+  return digits(in);
 }
 
-static bool read_hex(reader_t *in, uint32_t *code) { // the four digits of \u0041
-  *code = 0;
+static int read_code(reader_t *in) { // the u0041 of \u0041; -1: it is not such
+  int code = 0;
+  if (!take(in, "u")) return -1;
   for (int i = 0; i < 4; i++, in->at++) {
-    static const char hex[] = "0123456789abcdef0123456789ABCDEF";
-    const char *digit = peek(in) > 0 ? strchr(hex, *in->at) : NULL;
-    if (!digit) return false;
-    *code = *code << 4 | (uint32_t)(digit - hex) % 16;
+    int digit = peek(in);
+    if (!isxdigit(digit)) return -1;
+    code = code << 4 | (digit <= '9' ? digit - '0' : tolower(digit) - 'a' + 10);
   }
-  return true;
+  return code;
 }
 
 static bool read_escape(reader_t *in, uint8_t **out) {
-  static const char letters[] = "\"\\/bfnrt", meanings[] = "\"\\/\b\f\n\r\t";
   const char *letter = peek(in) > 0 ? strchr(letters, *in->at) : NULL;
-  if (letter) return in->at++, *(*out)++ = (uint8_t)meanings[letter - letters], true;
-  uint32_t code, low;
-  if (!take(in, "u") || !read_hex(in, &code) || (code >= 0xDC00 && code < 0xE000)) return false;
-  if (code >= 0xD800 && code < 0xDC00) { // the first half of a pair
-    if (!take(in, "\\u") || !read_hex(in, &low) || low < 0xDC00 || low >= 0xE000) return false;
+  if (letter) in->at++;
+  int code = letter ? meanings[letter - letters] : read_code(in);
+  if (code >> 11 == 0xD800 >> 11) { // half of a pair: the first, or there is an error
+    int low = code < 0xDC00 && take(in, "\\") ? read_code(in) : -1;
+    if (low >> 10 != 0xDC00 >> 10) return false;
     code = 0x10000 + ((code - 0xD800) << 10) + (low - 0xDC00);
   }
+  if (code < 0) return false;
   int more = code < 0x80 ? 0 : code < 0x800 ? 1 : code < 0x10000 ? 2 : 3; // bytes after the first
   static const uint8_t marks[] = {0, 0xC0, 0xE0, 0xF0};
   *(*out)++ = (uint8_t)(marks[more] | code >> 6 * more);
@@ -68,35 +70,30 @@ static bool read_escape(reader_t *in, uint8_t **out) {
 
 static bool read_string(reader_t *in, text_t *into) {
   if (!take(in, "\"")) return false;
-  const uint8_t *start = in->at;
-  bool escapes = false;
-  for (; peek(in) != '"'; in->at++) {
-    if (peek(in) < 0x20) return false; // a control character, or the end
-    if (*in->at == '\\') escapes = true, in->at++;
+  reader_t ahead = *in; // to the end of it
+  while (peek(&ahead) != '"') {
+    if (peek(&ahead) < 0x20) return false; // a control character, or nothing more
+    if (*ahead.at++ == '\\' && peek(&ahead) > 0) ahead.at++;
   }
-  *into = (text_t){(uint8_t *)start, (size_t)(in->at++ - start)};
-  if (!escapes) return true;
-  reader_t from = {start, start + into->len};
-  uint8_t *out = into->ptr = allocate(into->len); // it only gets shorter
-  while (from.at < from.end) {
-    if (!take(&from, "\\")) *out++ = *from.at++;
-    else if (!read_escape(&from, &out)) return false;
+  uint8_t *out = into->ptr = allocate((size_t)(ahead.at - in->at)); // without escapes it only gets shorter
+  while (in->at < ahead.at) {
+    if (!take(in, "\\")) *out++ = *in->at++;
+    else if (!read_escape(in, &out)) return false;
   }
   into->len = (size_t)(out - into->ptr);
-  return true;
+  return take(in, "\"");
 }
 
 static json_t *read_value(reader_t *in, int depth);
 
 static bool read_parts(reader_t *in, json_t *value, const char *close, int depth) {
-  bool object = value->kind == JSON_OBJECT;
   json_t **last = &value->first;
   in->at++;
   if (after_space(in) == *close) return take(in, close);
   do {
     text_t name = {0};
     after_space(in);
-    if (object && (!read_string(in, &name) || after_space(in) != ':' || !take(in, ":"))) return false;
+    if (*close == '}' && (!read_string(in, &name) || after_space(in) != ':' || !take(in, ":"))) return false;
     if (!(*last = read_value(in, depth + 1))) return false;
     (*last)->name = name;
     last = &(*last)->next;
@@ -109,16 +106,13 @@ static json_t *read_value(reader_t *in, int depth) {
   json_t *value = allocate(sizeof *value);
   int first = after_space(in);
   const uint8_t *start = in->at;
-  bool good = false;
-  if (depth > 100) return NULL;
-  else if (first == '{') value->kind = JSON_OBJECT, good = read_parts(in, value, "}", depth);
-  else if (first == '[') value->kind = JSON_ARRAY, good = read_parts(in, value, "]", depth);
-  else if (first == '"') value->kind = JSON_STRING, good = read_string(in, &value->text);
-  else if (take(in, "null")) value->kind = JSON_NULL, good = true;
-  else if (take(in, "true")) value->kind = JSON_TRUE, good = true;
-  else if (take(in, "false")) value->kind = JSON_FALSE, good = true;
-  else value->kind = JSON_NUMBER, good = read_number(in);
-  if (value->kind != JSON_STRING) value->text = (text_t){(uint8_t *)start, (size_t)(in->at - start)};
+  bool good = depth > 100  ? false
+            : first == '{' ? read_parts(in, value, "}", depth)
+            : first == '[' ? read_parts(in, value, "]", depth)
+            : first == '"' ? read_string(in, &value->text)
+                           : take(in, "null") || take(in, "true") || take(in, "false") || read_number(in);
+  value->kind = first == '-' || isdigit(first) ? JSON_NUMBER : first;
+  if (first != '"') value->text = (text_t){(uint8_t *)start, (size_t)(in->at - start)};
   return good ? value : NULL;
 }
 
@@ -151,18 +145,15 @@ bool json_text(const json_t *value, text_t *into) {
 
 bool json_integer(const json_t *value, int64_t *into) {
   if (!value || value->kind != JSON_NUMBER) return false;
-  text_t text = value->text;
-  bool negative = *text.ptr == '-';
-  *into = 0;
-  for (size_t i = negative; i < text.len; i++) {
-    int digit = text.ptr[i] - '0';
-    if (digit < 0 || digit > 9 || __builtin_mul_overflow(*into, 10, into)) return false;
-    if (__builtin_add_overflow(*into, negative ? -digit : digit, into)) return false;
-  }
+  char *end;
+  errno = 0;
+  int64_t number = strtoll((char *)text_format("%.*s", ARG(value->text)).ptr, &end, 10);
+  if (*end || errno) return false;
+  *into = number;
   return true;
 }
 
-// ---- writing JSON
+// ---- writing
 
 static void put(writer_t *out, const void *bytes, size_t len) {
   if (out->text.len + len > out->room) {
@@ -176,7 +167,6 @@ static void put(writer_t *out, const void *bytes, size_t len) {
 }
 
 static void put_string(writer_t *out, text_t value) {
-  static const char letters[] = "\"\\bfnrt", meanings[] = "\"\\\b\f\n\r\t";
   size_t plain = 0; // where those bytes begin that go out as they are
   put(out, "\"", 1);
   for (size_t i = 0; i < value.len; i++) {

@@ -3,7 +3,7 @@
 #include <string.h>
 #include <time.h>
 
-void exports_engate_plugin_plugin_describe(manifest_t *manifest) {
+void describe(manifest_t *manifest) {
   static text_t event_types[] = {TEXT("invoice.paid")};
   static need_t secrets[] = {{TEXT("partner-key"), TEXT("signs x-partner-signature")}};
   *manifest = (manifest_t){
@@ -14,7 +14,7 @@ void exports_engate_plugin_plugin_describe(manifest_t *manifest) {
                           "\"store\":{\"type\":\"string\",\"minLength\":1,\"maxLength\":40},"
                           "\"utc_offset_minutes\":{\"type\":\"integer\",\"minimum\":-720,\"maximum\":840}}}"),
     .event_types = {event_types, 1},
-    .interpret = EXPORTS_ENGATE_PLUGIN_PLUGIN_INTERPRET_WHEN_ALWAYS,
+    .interpret = INTERPRET_WHEN_ALWAYS,
     .secrets = {secrets, 1},
   };
 }
@@ -110,8 +110,8 @@ static void put_item(writer_t *out, const json_t *item, const char **wrong) {
   put_close(out, '}');
 }
 
-bool exports_engate_plugin_delivery_transform(event_t *event, delivery_t *delivery, endpoint_t *endpoint,
-                                              attempt_t *attempt, plan_t *plan, problem_t *problem) {
+bool transform(event_t *event, delivery_info_t *delivery, endpoint_t *endpoint, attempt_t *attempt, plan_t *plan,
+               problem_t *problem) {
   (void)delivery;
   const json_t *root = json_parse(payload_text(event->data));
   if (!root) return refuse(problem, "invalid_payload", TEXT("the payload is not JSON"));
@@ -159,12 +159,12 @@ bool exports_engate_plugin_delivery_transform(event_t *event, delivery_t *delive
   text_t seconds = text_format("%llu", attempt->now / 1000), signature, store;
   text_t signed_text = text_format("%.*s.%.*s", ARG(seconds), ARG(out.text));
   if (!hmac_sha256("partner-key", signed_text, &signature, problem)) return false;
-  request_t *request = post(plan, endpoint->url, payload_of(out.text));
+  http_request_t *request = post(plan, endpoint->url, payload_of(out.text));
   header(request, "content-type", TEXT("application/json"));
   if (json_text(config("/store"), &store)) header(request, "x-partner-store", store);
   header(request, "x-partner-timestamp", seconds);
   header(request, "x-partner-signature", text_format("sha256=%.*s", ARG(signature)));
-  memo(plan, number);
+  plan->val.send.memo = (option_string_t){true, number};
   return true;
 }
 
@@ -180,22 +180,22 @@ static text_t lower_case(text_t text) {
 static verdict_t judge(const exchange_t *exchange) {
   uint16_t status = exchange->response.status;
   bool good = status >= 200 && status < 300;
-  if (status == 410) return disable_endpoint(TEXT("the partner is gone"));
+  if (status == 410) return VERDICT(DISABLE_ENDPOINT, .disable_endpoint = TEXT("the partner is gone"));
 
   const json_t *answer = json_parse(payload_text(exchange->response.body));
   text_t result = TEXT(""), code, detail = TEXT("");
   json_text(json_at(answer, "/resultado"), &result);
   bool taken = text_same(result, TEXT("ok")), refused = text_same(result, TEXT("erro"));
-  if (good && taken && json_text(json_at(answer, "/protocolo"), &detail)) return success_as(detail);
+  if (good && taken && json_text(json_at(answer, "/protocolo"), &detail)) return VERDICT(SUCCESS, .success = {true, detail});
   if (refused && json_text(json_at(answer, "/codigo"), &code)) {
-    if (text_same(code, TEXT("DUPLICADO"))) return exchange->memo.is_some ? success_as(exchange->memo.val) : success();
-    if (text_same(code, TEXT("OCUPADO"))) return retry_after(30000, TEXT("the partner is busy"));
+    if (text_same(code, TEXT("DUPLICADO"))) return VERDICT(SUCCESS, .success = exchange->memo);
+    if (text_same(code, TEXT("OCUPADO"))) return VERDICT(RETRY, .retry = {{true, 30000}, TEXT("the partner is busy")});
     json_text(json_at(answer, "/mensagem"), &detail);
-    return fail(text_format("partner_%.*s", ARG(lower_case(code))), detail, false);
+    return VERDICT(FAIL, .fail = {text_format("partner_%.*s", ARG(lower_case(code))), detail, false});
   }
-  if (good) return fail(TEXT("unreadable_answer"), TEXT("the answer is not the partner's JSON"), true);
-  text_t reason = text_format("HTTP status %d", status);
-  return status == 429 || status >= 500 ? retry(reason) : fail(TEXT("http_status"), reason, false);
+  if (good) return VERDICT(FAIL, .fail = {TEXT("unreadable_answer"), TEXT("the answer is not the partner's JSON"), true});
+  if (status == 429 || status >= 500) return by_status(&exchange->response);
+  return VERDICT(FAIL, .fail = {TEXT("http_status"), text_format("HTTP status %d", status), false});
 }
 
-void exports_engate_plugin_delivery_interpret(exchange_t *exchange, verdict_t *verdict) { *verdict = judge(exchange); }
+void interpret(exchange_t *exchange, verdict_t *verdict) { *verdict = judge(exchange); }

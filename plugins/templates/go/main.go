@@ -18,16 +18,17 @@ func (plugin) Describe() engate.Manifest {
 		Title:        "{{name}}",
 		ConfigSchema: `{"type":"object","additionalProperties":false}`,
 		// Ask for every answer: a 200 may carry a refusal.
-		Interpret: engate.Always,
+		Interpret: engate.InterpretWhenAlways,
 	}
 }
 
 // Transform is event in, request out. Here the payload goes on byte for byte; engate.Decode reads it, and
-// engate.Text(string(body)) sends something else. engate.Skip(why) sends nothing.
-func (plugin) Transform(event engate.Event, context engate.Context) (engate.Plan, error) {
-	request := engate.Post(context.Endpoint.Url, event.ContentType, event.Data)
+// engate.MakePayloadText(string(body)) is something else to send. engate.MakePlanSkip(why) sends nothing.
+func (plugin) Transform(event engate.Event, delivery engate.DeliveryInfo, endpoint engate.Endpoint, attempt engate.Attempt) (engate.Plan, error) {
+	request := engate.HttpRequest{Method: "POST", Url: endpoint.Url, Body: event.Data}
+	request.Header("content-type", event.ContentType)
 	request.Header("x-event-id", event.Id)
-	return request.Send(), nil
+	return engate.MakePlanSend(engate.Outgoing{Request: request}), nil
 }
 
 // answer is what we read of a response's body.
@@ -39,8 +40,8 @@ type answer struct {
 func (plugin) Interpret(exchange engate.Exchange) engate.Verdict {
 	said, err := engate.Decode[answer](exchange.Response.Body)
 	if err == nil && said.Error != "" {
-		// Final: the same again would be refused again. engate.Retry(why) asks for another try.
-		return engate.Fail("refused_by_partner", said.Error, false)
+		// Final: the same again would be refused again. engate.MakeVerdictRetry asks for another try.
+		return engate.MakeVerdictFail(engate.Problem{Code: "refused_by_partner", Message: said.Error})
 	}
 	// 2xx is success, anything else is tried again.
 	return engate.ByStatus(exchange.Response)

@@ -180,7 +180,7 @@ mod tests {
             ("typescript", &["src/sdk.ts", "engate.d.ts"][..]),
             ("javascript", &["src/sdk.js", "engate.d.ts"]),
             ("python", &["src/engate.py"]),
-            ("c", &["src/engate.c", "src/engate.h", "src/json.c", "gen"]),
+            ("c", &["src/engate.c", "src/engate.h", "src/json.c", "src/json.h", "gen"]),
             ("go", &["adapter.wat", "engate"]),
         ];
         for (language, places) in libraries {
