@@ -1,6 +1,6 @@
 //! Inbounds, and what their plugins keep for each. A name is unique over all tenants: it is all that a caller gives.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use engate_model::{TenantId, inbound::Inbound, rate::RateLimit};
 use serde_json::json;
@@ -8,6 +8,7 @@ use serde_json::json;
 use crate::{
     Store,
     audit::Actor,
+    commit::kept::{KeptWrite, write_kept},
     compose::Bulk,
     db::Session,
     error::{StoreError, conflict},
@@ -161,7 +162,7 @@ type Place = (TenantId, Arc<str>, Arc<str>, String);
 
 /// An [`InboundState`] as the committer has it.
 pub(crate) struct EncodedState {
-    writes: Vec<(Place, Option<Arc<[u8]>>)>,
+    writes: Vec<KeptWrite<Place>>,
 }
 
 impl EncodedState {
@@ -175,7 +176,7 @@ impl EncodedState {
 
     /// Bytes that it adds to its batch, about.
     pub(crate) fn bytes(&self) -> usize {
-        let size = |(place, value): &(Place, Option<Arc<[u8]>>)| {
+        let size = |(place, value): &KeptWrite<Place>| {
             place.1.len() + place.2.len() + place.3.len() + value.as_ref().map_or(0, |value| value.len())
         };
         self.writes.iter().map(size).sum()
@@ -202,22 +203,14 @@ static STATE_DELETE: Bulk = Bulk::new(
     ")",
 );
 
-/// Writes what receivers keep; of several writes to one key the last counts.
+/// Writes what receivers keep.
 pub(crate) async fn write_state<'a>(
     session: &mut Session,
     states: impl Iterator<Item = &'a EncodedState>,
 ) -> Result<(), StoreError> {
-    // In one order in every transaction, so that two that meet wait instead of deadlocking.
-    let last: BTreeMap<_, _> = states.flat_map(|state| &state.writes).map(|(place, value)| (place, value)).collect();
-    let (mut put, mut delete) = (Vec::new(), Vec::new());
-    for ((tenant, plugin, inbound, key), value) in last {
-        let cells = args![*tenant, Arc::clone(plugin), Arc::clone(inbound), key];
-        match value {
-            Some(value) => put.extend(cells.into_iter().chain([Value::Blob(Some(Arc::clone(value)))])),
-            None => delete.extend(cells),
-        }
-    }
-    STATE_PUT.execute(session, put).await?;
-    STATE_DELETE.execute(session, delete).await?;
-    Ok(())
+    let writes = states.flat_map(|state| &state.writes);
+    write_kept(session, [&STATE_PUT, &STATE_DELETE], writes, |(tenant, plugin, inbound, key)| {
+        args![*tenant, Arc::clone(plugin), Arc::clone(inbound), key]
+    })
+    .await
 }

@@ -1,9 +1,6 @@
 //! Finishing a try: its attempt and what follows from it for the delivery, if the delivery is still in hand.
 
-use std::{
-    collections::{BTreeMap, HashSet},
-    sync::Arc,
-};
+use std::{collections::HashSet, sync::Arc};
 
 use engate_model::{
     DeliveryId, EndpointId, TenantId,
@@ -13,7 +10,10 @@ use engate_model::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Reply, Setback};
+use super::{
+    Reply, Setback,
+    kept::{KeptWrite, write_kept},
+};
 use crate::{
     Store,
     compose::Bulk,
@@ -47,8 +47,8 @@ struct Encoded {
     state: Vec<StateWrite>,
 }
 
-/// Tenant, plugin, endpoint, key; none deletes.
-type StateWrite = ((TenantId, Arc<str>, EndpointId, Arc<str>), Option<Arc<[u8]>>);
+/// Kept by tenant, plugin, endpoint, key.
+type StateWrite = KeptWrite<(TenantId, Arc<str>, EndpointId, Arc<str>)>;
 
 /// A request without its body, as it is kept.
 #[derive(Serialize, Deserialize)]
@@ -301,7 +301,11 @@ pub(super) async fn write(session: &mut Session, jobs: &mut [&mut FinishJob], ca
     }
     let attempts = held().flat_map(|job| job.item.attempt.iter().cloned()).collect();
     ATTEMPTS.execute(session, attempts).await?;
-    write_state(session, held().flat_map(|job| &job.item.state)).await?;
+    let state = held().flat_map(|job| &job.item.state);
+    write_kept(session, [&STATE_PUT, &STATE_DELETE], state, |(tenant, plugin, endpoint, key)| {
+        args![*tenant, Arc::clone(plugin), *endpoint, Arc::clone(key)]
+    })
+    .await?;
     Ok(())
 }
 
@@ -317,24 +321,5 @@ async fn settle_lost(session: &mut Session, jobs: &mut [&mut FinishJob]) -> Resu
             job.settled = Some(Finished::LeaseLost);
         }
     }
-    Ok(())
-}
-
-/// Writes what plugins keep; of several writes to one key the last counts.
-async fn write_state<'a>(
-    session: &mut Session,
-    writes: impl Iterator<Item = &'a StateWrite>,
-) -> Result<(), StoreError> {
-    let last: BTreeMap<_, _> = writes.map(|(place, value)| (place, value)).collect();
-    let (mut put, mut delete) = (Vec::new(), Vec::new());
-    for ((tenant, plugin, endpoint, key), value) in last {
-        let cells = args![*tenant, Arc::clone(plugin), *endpoint, Arc::clone(key)];
-        match value {
-            Some(value) => put.extend(cells.into_iter().chain([Value::Blob(Some(Arc::clone(value)))])),
-            None => delete.extend(cells),
-        }
-    }
-    STATE_PUT.execute(session, put).await?;
-    STATE_DELETE.execute(session, delete).await?;
     Ok(())
 }

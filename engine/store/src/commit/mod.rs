@@ -6,6 +6,7 @@
 
 pub(crate) mod accept;
 pub(crate) mod finish;
+pub(crate) mod kept;
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
