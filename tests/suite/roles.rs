@@ -24,14 +24,18 @@ const MAY: &[(&str, &str)] = &[
     ),
     ("admin operator", "plugin_promote plugin_rollback plugin_try"),
     ("admin operator producer", "event_send"),
-    ("admin operator auditor", "metrics event_list event_get inbound_list inbound_get replay_list"),
+    ("admin operator auditor", "metrics event_list event_get event_explain inbound_list inbound_get replay_list"),
     (
         "admin operator auditor",
         "plugin_list plugin_get plugin_channels plugin_config_get plugin_diff_get plugin_grants_get",
     ),
     ("admin operator auditor", "plugin_limits_get plugin_versions plugin_component"),
     ("admin operator integrator", "delivery_cancel delivery_retry"),
-    ("admin operator integrator", "endpoint_create endpoint_delete endpoint_update endpoint_rotate_secret"),
+    (
+        "admin operator integrator",
+        "endpoint_create endpoint_delete endpoint_update endpoint_rotate_secret endpoint_verify",
+    ),
+    ("admin operator integrator", "queue_pause queue_resume"),
     (
         "admin operator integrator auditor",
         "docs docs_problems docs_asset openapi_json delivery_list delivery_get attempt_list",
@@ -66,6 +70,7 @@ fn filled(template: &str) -> String {
     template
         .replace("/deliveries/{id}", &format!("/deliveries/{}", id("dlv")))
         .replace("/endpoints/{id}", &format!("/endpoints/{}", id("ep")))
+        .replace("/queues/{endpoint}", &format!("/queues/{}", id("ep")))
         .replace("/events/{id}", &format!("/events/{}", id("evt")))
         .replace("/tokens/{id}", &format!("/tokens/{}", id("tok")))
         .replace("/diffs/{id}", &format!("/diffs/{}", id("dif")))

@@ -92,7 +92,12 @@ impl Server {
             host: start_host(&config, Arc::clone(&clock))?,
             egress: start_egress(&config)?,
             views: Views::default(),
-            worker: Worker::new(config.limits.queued_max, config.limits.queued_bytes_max, config.limits.in_flight_max),
+            worker: Worker::new(
+                config.limits.queued_max,
+                config.limits.queued_bytes_max,
+                config.limits.in_flight_max,
+                config.limits.circuits,
+            ),
             metrics: Metrics::new(store.durability().await?),
             health: Health::default(),
             tokens: TokenCache::default(),
@@ -110,6 +115,7 @@ impl Server {
         let tasks = vec![
             tokio::spawn(Arc::clone(&engine).lease_keep()),
             tokio::spawn(Arc::clone(&engine).poll()),
+            tokio::spawn(Arc::clone(&engine).pace()),
             tokio::spawn(serve_api(Arc::clone(&engine), listener, stopped)),
         ];
         Ok(Self { engine, address, first_token, stop, tasks })

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::time::Timestamp;
+use crate::{invalid::Complaints, time::Timestamp};
 
 /// Highest rate and burst that can be set.
 pub const RATE_CEILING: u32 = 10_000;
@@ -22,6 +22,17 @@ pub struct RateLimit {
 impl Default for RateLimit {
     fn default() -> Self {
         Self { per_second: 20, burst: 40 }
+    }
+}
+
+impl RateLimit {
+    /// Complains of numbers beyond 1 to [`RATE_CEILING`], below `field`.
+    pub fn check(self, field: &str, complaints: &mut Complaints) {
+        for (name, number) in [("per_second", self.per_second), ("burst", self.burst)] {
+            if !(1..=RATE_CEILING).contains(&number) {
+                complaints.add(format!("{field}.{name}"), format!("must be a whole number from 1 to {RATE_CEILING}"));
+            }
+        }
     }
 }
 
@@ -53,6 +64,11 @@ impl Bucket {
         }
         self.full_at = full_at;
         Ok(())
+    }
+
+    /// When it will be full, if nothing is taken until then.
+    pub const fn full_at(self) -> Timestamp {
+        self.full_at
     }
 
     /// Whether it is full, so that a new one would be no different.

@@ -107,6 +107,12 @@ pub(crate) const MEANINGS: &[Meaning] = &[
         "As many comparisons run as may",
         "Wait for one of them to end, or cancel one.",
     ),
+    meaning(
+        "changed_meanwhile",
+        StatusCode::CONFLICT,
+        "It was changed by someone else in between",
+        "Read it again, then repeat the call.",
+    ),
     meaning("in_progress", StatusCode::CONFLICT, "It is being worked on", "Try again in a moment."),
     meaning(
         "invalid_url",

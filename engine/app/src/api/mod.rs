@@ -28,6 +28,7 @@ mod permission;
 mod plugins;
 mod problem;
 mod queues;
+mod rate;
 mod replays;
 mod routes;
 mod schema;

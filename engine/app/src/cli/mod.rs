@@ -14,6 +14,7 @@ mod failure;
 mod inbound;
 mod plugin;
 mod present;
+mod queue;
 mod remote;
 mod scratch;
 mod serve;
@@ -80,6 +81,9 @@ enum Command {
     /// See the registered URLs of partners
     #[command(subcommand)]
     Endpoint(endpoint::EndpointCommand),
+    /// See what waits for each partner, and hold it back
+    #[command(subcommand)]
+    Queue(queue::QueueCommand),
     /// Let partners call, and have a plugin answer
     #[command(subcommand)]
     Inbound(inbound::InboundCommand),
@@ -164,6 +168,7 @@ async fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Command::Event(command) => event::run(command, &remote).await?,
         Command::Delivery(command) => delivery::run(command, &remote).await?,
         Command::Endpoint(command) => endpoint::run(command, &remote).await?,
+        Command::Queue(command) => queue::run(command, &remote).await?,
         Command::Inbound(command) => inbound::run(command, &remote).await?,
         Command::Plugin(command) => plugin::run(command, &remote).await?,
         Command::Token(command) => token::run(command, &remote).await?,

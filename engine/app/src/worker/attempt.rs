@@ -12,6 +12,7 @@ use engate_host::{
 };
 use engate_model::{
     Timestamp,
+    circuit::Impression,
     delivery::{Attempt, HostAnswers, Replay, Request, Response},
     endpoint::Endpoint,
     lanes::Pace,
@@ -44,6 +45,8 @@ pub(super) struct Done {
     pub(super) plugin_state: Option<(String, StateWrites)>,
     /// Whether the plugin did not do its part; a refusal of its own is none of that.
     pub(super) faulty: bool,
+    /// What it says of the endpoint.
+    pub(super) impression: Impression,
 }
 
 /// Makes one try of `job`. Whatever happens in it is data in the answer; an error means that the store could
@@ -345,6 +348,7 @@ impl<'a> Try<'a> {
             now: finished,
             chance: self.engine.chance.fraction(),
         };
+        let impression = Impression::of(&outcome, response.as_ref().map(|response| response.status));
         let transition = after(outcome, case);
         let plugin = match self.binding {
             Binding::Plugin(binding) => Some(binding),
@@ -372,7 +376,8 @@ impl<'a> Try<'a> {
             replay: plugin.map(|_| replay),
         };
         let plugin_state = plugin.filter(|_| !state_writes.is_empty()).map(|b| (b.name.clone(), state_writes));
-        Done { attempt, transition, pace: if slow { Pace::SlowDown } else { Pace::Steady }, plugin_state, faulty }
+        let pace = if slow { Pace::SlowDown } else { Pace::Steady };
+        Done { attempt, transition, pace, plugin_state, faulty, impression }
     }
 }
 

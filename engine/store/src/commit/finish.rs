@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Reply, Setback,
+    accept::{AcceptEvent, Item, encode as encode_event, write_new},
     kept::{KeptWrite, write_kept},
 };
 use crate::{
@@ -45,6 +46,7 @@ struct Encoded {
     change: Vec<Value>,
     attempt: Vec<Value>,
     state: Vec<StateWrite>,
+    facts: Vec<Item>,
 }
 
 /// Kept by tenant, plugin, endpoint, key.
@@ -95,6 +97,17 @@ impl FinishItem {
         }
         self
     }
+
+    /// Adds what listeners are to be told of it. It is written with the try or not at all.
+    pub fn with_facts(mut self, facts: &[AcceptEvent]) -> Self {
+        if let Ok(encoded) = &mut self.encoded {
+            match facts.iter().map(encode_event).collect() {
+                Ok(items) => encoded.facts = items,
+                Err(error) => self.encoded = Err(error),
+            }
+        }
+        self
+    }
 }
 
 impl Store {
@@ -105,7 +118,8 @@ impl Store {
     /// [`StoreError::Unavailable`] when the database is; [`StoreError::Data`] when it refuses the values.
     pub async fn delivery_finish(&self, item: FinishItem) -> Result<Finished, StoreError> {
         let item = item.encoded?;
-        let bytes = item.attempt.iter().map(Value::size).sum();
+        let bytes = item.attempt.iter().map(Value::size).sum::<usize>();
+        let bytes = item.facts.iter().fold(bytes, |bytes, fact| bytes + fact.bytes);
         self.committers().finish(|reply| FinishJob { item, bytes, settled: None, reply }).await
     }
 }
@@ -281,7 +295,15 @@ fn encode(
         u64::try_from(attempt.duration.as_micros()).unwrap_or(u64::MAX),
         attempt.replay.as_ref().map_or(Ok(Value::Text(None)), json)?,
     ];
-    Ok(Encoded { delivery: delivery.id, code: delivery.code, owner, change, attempt: row, state: Vec::new() })
+    Ok(Encoded {
+        delivery: delivery.id,
+        code: delivery.code,
+        owner,
+        change,
+        attempt: row,
+        state: Vec::new(),
+        facts: Vec::new(),
+    })
 }
 
 /// Writes a batch's tries. With `careful`, those whose delivery is in other hands are looked for first and
@@ -306,6 +328,11 @@ pub(super) async fn write(session: &mut Session, jobs: &mut [&mut FinishJob], ca
         args![*tenant, Arc::clone(plugin), *endpoint, Arc::clone(key)]
     })
     .await?;
+    let held = jobs.iter_mut().filter(|job| job.settled.is_none());
+    let facts: Vec<_> = held.flat_map(|job| &mut job.item.facts).collect();
+    if !facts.is_empty() {
+        write_new(session, facts).await?;
+    }
     Ok(())
 }
 

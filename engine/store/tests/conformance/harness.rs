@@ -11,10 +11,13 @@ use std::{
 
 use engate_model::{
     DeliveryId, EndpointId, EventId, IntegratorId, Secret, TenantId, Timestamp, TypedId,
+    callback::CallbackScope,
     delivery::{Attempt, DeliveryState, Request, Response, Trigger},
     endpoint::{Auth, Endpoint, Signing},
     event::Event,
+    filter::Filter,
     integrator::{Integrator, Tenant},
+    rate::RateLimit,
     retry::RetryPolicy,
     transition::Transition,
 };
@@ -179,6 +182,11 @@ impl Subject {
                 secret: Secret::new("whsec_presente"),
                 previous: Some((Secret::new("whsec_passada"), at(99))),
             },
+            rate_limit: Some(RateLimit { per_second: 7, burst: 9 }),
+            filter: Some(Filter::read(serde_json::json!({"path": "/a", "exists": true})).unwrap()),
+            paused_at: None,
+            verified_at: Some(at(3)),
+            callbacks: CallbackScope::Tenant,
             revision: 1,
             created_at: at(0),
             updated_at: at(0),
@@ -202,6 +210,7 @@ impl Subject {
             content_type: "application/json".into(),
             occurred_at: at(millis - 5),
             accepted_at: at(millis),
+            deliver_at: None,
             labels: vec![("uf".into(), "SP".into())],
             correlation_id: Some("corr".into()),
             idempotency_key: None,
