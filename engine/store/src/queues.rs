@@ -3,7 +3,7 @@
 use engate_model::{EndpointId, TenantId, Timestamp};
 use serde_json::json;
 
-use crate::{Store, audit::Actor, error::StoreError, parking, value::args};
+use crate::{Store, audit::Actor, error::StoreError, failures, parking, value::args};
 
 /// What waits for one endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,7 +58,8 @@ impl Store {
         self.queue_set(actor, tenant, endpoint, Some(actor.now)).await
     }
 
-    /// Resumes a queue: what was parked for its pause is due now. False where it was not paused.
+    /// Resumes a queue: what was parked for its pause is due now, and its endpoint counts as sound. False where it was
+    /// not paused.
     ///
     /// # Errors
     /// [`StoreError::NotFound`], or when the database gives no answer.
@@ -95,6 +96,9 @@ impl Store {
             return if there { Ok(false) } else { Err(StoreError::NotFound { what: "queue" }) };
         }
         let moved = parking::settle(&mut session, endpoint, actor.now).await?;
+        if paused_at.is_none() {
+            failures::forget(&mut session, endpoint).await?;
+        }
         let action = if paused_at.is_some() { "queue.pause" } else { "queue.resume" };
         let detail = json!({ "deliveries": moved });
         self.audit(&mut session, actor, tenant, action, &endpoint.to_string(), &detail).await?;

@@ -112,10 +112,12 @@ impl Engine {
         self.queue_now(principal, endpoint).await
     }
 
-    /// Resumes it: all that waited is due now.
+    /// Resumes it: all that waited is due now, and is tried even where the endpoint was down before.
     pub(crate) async fn queue_resume(&self, principal: &Principal, endpoint: EndpointId) -> Result<Queue, VerbError> {
         self.queue_of(principal, endpoint).await?;
-        self.store.queue_resume(&self.actor(principal), principal.tenant, endpoint).await?;
+        if self.store.queue_resume(&self.actor(principal), principal.tenant, endpoint).await? {
+            self.worker.forgive(endpoint, self.now());
+        }
         self.views.refresh(&self.store, principal.tenant).await?;
         self.worker.wake();
         self.queue_now(principal, endpoint).await

@@ -81,7 +81,19 @@ impl Engine {
             let plugin = done.attempt.plugin.as_deref().unwrap_or_default();
             tracing::warn!(plugin, "a plugin fails again and again; its deliveries are parked until something changes");
         }
+        // Before the try is written down: a fault in between has it made again, and never forgets that the partner said stop.
+        self.stop_if_told(&view, &endpoint, &job, &done).await;
         self.write_down(&view, &endpoint, job, done).await
+    }
+
+    /// Disables an endpoint whose partner said that nothing more is wanted.
+    async fn stop_if_told(self: &Arc<Self>, view: &View, endpoint: &Endpoint, job: &Job, done: &Done) {
+        let Some(reason) = &done.transition.disable_endpoint else { return };
+        let heard =
+            !callback::is_system(&job.delivery.event_type) && view.catalog.is_heard(callback::ENDPOINT_DISABLED);
+        let fact = heard.then(|| Fact::disabled(endpoint, reason, self.now()));
+        let facts = fact.map_or_else(Vec::new, |fact| self.told(&view.catalog, endpoint, fact));
+        self.disable(endpoint, reason, &facts).await;
     }
 
     /// Writes the attempt and what follows from it.
@@ -101,10 +113,10 @@ impl Engine {
         for _ in 0..FINISH_TRIES_MAX {
             match self.store.delivery_finish(build()).await {
                 Ok(Finished::Finished) => {
-                    if !facts.is_empty() {
+                    let soon = self.now().after(super::poller::INTERVAL);
+                    if !facts.is_empty() || transition.next_attempt_at.is_some_and(|at| at <= soon) {
                         self.worker.wake();
                     }
-                    self.follow_up(view, endpoint, &job, &transition).await;
                     self.heed(view, endpoint, &job, &transition, impression).await;
                     return pace;
                 }
@@ -127,24 +139,6 @@ impl Engine {
         tracing::error!(delivery = %job.delivery.id, "an attempt could not be written down; it will be made again");
         self.worker.suspect();
         pace
-    }
-
-    async fn follow_up(
-        self: &Arc<Self>,
-        view: &View,
-        endpoint: &Endpoint,
-        job: &Job,
-        transition: &engate_model::transition::Transition,
-    ) {
-        if transition.next_attempt_at.is_some_and(|at| at <= self.now().after(super::poller::INTERVAL)) {
-            self.worker.wake();
-        }
-        let Some(reason) = &transition.disable_endpoint else { return };
-        let heard =
-            !callback::is_system(&job.delivery.event_type) && view.catalog.is_heard(callback::ENDPOINT_DISABLED);
-        let fact = heard.then(|| Fact::disabled(endpoint, reason, self.now()));
-        let facts = fact.map_or_else(Vec::new, |fact| self.told(&view.catalog, endpoint, fact));
-        self.disable(endpoint, reason, &facts).await;
     }
 
     /// Parks a delivery whose plugin fails. A change of the configuration lets the parked ones go on, once; one that was

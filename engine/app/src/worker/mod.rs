@@ -155,6 +155,11 @@ impl Worker {
         lanes.forgive(endpoint, now);
     }
 
+    /// Someone wants deliveries to go to an endpoint, however it failed: it counts as sound.
+    pub(crate) fn forgive(&self, endpoint: EndpointId, now: Timestamp) {
+        self.lanes().forgive(endpoint, now);
+    }
+
     /// Whether the endpoint is left alone because it is down.
     pub(crate) fn is_shut(&self, endpoint: EndpointId) -> bool {
         self.lanes().is_shut(endpoint)
