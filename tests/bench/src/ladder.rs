@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Instant};
 
 use engate_bench_guest::{refusal, reshape};
 use engate_host::{
-    AttemptView, CallContext, CompilerCommand, DeliveryView, Digest, EndpointView, EventView, Host, HostConfig, IdText,
-    InterpretCall, LoadedPlugin, Reuse, Secrets, TransformCall,
+    AttemptView, CallContext, CompilerCommand, DeliveryView, Digest, Effort, EndpointView, EventView, Host, HostConfig,
+    IdText, InterpretCall, LoadedPlugin, Reuse, Secrets, TransformCall,
 };
 use engate_model::{Clock, DeliveryId, EndpointId, EventId, TenantId, Timestamp, delivery::Response, plugin::Limits};
 use serde_json::Value;
@@ -37,8 +37,8 @@ pub(crate) async fn run(options: &PluginOptions) -> Result<(), Error> {
     let program = process::program_beside(options.engate.as_deref(), "engate")?;
     let compiler = CompilerCommand { program, args: vec!["compile-plugin".to_owned()] };
     let host = Host::start(HostConfig::new(folder.path().join("cache"), compiler, Arc::new(Frozen)))?;
-    let installed = host.install(&component).await.map_err(|error| error.message)?;
-    let plugin = host.load(&Digest::of(&component), || async { Ok(component.clone()) }).await?;
+    let installed = host.install(&component, Effort::Full).await.map_err(|error| error.message)?;
+    let plugin = host.load(&Digest::of(&component), Effort::Full, || async { Ok(component.clone()) }).await?;
     let bare = Bare::new(&component)?;
     let mut figures = [
         "native Rust",
