@@ -14,7 +14,7 @@ use crate::harness::{
 };
 
 /// Functions that make a component large, and its compilation long.
-const FUNCTIONS: usize = 12_000;
+const FUNCTIONS: usize = 8_000;
 
 /// The guest in a version of its own, sending to `url`; a large one carries much that it never runs.
 fn component(version: &str, url: &str, large: bool) -> Vec<u8> {
@@ -27,7 +27,7 @@ fn component(version: &str, url: &str, large: bool) -> Vec<u8> {
     if !large {
         return sends.build();
     }
-    let filling = "what a runtime carries along ".repeat(4);
+    let filling = "what a runtime carries along ".repeat(5);
     let one = |n: usize| {
         let steps: String = (1..8)
             .map(|k| format!("(local.set 0 (i32.xor (i32.mul (local.get 0) (i32.const {})) (i32.const {k})))", n + k))
