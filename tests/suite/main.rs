@@ -45,3 +45,4 @@ mod sample_receivers;
 mod signing;
 mod sintegre;
 mod slow_partners;
+mod tidy;
