@@ -74,7 +74,8 @@ fn every_row_of_the_seeds_has_its_test() {
     let mut wrong = Vec::new();
     for (row, waits) in &rows {
         match (tested.contains(*row), *waits) {
-            (true, "") | (false, waits) if WAITS.contains(&waits) => {}
+            (true, "") => {}
+            (false, waits) if WAITS.contains(&waits) => {}
             (true, waits) => wrong.push(format!("{row} has a test; it waits for `{waits}` no longer")),
             (false, "") => wrong.push(format!("{row} has no test that is named after it")),
             (false, waits) => wrong.push(format!("{row} waits for `{waits}`, which is none of {WAITS:?}")),

@@ -11,7 +11,7 @@ use std::{
 use comfy_table::Table;
 use engate_host::{
     AttemptView, CallContext, CallRecord, CompilerCommand, DeliveryView, Digest, Effort, EndpointView, EventView, Host,
-    HostConfig, IdText, InterpretCall, LoadedPlugin, Plan, Reuse, Secrets, TransformCall,
+    HostConfig, IdText, InterpretCall, LoadedPlugin, Plan, Reuse, TransformCall,
 };
 use engate_model::{Clock, DeliveryId, EndpointId, EventId, TenantId, Timestamp, delivery::Response, plugin::Limits};
 use serde::Serialize;
