@@ -71,7 +71,9 @@ fn files_that_cannot_be_used_are_named_at_the_start() {
     let start = |set: &[(&str, &str)]| {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_engate"));
         let names = std::env::vars().map(|(name, _)| name).filter(|name| name.starts_with("ENGATE_"));
-        names.for_each(|name| drop(command.env_remove(name)));
+        for name in names {
+            command.env_remove(name);
+        }
         command.args(["serve", "--listen", "127.0.0.1:0"]).env("ENGATE_DATA", folder.path().join("data"));
         command.envs(set.iter().map(|(name, value)| (*name, *value))).stdin(Stdio::null()).current_dir(folder.path());
         let output = command.output().unwrap();

@@ -20,7 +20,7 @@ use crate::{
     listener,
     metrics::Metrics,
     tls::Tls,
-    verbs::{access::TokenCache, diffs::Diffs},
+    verbs::{access::TokenCache, diffs::Diffs, plugins::Compilations},
     views::Views,
     worker::Worker,
 };
@@ -99,6 +99,7 @@ impl Server {
             health: Health::default(),
             tokens: TokenCache::default(),
             diffs: Diffs::default(),
+            compilations: Compilations::default(),
             inbound_rates: InboundRates::default(),
             config: Config { listen: address, ..config },
             clock,
@@ -107,6 +108,7 @@ impl Server {
         });
         let first_token = first_start(&engine).await?;
         engine.lease_take().await?;
+        engine.plugin_compile_resume(engine.now()).await?;
         engine.health.alive(crate::health::Part::Poller, engine.now());
         let (stop, stopped) = watch::channel(false);
         let router = api::router(Arc::clone(&engine));
