@@ -82,12 +82,12 @@ impl Store {
         let mut session = self.change(tenant).await?;
         let sql = match paused_at {
             Some(_) => {
-                "UPDATE endpoints SET paused_at = $3 WHERE id = $1 AND tenant_id = $2 AND deleted_at IS NULL AND \
-                        paused_at IS NULL"
+                "UPDATE endpoints SET paused_at = $3, revision = revision + 1 WHERE id = $1 AND tenant_id = $2 AND \
+                 deleted_at IS NULL AND paused_at IS NULL"
             }
             None => {
-                "UPDATE endpoints SET paused_at = $3 WHERE id = $1 AND tenant_id = $2 AND deleted_at IS NULL AND \
-                     paused_at IS NOT NULL"
+                "UPDATE endpoints SET paused_at = $3, revision = revision + 1 WHERE id = $1 AND tenant_id = $2 AND \
+                 deleted_at IS NULL AND paused_at IS NOT NULL"
             }
         };
         if session.execute(sql, args![endpoint, tenant, paused_at]).await? == 0 {

@@ -25,7 +25,11 @@ pub(super) fn routes() -> Routes {
 
 /// How full an endpoint's queue is.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Queue)]
+#[schema(as = Queue, example = json!({
+    "endpoint": "ep_0192f0c1a2b37c4d8e5f60718293a4b5", "integrator": "int_0192f0c1a2b37c4d8e5f60718293a4b5", "depth": 10,
+    "oldest_at": "2026-01-31T12:00:00.000000Z", "oldest_age_ms": 4200, "in_flight": 0, "next_attempt_at": null,
+    "held": "paused", "paused_at": "2026-01-31T12:00:00.000000Z", "failing_since": null
+}))]
 pub(crate) struct QueueView {
     #[schema(value_type = String)]
     endpoint: EndpointId,

@@ -87,7 +87,8 @@ impl Engine {
             }
             self.recall(id, Some(ENDPOINT_FAILING)).await;
         }
-        if !facts.is_empty() {
+        // Listeners are told, or what waited for it to answer goes on.
+        if !facts.is_empty() || failing.probe_at.is_none() {
             self.worker.wake();
         }
     }

@@ -30,7 +30,8 @@ fn due(millis: i64, reason: Option<String>) -> (DeliveryState, Option<String>, O
 }
 
 async fn enable(t: &Subject, enabled: bool) {
-    let endpoint = engate_model::endpoint::Endpoint { enabled, ..t.endpoint_row(t.endpoint) };
+    let now = t.store.endpoint_get(t.tenant, t.endpoint).await.unwrap().unwrap();
+    let endpoint = engate_model::endpoint::Endpoint { enabled, ..now };
     t.store.endpoint_update(&actor(), &endpoint).await.unwrap();
 }
 

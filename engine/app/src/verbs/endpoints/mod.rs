@@ -21,7 +21,7 @@ use std::{collections::HashMap, time::Duration};
 use self::auth::auth_of;
 pub(crate) use self::auth::{AuthFields, AuthKind};
 pub(crate) use self::verify::Verification;
-use super::{Scope, VerbError, integrators::plugin_ref};
+use super::{Scope, VerbError, demand::Demand, integrators::plugin_ref};
 use crate::engine::Engine;
 
 /// How long the key before a rotation still signs beside the new one.
@@ -217,8 +217,22 @@ impl Engine {
         principal: &Principal,
         id: EndpointId,
         change: EndpointChange,
+        demand: &Demand<Registered>,
     ) -> Result<Registered, VerbError> {
-        let (mut endpoint, integrator) = self.endpoint_find(principal, id).await?;
+        demand.settle(|| Box::pin(self.endpoint_change(principal, id, change.clone(), demand))).await
+    }
+
+    async fn endpoint_change(
+        &self,
+        principal: &Principal,
+        id: EndpointId,
+        change: EndpointChange,
+        demand: &Demand<Registered>,
+    ) -> Result<Registered, VerbError> {
+        let (before, integrator) = self.endpoint_find(principal, id).await?;
+        let before = Registered { endpoint: before, integrator: integrator.slug.clone() };
+        demand.check(&before)?;
+        let mut endpoint = before.endpoint.clone();
         let mut complaints = Complaints::default();
         let denied = match &change.url {
             Some(url) => self.check_endpoint_url(url, &mut complaints).await,
@@ -236,9 +250,14 @@ impl Engine {
             CallbackScope::Tenant if change.callbacks.is_none() => endpoint.callbacks,
             scope => scope,
         };
-        apply(&mut endpoint, change, self.now(), &mut complaints);
+        let now = self.now();
+        apply(&mut endpoint, change, now, &mut complaints);
         check::endpoint(&endpoint, &mut complaints);
         check::finish(denied, complaints)?;
+        if endpoint == before.endpoint {
+            return Ok(before);
+        }
+        endpoint.updated_at = now;
         if shapes_requests {
             self.check_endpoint_config(&integrator, endpoint.plugin.as_ref(), endpoint.config.as_ref()).await?;
         }
@@ -259,9 +278,25 @@ impl Engine {
     }
 
     /// Removes an endpoint; answers how many of its deliveries were called off.
-    pub(crate) async fn endpoint_delete(&self, principal: &Principal, id: EndpointId) -> Result<u64, VerbError> {
-        self.endpoint_find(principal, id).await?;
-        let cancelled = self.store.endpoint_delete(&self.actor(principal), principal.tenant, id).await?;
+    pub(crate) async fn endpoint_delete(
+        &self,
+        principal: &Principal,
+        id: EndpointId,
+        demand: &Demand<Registered>,
+    ) -> Result<u64, VerbError> {
+        demand.settle(|| Box::pin(self.endpoint_remove(principal, id, demand))).await
+    }
+
+    async fn endpoint_remove(
+        &self,
+        principal: &Principal,
+        id: EndpointId,
+        demand: &Demand<Registered>,
+    ) -> Result<u64, VerbError> {
+        let registered = self.endpoint_get(principal, id).await?;
+        demand.check(&registered)?;
+        let revision = Some(registered.endpoint.revision);
+        let cancelled = self.store.endpoint_delete(&self.actor(principal), principal.tenant, id, revision).await?;
         self.views.refresh(&self.store, principal.tenant).await?;
         Ok(cancelled)
     }
@@ -272,6 +307,10 @@ impl Engine {
         principal: &Principal,
         id: EndpointId,
     ) -> Result<Registered, VerbError> {
+        Demand::<Registered>::none().settle(|| Box::pin(self.endpoint_rotate(principal, id))).await
+    }
+
+    async fn endpoint_rotate(&self, principal: &Principal, id: EndpointId) -> Result<Registered, VerbError> {
         let (mut endpoint, integrator) = self.endpoint_find(principal, id).await?;
         let now = self.now();
         rotate(&mut endpoint.signing, engate_egress::generate_signing_secret(self.chance.key()), now);
@@ -366,7 +405,6 @@ fn apply(endpoint: &mut Endpoint, change: EndpointChange, now: Timestamp, compla
     endpoint.timeout = change.timeout_ms.map_or(endpoint.timeout, Duration::from_millis);
     endpoint.headers = change.headers.unwrap_or_else(|| std::mem::take(&mut endpoint.headers));
     endpoint.signing.enabled = change.signing_enabled.unwrap_or(endpoint.signing.enabled);
-    endpoint.updated_at = now;
     if endpoint.url != url || endpoint.auth != auth {
         // Whoever answered the challenge may not be who is called from now on.
         endpoint.verified_at = None;

@@ -54,8 +54,8 @@ impl Engine {
         if passed {
             let tenant = principal.tenant;
             if !self.store.endpoint_verified(&actor, tenant, id, endpoint.revision).await? {
-                let detail = "the endpoint was changed while it was challenged; verify it again";
-                return Err(VerbError::conflict("changed_meanwhile", detail));
+                // It was edited while it was challenged: what was answered says nothing of it now.
+                return Err(VerbError::Stale("endpoint"));
             }
             endpoint.verified_at = Some(actor.now);
             endpoint.revision += 1;
