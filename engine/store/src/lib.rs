@@ -23,6 +23,7 @@ mod events;
 mod health;
 mod inbounds;
 mod integrators;
+mod lines;
 mod migrate;
 mod nodes;
 mod parking;
@@ -36,6 +37,7 @@ mod sql;
 mod tenants;
 mod tokens;
 mod value;
+mod versions;
 
 use std::sync::{
     Arc,
@@ -59,6 +61,7 @@ pub use error::StoreError;
 pub use events::{EventFilter, EventPage, Order, PAGE_MAX};
 pub use health::{Orphan, QueueDepth};
 pub use inbounds::InboundState;
+pub use lines::{NEWER_VERSION, WAITS_BEHIND};
 pub use nodes::{NodeSerial, Renewal};
 pub use parking::{ENDPOINT_DISABLED, PLUGIN_FAULTY};
 pub use plugin_data::PluginSettings;
@@ -66,6 +69,7 @@ pub use plugins::{PluginChannel, PluginDeleted, PluginState, PluginVersion, Push
 pub use seal::SecretKey;
 pub use secrets::SecretEntry;
 pub use settings::USE_WEBHOOKS;
+pub use versions::{Taken, Version, WantedNow};
 
 use commit::Committers;
 use db::{Db, Sizes};

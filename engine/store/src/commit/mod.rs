@@ -18,6 +18,7 @@ use tokio::{
 use crate::{
     db::{Db, Session},
     error::StoreError,
+    lines::{self, Held},
 };
 use accept::{AcceptJob, Accepted};
 use finish::{FinishJob, Finished};
@@ -264,8 +265,17 @@ async fn write_items(
     finishes: &mut [&mut FinishJob],
     careful: bool,
 ) -> Result<(), Setback> {
-    finish::write(session, finishes, careful).await?;
-    accept::write(session, accepts).await
+    // The rows that others wait for are held in one order everywhere: a tenant's revision, endpoints that keep an order,
+    // deliveries.
+    accept::settle_stale(session, accepts).await?;
+    let endpoints: Vec<_> = accepts
+        .iter()
+        .flat_map(|job| job.ordered())
+        .chain(finishes.iter().filter_map(|job| job.ordered(careful)))
+        .collect();
+    let held = if endpoints.is_empty() { Held::new() } else { lines::lock(session, endpoints).await? };
+    finish::write(session, finishes, &held, careful).await?;
+    accept::write(session, accepts, &held).await
 }
 
 /// The first items of `waiting` that make up one batch.
