@@ -29,7 +29,7 @@ const MAY: &[(&str, &str)] = &[
         "admin operator auditor",
         "plugin_list plugin_get plugin_channels plugin_config_get plugin_diff_get plugin_grants_get",
     ),
-    ("admin operator auditor", "plugin_limits_get plugin_versions plugin_component"),
+    ("admin operator auditor", "plugin_limits_get plugin_versions plugin_version plugin_component"),
     ("admin operator integrator", "delivery_cancel delivery_retry"),
     ("admin operator integrator", "endpoint_create endpoint_delete endpoint_update endpoint_rotate_secret"),
     ("admin operator integrator", "endpoint_send endpoint_send_all endpoint_resend_pending endpoint_test"),

@@ -19,7 +19,7 @@ use crate::{
     inbound::InboundRates,
     installation::{self, Key},
     metrics::Metrics,
-    verbs::{access::TokenCache, diffs::Diffs},
+    verbs::{access::TokenCache, diffs::Diffs, plugins::Compilations},
     views::Views,
     worker::Worker,
 };
@@ -97,6 +97,7 @@ impl Server {
             health: Health::default(),
             tokens: TokenCache::default(),
             diffs: Diffs::default(),
+            compilations: Compilations::default(),
             inbound_rates: InboundRates::default(),
             config: Config { listen: address, ..config },
             clock,
@@ -105,6 +106,7 @@ impl Server {
         });
         let first_token = first_start(&engine).await?;
         engine.lease_take().await?;
+        engine.plugin_compile_resume(engine.now()).await?;
         engine.health.alive(crate::health::Part::Poller, engine.now());
         let (stop, stopped) = watch::channel(false);
         let tasks = vec![

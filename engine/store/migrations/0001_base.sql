@@ -205,9 +205,12 @@ CREATE TABLE plugins (
     message {text},
     size_bytes BIGINT NOT NULL,
     created_at BIGINT NOT NULL,
+    development BIGINT NOT NULL,
+    pending_channel {text},
     PRIMARY KEY (tenant_id, name, version)
 );
 CREATE INDEX plugins_digest ON plugins (digest);
+CREATE INDEX plugins_compiling ON plugins (created_at) WHERE state = 'compiling';
 
 CREATE TABLE plugin_components (digest {text} NOT NULL PRIMARY KEY, component {blob} NOT NULL);
 

@@ -91,6 +91,7 @@ conformance! {
         every_change_is_audited_once_with_its_actor;
     plugins:
         a_version_never_changes,
+        a_channel_waits_for_the_compilation,
         channels_point_and_remember,
         development_versions_number_themselves_and_old_ones_go,
         settings_default_and_round_trip;

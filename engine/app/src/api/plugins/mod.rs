@@ -1,48 +1,38 @@
 //! `/v1/plugins`: what shapes requests and judges responses.
 
 mod diffs;
+mod push;
 mod shapes;
 mod trial;
 
 use std::sync::Arc;
 
-use axum::{
-    Json,
-    extract::{Request, State},
-    http::{StatusCode, header},
-    response::IntoResponse,
-};
+use axum::{Json, extract::State, http::header, response::IntoResponse};
 use engate_model::plugin::{CHANNEL_DEFAULT, Grants};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 
-use self::shapes::{
-    ChannelView, GrantsBody, GrantsView, LimitsBody, LimitsView, PluginPushedView, PluginVersionView, PluginView,
-};
+use self::shapes::{ChannelView, GrantsBody, GrantsView, LimitsBody, LimitsView, PluginVersionView, PluginView};
 use super::{
-    extract::{At, Body, Caller, Params, media_type, read_body},
+    extract::{At, Body, Caller, Params},
     page::{Listing, PageParams},
     permission::Permission,
     problem::Problem,
     routes::Routes,
 };
-use crate::{
-    engine::Engine,
-    verbs::{VerbError, plugins::COMPONENT_BYTES_MAX},
-};
+use crate::{engine::Engine, verbs::VerbError};
 
-/// Media types that a component may be sent as.
-const MEDIA_TYPES: [&str; 2] = [WASM, "application/octet-stream"];
 /// The media type of a component.
 const WASM: &str = "application/wasm";
 
 pub(super) fn routes() -> Routes {
     Routes::default()
         .add(__path_list, Permission::ReadPlugins, list)
-        .add(__path_push, Permission::ManagePlugins, push)
+        .add(push::__path_push, Permission::ManagePlugins, push::push)
         .add(__path_get, Permission::ReadPlugins, get)
         .add(__path_versions, Permission::ReadPlugins, versions)
+        .add(__path_version, Permission::ReadPlugins, version)
         .add(__path_component, Permission::ReadPlugins, component)
         .add(__path_grants_get, Permission::ReadPlugins, grants_get)
         // A grant opens a secret to a plugin: whoever may not set secrets may not do that either.
@@ -59,22 +49,6 @@ pub(super) fn routes() -> Routes {
         .add(diffs::__path_get, Permission::ReadPlugins, diffs::get)
         .add(diffs::__path_cancel, Permission::ManagePlugins, diffs::cancel)
         .add(trial::__path_try_plugin, Permission::ManagePlugins, trial::try_plugin)
-}
-
-/// How a component is to be installed.
-#[derive(Debug, Default, Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-struct PushParams {
-    /// The name it must have; none: its manifest says.
-    #[param(min_length = 1, max_length = 64)]
-    name: Option<String>,
-    /// The channel that means it from now on; none: `stable`, for a development version `dev`.
-    #[param(min_length = 1, max_length = 64)]
-    channel: Option<String>,
-    /// Install it as a development version: under the next number behind its own version (`1.2.0-dev.3`), so that the
-    /// version need not be raised at every change. A channel keeps its last five; older ones go unless something names them.
-    #[param(default = false)]
-    development: Option<bool>,
 }
 
 /// Which version a channel is to mean.
@@ -138,7 +112,7 @@ impl PluginConfig {
     }
 }
 
-/// Lists plugins, the newest version of each.
+/// Lists plugins, the newest version of each; a development version only where there is no other.
 #[utoipa::path(get, path = "/v1/plugins", tag = "plugins", operation_id = "plugin_list", params(PageParams),
     responses((status = 200, description = "One page, by name", body = Listing<PluginVersionView>)))]
 async fn list(
@@ -148,33 +122,6 @@ async fn list(
 ) -> Result<Json<Listing<PluginVersionView>>, Problem> {
     let plugins = engine.plugin_list(&principal).await?;
     Ok(Json(page.cut(plugins, |version| version.name.clone(), PluginVersionView::of)?))
-}
-
-/// Installs a component of at most 64 MiB and lets a channel mean it. `name@version` never changes: the same bytes
-/// again answer 200, others under a version that is there are refused, unless it is pushed as a development version.
-#[utoipa::path(post, path = "/v1/plugins", tag = "plugins", operation_id = "plugin_push", params(PushParams),
-    request_body(content = Vec<u8>, content_type = "application/wasm", description = "The component's bytes"),
-    responses((status = 201, description = "Installed", body = PluginPushedView),
-        (status = 200, description = "It was there already", body = PluginPushedView),
-        (status = 409, description = "The version has other content, or configurations in use do not fit")))]
-async fn push(
-    State(engine): State<Arc<Engine>>,
-    Caller(principal): Caller,
-    Params(params): Params<PushParams>,
-    request: Request,
-) -> Result<(StatusCode, Json<PluginPushedView>), Problem> {
-    if !MEDIA_TYPES.contains(&media_type(request.headers()).as_str()) {
-        return Err(Problem::of("unsupported_media_type", "send the component with `Content-Type: application/wasm`"));
-    }
-    let component = read_body(request.into_body(), COMPONENT_BYTES_MAX).await?;
-    let (name, channel) = (params.name.as_deref(), params.channel.as_deref());
-    let pushed = if params.development == Some(true) {
-        engine.plugin_push_development(&principal, &component, name, channel).await?
-    } else {
-        engine.plugin_push(&principal, &component, name, channel).await?
-    };
-    let status = if pushed.created { StatusCode::CREATED } else { StatusCode::OK };
-    Ok((status, Json(PluginPushedView::of(pushed))))
 }
 
 /// Shows a plugin: versions, channels, grants and settings.
@@ -202,6 +149,19 @@ async fn versions(
 ) -> Result<Json<Listing<PluginVersionView>>, Problem> {
     let versions = engine.plugin_versions(&principal, &name).await?;
     Ok(Json(page.cut(versions, |version| version.version.clone(), PluginVersionView::of)?))
+}
+
+/// Shows one version of a plugin, above all whether it can run.
+#[utoipa::path(get, path = "/v1/plugins/{name}/versions/{version}", tag = "plugins", operation_id = "plugin_version",
+    params(("name" = String, Path, description = "Its name"), ("version" = String, Path, description = "The version")),
+    responses((status = 200, description = "The version", body = PluginVersionView),
+        (status = 404, description = "There is none")))]
+async fn version(
+    State(engine): State<Arc<Engine>>,
+    Caller(principal): Caller,
+    At((name, version)): At<(String, String)>,
+) -> Result<Json<PluginVersionView>, Problem> {
+    Ok(Json(PluginVersionView::of(engine.plugin_version(&principal, &name, &version).await?)))
 }
 
 /// The component of an installed version, as it was pushed.

@@ -56,10 +56,14 @@ pub(super) struct PluginVersionView {
     version: String,
     /// sha256 of the component, hexadecimal.
     digest: String,
-    /// `ready`, or `failed` where it cannot run.
+    /// `ready`; `compiling` where it will be in a moment; `failed` where it cannot run and another may be pushed in its place.
     state: &'static str,
-    /// Why it cannot run, where that is so.
+    /// Why it cannot run, or why the channel that waited for it was not moved, where that is so.
     message: Option<String>,
+    /// Whether it is a development version.
+    development: bool,
+    /// The channel that will mean it once it is compiled.
+    pending_channel: Option<String>,
     /// Size of the component.
     size_bytes: u64,
     /// When it was installed.
@@ -84,6 +88,8 @@ impl PluginVersionView {
             message: version.message,
             size_bytes: version.size_bytes,
             created_at: version.created_at,
+            development: version.development,
+            pending_channel: version.pending_channel,
         }
     }
 }
@@ -95,7 +101,7 @@ pub(super) struct PluginPushedView {
     /// The version.
     #[serde(flatten)]
     version: PluginVersionView,
-    /// The channel that means it now.
+    /// The channel that means it now, or will once it is compiled.
     channel: String,
 }
 
