@@ -259,6 +259,18 @@ fn o16_enviar_sends_now_and_answers_how_it_went() {
 }
 
 #[test]
+fn v10_sendings_by_hand_count_as_attempts() {
+    run(async |app| {
+        app.receiver.script("/hook", [Reply::status(500), Reply::status(500), Reply::status(200)]);
+        let hook = webhook(app, "/hook", &["P1"]).await;
+        publish(app, "P1", 1).await;
+        assert_eq!(send(app, &hook, "P1").await.expect(200)["outcome"], "failed");
+        assert_eq!(send(app, &hook, "P1").await.expect(200)["outcome"], "success");
+        assert_eq!(app.api.delivery_in(&hook, "succeeded").await["attempts"], 3);
+    });
+}
+
+#[test]
 fn o16_two_clicks_at_once_make_one_attempt() {
     run(async |app| {
         app.receiver.script("/hook", [Reply::status(200), Reply::status(200).after(Duration::from_millis(600))]);

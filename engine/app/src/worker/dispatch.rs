@@ -53,8 +53,9 @@ impl Engine {
 
     async fn carry_out(self: &Arc<Self>, job: Job) -> Pace {
         if !self.worker.holds(job.serial, self.now()) {
-            // The lease lapsed while it was queued: by now another node, or this one anew, has it.
+            // The lease lapsed while it was queued: by now another node, or this one anew, has it or will have it.
             self.metrics.leases_lost.inc();
+            self.worker.let_lapse(job.serial);
             return Pace::Steady;
         }
         let view = match self.views.get(&self.store, job.delivery.tenant).await {
@@ -80,6 +81,7 @@ impl Engine {
             let attempt = Box::pin(attempt::run(self, &view, &endpoint, &binding, &job));
             let Some(done) = self.worker.while_held(job.serial, || self.now(), attempt).await else {
                 self.metrics.leases_lost.inc();
+                self.worker.let_lapse(job.serial);
                 return Pace::Steady;
             };
             done

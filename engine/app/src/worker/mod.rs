@@ -248,6 +248,15 @@ impl Worker {
         drop(self.of_lines.write().await);
     }
 
+    /// An attempt under `serial` was not made, or broken off, because the lease had run out. If nobody else has ended it
+    /// the lease may go on, and the delivery would stay in hand for ever: a new serial gives it back.
+    fn let_lapse(&self, serial: NodeSerial) {
+        let still_ours = *self.serial() == Some(serial);
+        if still_ours {
+            self.suspect();
+        }
+    }
+
     fn holds(&self, serial: NodeSerial, now: Timestamp) -> bool {
         *self.serial() == Some(serial) && now.as_micros() < self.lease_until.load(Ordering::Acquire)
     }

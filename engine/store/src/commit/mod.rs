@@ -238,21 +238,19 @@ impl Committer {
                     finishes.iter_mut().for_each(|job| job.answer());
                     return Ok(());
                 }
-                Err(Setback::Again) => {
+                Err(setback) => {
                     session.rollback().await?;
                     accepts.iter_mut().for_each(|job| job.answer_settled());
                     finishes.iter_mut().for_each(|job| job.answer_settled());
-                }
-                Err(Setback::LeaseLost) if !careful => {
-                    session.rollback().await?;
-                    careful = true;
-                }
-                Err(Setback::LeaseLost) => {
-                    return Err(StoreError::Unavailable("a delivery changed hands under its lock".to_owned()));
-                }
-                Err(Setback::Failed(error)) => {
-                    session.rollback().await?;
-                    return Err(error);
+                    match setback {
+                        Setback::Again => {}
+                        Setback::LeaseLost if !careful => careful = true,
+                        Setback::LeaseLost => {
+                            let changed = "a delivery changed hands under its lock";
+                            return Err(StoreError::Unavailable(changed.to_owned()));
+                        }
+                        Setback::Failed(error) => return Err(error),
+                    }
                 }
             }
         }
