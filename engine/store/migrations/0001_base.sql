@@ -187,6 +187,17 @@ CREATE TABLE idempotency_keys (
 );
 CREATE INDEX idempotency_keys_age ON idempotency_keys (created_at);
 
+-- Actions under a client's Idempotency-Key, with what was answered.
+CREATE TABLE keyed_calls (
+    tenant_id {id} NOT NULL,
+    client {text} NOT NULL,
+    key {text} NOT NULL,
+    sealed {blob} NOT NULL,
+    created_at BIGINT NOT NULL,
+    PRIMARY KEY (tenant_id, client, key)
+);
+CREATE INDEX keyed_calls_age ON keyed_calls (created_at);
+
 -- A node's serial is its fencing term: it is never used twice.
 CREATE TABLE nodes (
 [sqlite]   serial INTEGER PRIMARY KEY AUTOINCREMENT,

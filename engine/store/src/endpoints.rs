@@ -15,11 +15,12 @@ use serde_json::json;
 use crate::{
     Store,
     audit::Actor,
+    db::Session,
     error::{StoreError, conflict},
     lines, parking,
     seal::Sealer,
     sql::twins,
-    tenants::found,
+    tenants::{found, unchanged},
     value::{Row, Value, args, json, json_opt},
 };
 
@@ -142,14 +143,15 @@ impl Store {
         session.commit().await
     }
 
-    /// Writes everything of an endpoint but its id and tenant; gives its revision, which counts on from the one
-    /// stored.
+    /// Writes everything of an endpoint but its id and tenant, where its revision still is the one given; gives the
+    /// next one.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`], or when the database gives no answer.
+    /// [`StoreError::NotFound`], [`StoreError::Stale`], or when the database gives no answer.
     pub async fn endpoint_update(&self, actor: &Actor, endpoint: &Endpoint) -> Result<u64, StoreError> {
         let mut session = self.change(endpoint.tenant).await?;
         let (id, tenant) = (endpoint.id, endpoint.tenant);
+        require_revision(&mut session, tenant, id, endpoint.revision).await?;
         let sql = twins!(
             "SELECT ordering FROM endpoints WHERE id = $1 AND tenant_id = $2 AND deleted_at IS NULL",
             sqlite: "",
@@ -157,12 +159,11 @@ impl Store {
         );
         let row = session.row(sql, args![id, tenant]).await?;
         let before = row.ok_or(StoreError::NotFound { what: "endpoint" })?.cells().code(Ordering::from_code)?;
-        // $17, the revision handed in, counts as a floor only.
         let sql = "UPDATE endpoints SET integrator_id = $3, description = $4, url = $5, plugin = $6, config = $7, \
                    event_types = $8, enabled = $9, disabled_reason = $10, ordering = $11, max_in_flight = $12, \
-                   timeout_ms = $13, retry_ms = $14, signing_enabled = $15, sealed = $16, \
-                   revision = CASE WHEN revision < $17 THEN $17 ELSE revision + 1 END, created_at = $18, \
-                   updated_at = $19 WHERE id = $1 AND tenant_id = $2 AND deleted_at IS NULL RETURNING revision";
+                   timeout_ms = $13, retry_ms = $14, signing_enabled = $15, sealed = $16, revision = $17 + 1, \
+                   created_at = $18, updated_at = $19 WHERE id = $1 AND tenant_id = $2 AND deleted_at IS NULL \
+                   RETURNING revision";
         let values = values(self.sealer(), endpoint)?;
         let row = session.row(sql, values).await.map_err(conflict("an endpoint without its integrator"))?;
         let revision = row.ok_or(StoreError::NotFound { what: "endpoint" })?.cells().count()?;
@@ -181,12 +182,21 @@ impl Store {
     }
 
     /// Deletes an endpoint and its secrets. What waits for it is cancelled (`endpoint_deleted`), its history
-    /// stays; gives how many were cancelled.
+    /// stays; gives how many were cancelled. With `revision`, only where that still is the endpoint's.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`], or when the database gives no answer.
-    pub async fn endpoint_delete(&self, actor: &Actor, tenant: TenantId, id: EndpointId) -> Result<u64, StoreError> {
+    /// [`StoreError::NotFound`], [`StoreError::Stale`], or when the database gives no answer.
+    pub async fn endpoint_delete(
+        &self,
+        actor: &Actor,
+        tenant: TenantId,
+        id: EndpointId,
+        revision: Option<u64>,
+    ) -> Result<u64, StoreError> {
         let mut session = self.change(tenant).await?;
+        if let Some(revision) = revision {
+            require_revision(&mut session, tenant, id, revision).await?;
+        }
         let sql = "UPDATE endpoints SET deleted_at = $3, updated_at = $3, enabled = 0, sealed = NULL \
                    WHERE id = $1 AND tenant_id = $2 AND deleted_at IS NULL";
         found(session.execute(sql, args![id, tenant, actor.now]).await?, "endpoint")?;
@@ -255,6 +265,18 @@ impl Store {
         let rows = self.db().rows(sql, args![tenant, filter.integrator]).await?;
         rows.iter().map(|row| endpoint(self.sealer(), row)).collect()
     }
+}
+
+async fn require_revision(
+    session: &mut Session,
+    tenant: TenantId,
+    id: EndpointId,
+    revision: u64,
+) -> Result<(), StoreError> {
+    let sql = "SELECT revision FROM endpoints WHERE id = $1 AND tenant_id = $2 AND deleted_at IS NULL";
+    let row = session.row(sql, args![id, tenant]).await?;
+    let now = row.map(|row| row.cells().count()).transpose()?;
+    unchanged(now.as_ref(), &revision, "endpoint")
 }
 
 /// Reads [`endpoint_columns`].

@@ -7,6 +7,7 @@ mod configuration;
 mod finishing;
 mod harness;
 mod inbounds;
+mod keyed_calls;
 mod listing;
 mod opening;
 mod ordering;
@@ -99,6 +100,10 @@ conformance! {
         inbounds_come_back_as_they_were_put,
         a_name_belongs_to_one_tenant_of_all,
         what_receivers_keep_is_written_with_the_events_or_not_at_all;
+    keyed_calls:
+        a_key_means_one_call_of_one_client_for_a_day,
+        of_many_under_one_key_one_makes_the_call,
+        what_is_kept_of_a_call_is_sealed;
     opening:
         data_survives_opening_again,
         the_wrong_key_is_told_at_once,

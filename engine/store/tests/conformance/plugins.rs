@@ -190,9 +190,11 @@ pub(crate) async fn settings_default_and_round_trip(t: &Subject) {
         config: Some(json!({"b": 1.50, "a": {}})),
         calls: CallSettings { instances: Some(Instances::Warm), memory_mib: Some(32), ..CallSettings::default() },
     };
-    t.store.plugin_settings_put(&actor(), t.tenant, "gsan", &settings).await.unwrap();
-    assert_eq!(get().await, settings);
     let bare = PluginSettings::default();
-    t.store.plugin_settings_put(&actor(), t.tenant, "gsan", &bare).await.unwrap();
+    t.store.plugin_settings_put(&actor(), t.tenant, "gsan", &bare, &settings).await.unwrap();
+    assert_eq!(get().await, settings);
+    let late = t.store.plugin_settings_put(&actor(), t.tenant, "gsan", &bare, &settings).await;
+    assert_eq!(late.unwrap_err().code(), "stale");
+    t.store.plugin_settings_put(&actor(), t.tenant, "gsan", &settings, &bare).await.unwrap();
     assert_eq!(get().await, bare);
 }

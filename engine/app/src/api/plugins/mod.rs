@@ -15,6 +15,7 @@ use utoipa::ToSchema;
 
 use self::shapes::{ChannelView, GrantsBody, GrantsView, LimitsBody, LimitsView, PluginVersionView, PluginView};
 use super::{
+    conditional::{IfMatch, IfMatchHeader, Shown, Tagged},
     extract::{At, Body, Caller, Params},
     page::{Listing, PageParams},
     permission::Permission,
@@ -103,6 +104,8 @@ struct ChannelBound {
 #[schema(value_type = Object, example = json!({"names": "camel"}))]
 struct PluginConfig(Map<String, Value>);
 
+impl Shown for PluginConfig {}
+
 impl PluginConfig {
     fn of(config: Option<Value>) -> Self {
         match config {
@@ -187,22 +190,26 @@ async fn grants_get(
     State(engine): State<Arc<Engine>>,
     Caller(principal): Caller,
     At(name): At<String>,
-) -> Result<Json<GrantsView>, Problem> {
-    Ok(Json(GrantsView::of(engine.plugin_grants_get(&principal, &name).await?)))
+) -> Result<Tagged<GrantsView>, Problem> {
+    Ok(Tagged(GrantsView::of(engine.plugin_grants_get(&principal, &name).await?)))
 }
 
 /// Sets what a plugin may do, all of it. Secrets need not be there yet; `secrets_missing` names those.
 #[utoipa::path(put, path = "/v1/plugins/{name}/grants", tag = "plugins", operation_id = "plugin_grants_put",
-    params(("name" = String, Path, description = "Its name")), request_body = GrantsBody,
-    responses((status = 200, description = "Set", body = GrantsView), (status = 404, description = "There is none")))]
+    params(("name" = String, Path, description = "Its name"), IfMatchHeader), request_body = GrantsBody,
+    responses((status = 200, description = "Set", body = GrantsView), (status = 404, description = "There is none"),
+        (status = 412, description = "It was changed since that `ETag` was answered")))]
 async fn grants_put(
     State(engine): State<Arc<Engine>>,
     Caller(principal): Caller,
     At(name): At<String>,
+    if_match: IfMatch,
     Body(body): Body<GrantsBody>,
-) -> Result<Json<GrantsView>, Problem> {
+) -> Result<Tagged<GrantsView>, Problem> {
     let grants: Grants = body.into();
-    Ok(Json(GrantsView::of(engine.plugin_grants_put(&principal, &name, grants).await?)))
+    Ok(Tagged(GrantsView::of(
+        engine.plugin_grants_put(&principal, &name, grants, &if_match.demand(GrantsView::of)).await?,
+    )))
 }
 
 /// Shows what a plugin's calls may cost and whether its instances are kept: what was set, and what applies.
@@ -213,23 +220,27 @@ async fn limits_get(
     State(engine): State<Arc<Engine>>,
     Caller(principal): Caller,
     At(name): At<String>,
-) -> Result<Json<LimitsView>, Problem> {
-    Ok(Json(LimitsView::of(&engine.plugin_limits_get(&principal, &name).await?)))
+) -> Result<Tagged<LimitsView>, Problem> {
+    Ok(Tagged(LimitsView::of(engine.plugin_limits_get(&principal, &name).await?)))
 }
 
 /// Sets what a plugin's calls may cost and whether its instances are kept, all of it: what is left out follows the engine's
 /// settings. It counts from the next call on.
 #[utoipa::path(put, path = "/v1/plugins/{name}/limits", tag = "plugins", operation_id = "plugin_limits_put",
-    params(("name" = String, Path, description = "Its name")), request_body = LimitsBody,
-    responses((status = 200, description = "Set", body = LimitsView), (status = 404, description = "There is none")))]
+    params(("name" = String, Path, description = "Its name"), IfMatchHeader), request_body = LimitsBody,
+    responses((status = 200, description = "Set", body = LimitsView), (status = 404, description = "There is none"),
+        (status = 412, description = "It was changed since that `ETag` was answered")))]
 async fn limits_put(
     State(engine): State<Arc<Engine>>,
     Caller(principal): Caller,
     At(name): At<String>,
+    if_match: IfMatch,
     Body(body): Body<LimitsBody>,
-) -> Result<Json<LimitsView>, Problem> {
+) -> Result<Tagged<LimitsView>, Problem> {
     let calls = body.into();
-    Ok(Json(LimitsView::of(&engine.plugin_limits_put(&principal, &name, calls).await?)))
+    Ok(Tagged(LimitsView::of(
+        engine.plugin_limits_put(&principal, &name, calls, &if_match.demand(LimitsView::of)).await?,
+    )))
 }
 
 /// Shows the configuration of a plugin's installation; empty where none was set.
@@ -241,25 +252,27 @@ async fn config_get(
     State(engine): State<Arc<Engine>>,
     Caller(principal): Caller,
     At(name): At<String>,
-) -> Result<Json<PluginConfig>, Problem> {
-    Ok(Json(PluginConfig::of(engine.plugin_get(&principal, &name).await?.settings.config)))
+) -> Result<Tagged<PluginConfig>, Problem> {
+    Ok(Tagged(PluginConfig::of(engine.plugin_get(&principal, &name).await?.settings.config)))
 }
 
 /// Sets the configuration of a plugin's installation, all of it. It is refused where an endpoint's merged settings
 /// would not fit the plugin any more.
 #[utoipa::path(put, path = "/v1/plugins/{name}/config", tag = "plugins", operation_id = "plugin_config_put",
-    params(("name" = String, Path, description = "Its name")), request_body = PluginConfig,
-    responses((status = 200, description = "Set", body = PluginConfig), (status = 404, description = "There is none")))]
+    params(("name" = String, Path, description = "Its name"), IfMatchHeader), request_body = PluginConfig,
+    responses((status = 200, description = "Set", body = PluginConfig), (status = 404, description = "There is none"),
+        (status = 412, description = "It was changed since that `ETag` was answered")))]
 async fn config_put(
     State(engine): State<Arc<Engine>>,
     Caller(principal): Caller,
     At(name): At<String>,
+    if_match: IfMatch,
     Body(PluginConfig(config)): Body<PluginConfig>,
-) -> Result<Json<PluginConfig>, Problem> {
+) -> Result<Tagged<PluginConfig>, Problem> {
     // An empty document says the same as none.
     let config = Some(Value::Object(config)).filter(|config| *config != Value::Object(Map::new()));
-    let set = engine.plugin_config_put(&principal, &name, config).await;
-    Ok(Json(PluginConfig::of(set.map_err(whole_body)?)))
+    let set = engine.plugin_config_put(&principal, &name, config, &if_match.demand(PluginConfig::of)).await;
+    Ok(Tagged(PluginConfig::of(set.map_err(whole_body)?)))
 }
 
 /// Here the body is the configuration: its fields have no `config` before them.

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use crate::api::conditional::Shown;
 use crate::verbs::plugins::{Granted, InstalledPlugin, PluginLimits, PushedPlugin};
 
 /// A secret or credential that a plugin asks for.
@@ -174,6 +175,8 @@ pub(super) struct GrantsView {
     asks: PluginAsks,
 }
 
+impl Shown for GrantsView {}
+
 impl GrantsView {
     pub(super) fn of(granted: Granted) -> Self {
         let Grants { hosts, secrets, reveal } = granted.grants;
@@ -259,8 +262,10 @@ pub(super) struct LimitsApplied {
     memory_mib: u64,
 }
 
+impl Shown for LimitsView {}
+
 impl LimitsView {
-    pub(super) fn of(limits: &PluginLimits) -> Self {
+    pub(super) fn of(limits: PluginLimits) -> Self {
         let ms = |limit: std::time::Duration| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
         let CallSettings { instances, cpu_ms, wall_ms, memory_mib } = limits.set;
         let applies = LimitsApplied {
