@@ -22,6 +22,7 @@ mod bad_input;
 mod bundled;
 mod cloud_events;
 mod cluster;
+mod data_storage;
 mod developing;
 mod fan_out;
 mod gsan;

@@ -30,6 +30,8 @@ pub struct EventType {
     pub process: String,
     /// Defined by the engine: cannot be deleted.
     pub system: bool,
+    /// Whether its events go anywhere.
+    pub enabled: bool,
     /// When it was entered.
     pub created_at: Timestamp,
 }
@@ -73,6 +75,8 @@ pub enum NoDelivery {
     IntegratorInactive,
     /// No endpoint subscribes to the type.
     NoMatch,
+    /// The type is disabled in the catalogue.
+    EventTypeDisabled,
 }
 
 impl NoDelivery {
@@ -82,12 +86,14 @@ impl NoDelivery {
             Self::WebhooksDisabled => "webhooks_disabled",
             Self::IntegratorInactive => "integrator_inactive",
             Self::NoMatch => "no_match",
+            Self::EventTypeDisabled => "event_type_disabled",
         }
     }
 
     /// Reads a stored code.
     pub fn from_code(code: &str) -> Option<Self> {
-        [Self::WebhooksDisabled, Self::IntegratorInactive, Self::NoMatch].into_iter().find(|r| r.code() == code)
+        let all = [Self::WebhooksDisabled, Self::IntegratorInactive, Self::NoMatch, Self::EventTypeDisabled];
+        all.into_iter().find(|r| r.code() == code)
     }
 }
 

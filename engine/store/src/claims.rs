@@ -171,7 +171,7 @@ async fn events(
 /// A delivery whose event is gone can never go out; it says so instead of being claimed again and again.
 async fn give_up(session: &mut Session, delivery: &Delivery) -> Result<(), StoreError> {
     tracing::error!(delivery = %delivery.id, event = %delivery.event, "the delivery's event is gone");
-    let sql = "UPDATE deliveries SET state = 'failed', success = 0, reason = 'event_missing', due_at = NULL \
+    let sql = "UPDATE deliveries SET state = 'failed', reason = 'event_missing', due_at = NULL \
                WHERE id = $1";
     session.execute(sql, args![delivery.id]).await?;
     Ok(())

@@ -17,6 +17,8 @@ mod events;
 mod extract;
 mod files;
 mod health;
+mod help;
+mod html;
 mod inbound;
 mod inbounds;
 mod intake;
@@ -57,6 +59,7 @@ fn routes() -> Routes {
         .merge(health::routes())
         .merge(events::routes())
         .merge(deliveries::routes())
+        .merge(help::routes())
         .merge(queues::routes())
         .merge(files::routes())
         .merge(event_types::routes())

@@ -72,6 +72,11 @@ impl Problem {
         Self::new(status, code, detail)
     }
 
+    /// 422 with a code of its own and fields to blame.
+    pub(crate) fn refused(code: &'static str, invalid: Invalid) -> Self {
+        Self { code, ..Self::from(invalid) }
+    }
+
     /// The same with fields to blame.
     pub(crate) fn with_errors(self, errors: Vec<FieldError>) -> Self {
         Self { errors, ..self }
@@ -117,7 +122,7 @@ impl From<VerbError> for Problem {
         match error {
             VerbError::NotFound(noun) => Self::not_found(noun),
             VerbError::Invalid(invalid) => invalid.into(),
-            VerbError::Refused { code, invalid } => Self { code, ..Self::from(invalid) },
+            VerbError::Refused { code, invalid } => Self::refused(code, invalid),
             VerbError::Conflict { code, detail } => Self { status: StatusCode::CONFLICT, ..Self::of(code, detail) },
             VerbError::Busy { code, detail } => Self::of(code, detail),
             VerbError::Forbidden(detail) => Self::of("forbidden", detail),

@@ -9,6 +9,7 @@ mod harness;
 mod inbounds;
 mod listing;
 mod opening;
+mod orders;
 mod plugins;
 
 macro_rules! conformance {
@@ -68,6 +69,10 @@ conformance! {
         a_retry_by_hand_is_due_now_and_says_so,
         only_what_waits_is_cancelled,
         depths_count_what_waits;
+    orders:
+        v26_v37_any_filter_order_and_page_is_what_memory_would_give,
+        pages_go_on_where_they_were_whatever_is_written_meanwhile,
+        a_search_that_takes_too_long_is_told_so;
     configuration:
         tenants_and_settings,
         a_client_holds_one_live_token,
