@@ -467,7 +467,7 @@ fn v21_v22_v23_v25_filters_take_one_or_several_and_all_hold() {
         app.api.delivery(&retried, |row| row["attempts"] == 3).await;
         eventually("the others are tried", async || {
             let tried = app.api.delivery_count("attempts_eq=1").await;
-            if tried == 3 { Ok(()) } else { Err(tried) }
+            if tried == 3 { Ok(()) } else { Err(format!("{tried} of 3")) }
         })
         .await;
         assert_eq!(listed(app, "attempts_gte=2").await, [4]);
@@ -685,4 +685,33 @@ fn v37_v39_orders_and_pages() {
 #[test]
 fn v37_v39_orders_and_pages_on_postgres() {
     orders_and_pages_on(Backend::Postgres);
+}
+
+#[test]
+fn v19_v37_the_command_line_lists_watches_and_exports() {
+    run(async |app| {
+        six(app).await;
+        let said = async |args: &[&str]| {
+            let output = app.engine.client(args).await;
+            assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+            String::from_utf8(output.stdout).unwrap()
+        };
+        let list = async |more: &[&str]| {
+            let text = said(&[&["delivery", "list", "--json"], more].concat()).await;
+            codes(serde_json::from_str::<Value>(&text).unwrap()["items"].as_array().unwrap())
+        };
+        assert_eq!(list(&[]).await, [6, 5, 4, 3, 2, 1], "people look for the newest");
+        assert_eq!(list(&["--sort", "-attempts,code", "--q", "opera", "--success", "yes"]).await.len(), 3);
+        assert_eq!(list(&["--integrator", "ons,acme", "--event-type", "order.created", "--sort", "code"]).await.len(), 2);
+        let watched = said(&["delivery", "list", "--watch", "--watch-for", "1", "--json", "--attempts-gte", "1"]).await;
+        let watched: Vec<Value> = watched.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(codes(&watched), [1, 2, 3, 4, 5, 6], "each once while nothing changes");
+        let csv = said(&["delivery", "export", "--success", "no", "--excel", "--columns", "code,success"]).await;
+        assert!(csv.starts_with("\u{feff}Código;Sucesso\r\n") && csv.matches("Não").count() == 3, "{csv}");
+        let file = app.engine.data().join("out.pdf");
+        said(&["delivery", "export", "--format", "pdf", "--output", file.to_str().unwrap()]).await;
+        assert!(std::fs::read(&file).unwrap().starts_with(b"%PDF-"));
+        let wrong = app.engine.client(&["delivery", "export", "--sort", "colour", "--output", "nothing.csv"]).await;
+        assert!(!wrong.status.success() && String::from_utf8_lossy(&wrong.stderr).contains("sort"));
+    });
 }

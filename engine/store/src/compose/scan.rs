@@ -99,6 +99,12 @@ pub(crate) fn next_value(
     )
 }
 
+/// The statement that tells how a composed one would be run.
+pub(crate) fn explain(dialect: Dialect, sql: &Sql) -> Option<Sql> {
+    let Sql::Composed(text) = sql else { return None };
+    Some(Sql::Composed(format!("{}{text}", dialect.pick("EXPLAIN QUERY PLAN ", "EXPLAIN ")).into()))
+}
+
 fn order_by(dialect: Dialect, order: &[OrderTerm]) -> String {
     let mut text = String::from(" ORDER BY ");
     for (n, OrderTerm { column, descending, nulls }) in order.iter().enumerate() {

@@ -28,12 +28,12 @@ pub(crate) use spans::SpanWatch;
 
 use crate::{
     Store,
-    compose::{OrderTerm, Scan},
+    compose::{OrderTerm, Scan, explain},
     db::Bounded,
     deliveries::{delivery, delivery_columns},
     error::StoreError,
     events::PAGE_MAX,
-    sql::Dialect,
+    sql::{Dialect, Sql},
     value::Value,
 };
 use access::{Access, Scope};
@@ -120,6 +120,23 @@ impl Store {
         Ok(DeliveryPage { items, next, total: None })
     }
 
+    /// How the database runs the statements of a listing's first page: for people who measure.
+    ///
+    /// # Errors
+    /// As [`Store::delivery_list`].
+    #[doc(hidden)]
+    pub async fn delivery_explain(
+        &self,
+        tenant: TenantId,
+        filter: &DeliveryFilter,
+        sort: &Sort,
+    ) -> Result<Vec<String>, StoreError> {
+        let mut lister = Lister::open(self, tenant, PAGE_TIME_MAX).await?;
+        lister.plans = Some(Vec::new());
+        lister.rows(&Scope::of(filter), sort.keys(), None, 101).await?;
+        Ok(lister.plans.take().unwrap_or_default())
+    }
+
     /// Reads without end, for a test of the bound.
     ///
     /// # Errors
@@ -150,6 +167,8 @@ pub(crate) struct Lister {
     sorted_max: u64,
     /// The first code that no span covers.
     tail: i64,
+    /// How each statement is run, where somebody asks.
+    plans: Option<Vec<String>>,
 }
 
 impl Lister {
@@ -157,7 +176,7 @@ impl Lister {
         let mut reader = store.db().snapshot_within(time).await?;
         let dialect = reader.session.dialect();
         let tail = spans::covered(&mut reader.session).await?.map_or(i64::MIN, |last| last + 1);
-        Ok(Self { reader, dialect, tenant, sorted_max: store.sorted_max(), tail })
+        Ok(Self { reader, dialect, tenant, sorted_max: store.sorted_max(), tail, plans: None })
     }
 
     /// The first `limit` rows beyond `after` in the order of `keys`, of which the last is the code.
@@ -299,8 +318,21 @@ impl Lister {
         let limit = Value::from(u64::try_from(limit).unwrap_or(u64::MAX));
         let (values, at) = access.on.values_with(limit);
         let sql = access.scan().page(self.dialect, delivery_columns!(), order, at);
+        self.explain(&sql, &values).await?;
         let rows = self.reader.session.rows(sql, values).await?;
         rows.iter().map(|row| delivery(&mut row.cells())).collect()
+    }
+
+    async fn explain(&mut self, sql: &Sql, values: &[Value]) -> Result<(), StoreError> {
+        let (Some(plans), Some(sql)) = (&mut self.plans, explain(self.dialect, sql)) else { return Ok(()) };
+        for row in self.reader.session.rows(sql, values.to_vec()).await? {
+            let mut cells = row.cells();
+            if self.dialect == Dialect::Sqlite {
+                (cells.int()?, cells.int()?, cells.int()?);
+            }
+            plans.push(cells.text()?);
+        }
+        Ok(())
     }
 
     /// The number of rows of `access`, counted up to `bound`.
