@@ -96,12 +96,18 @@ impl Lister {
 
     /// The narrowest ranges known; each is in the order of the code where the index is.
     pub(super) async fn access(&mut self, scope: &Scope) -> Result<Access, StoreError> {
+        Ok(self.narrowest(scope).await?.1)
+    }
+
+    /// The narrowest ranges known with what is left to check on their rows; before it, where something is left, the
+    /// ranges alone.
+    pub(super) async fn narrowest(&mut self, scope: &Scope) -> Result<(Option<Access>, Access), StoreError> {
         let filter = &scope.filter;
         if !filter.ids.is_empty() {
-            return Ok(self.everything(scope, self.dialect.pick(Some(BY_ID), None)));
+            return Ok((None, self.everything(scope, self.dialect.pick(Some(BY_ID), None))));
         }
         if filter.event.is_some() {
-            return Ok(self.everything(scope, Some("deliveries_event")));
+            return Ok((None, self.everything(scope, Some("deliveries_event"))));
         }
         let mut ways = vec![self.by_state(scope)];
         ways.extend(self.by_endpoint(scope).await?);
@@ -123,8 +129,11 @@ impl Lister {
                 }
             }
         }
-        let chosen = candidates.into_iter().nth(best).map(|(_, access)| access);
-        Ok(chosen.unwrap_or_else(|| self.everything(scope, None)))
+        let Some((bare, access)) = candidates.into_iter().nth(best) else {
+            return Ok((None, self.everything(scope, None)));
+        };
+        let checked = !window.and_late && bare.on.text() != access.on.text();
+        Ok((checked.then_some(bare), access))
     }
 
     /// The way with its ranges cut to the window of codes; without and with what is left to check.

@@ -45,6 +45,9 @@ pub const TOTAL_EXACT_MAX: u64 = 10_000;
 const PAGE_TIME_MAX: Duration = Duration::from_millis(1_900);
 /// How long counting may take beside it.
 const COUNT_TIME_MAX: Duration = Duration::from_millis(100);
+/// Codes of the first window that is walked through, and of the largest.
+const WINDOW_CODES: i64 = 4_096;
+const WINDOW_CODES_MAX: i64 = 1 << 20;
 /// Rows that are rather sorted than read in the order of an index.
 pub(crate) const SORTED_MAX: u64 = 20_000;
 
@@ -190,8 +193,10 @@ impl Lister {
         self.reader.check()?;
         let Some(first) = keys.first() else { return Ok(Vec::new()) };
         if first.column == Column::Code {
-            let access = self.access(scope).await?;
-            return self.page(access, keys, after, limit).await;
+            return match self.narrowest(scope).await? {
+                (None, access) => self.page(access, keys, after, limit).await,
+                (Some(bare), access) => self.walk(&bare, &access, *first, after, limit).await,
+            };
         }
         let access = self.access(scope).await?;
         if self.count(&access, self.sorted_max + 1).await? <= self.sorted_max {
@@ -213,6 +218,37 @@ impl Lister {
             Column::Event => self.indexed(scope, "deliveries_event", keys, after, limit).await,
             Column::Code | Column::Subject | Column::CorrelationId => self.page(access, keys, after, limit).await,
         }
+    }
+
+    /// The first rows by code, where not every row of the ranges is taken: from one window of codes to the next, so that
+    /// no range is read to its end for rows that another has in plenty. `bare` are the ranges, unchecked.
+    async fn walk(
+        &mut self,
+        bare: &Access,
+        access: &Access,
+        key: SortKey,
+        after: Option<&[SortValue]>,
+        limit: usize,
+    ) -> Result<Vec<Delivery>, StoreError> {
+        let mut place = after.map(<[_]>::to_vec);
+        let mut window = WINDOW_CODES;
+        let mut rows = Vec::new();
+        while rows.len() < limit {
+            // The next row that may be taken: what is not there is not walked through.
+            let next = self.page(bare.clone(), &[key], place.as_deref(), 1).await?;
+            let Some(code) = next.first().map(|next| next.code) else { break };
+            let (low, high) = if key.descending {
+                (code.saturating_sub(window - 1), code)
+            } else {
+                (code, code.saturating_add(window - 1))
+            };
+            let mut part = access.clone();
+            part.on.extend([("code >=", low.into()), ("code <=", high.into())]);
+            rows.append(&mut self.page(part, &[key], None, limit - rows.len()).await?);
+            place = Some(vec![SortValue::Int(if key.descending { low } else { high })]);
+            window = window.saturating_mul(4).min(WINDOW_CODES_MAX);
+        }
+        Ok(rows)
     }
 
     /// Rows that have the first column, and those that do not, in their order.
