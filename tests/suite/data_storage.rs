@@ -445,7 +445,7 @@ fn v20_v24_days_are_the_viewers_and_whole() {
 }
 
 #[test]
-fn v21_v22_v23_v25_filters_take_one_or_several_and_all_hold() {
+fn v21_v22_v23_v25_v26_filters_take_one_or_several_and_all_hold() {
     run(async |app| {
         integrator(app, "a", "A").await;
         integrator(app, "b", "B").await;

@@ -206,6 +206,9 @@ fn development_versions_do_not_pile_up_and_their_history_can_still_be_read() {
         let names: Vec<_> = versions.iter().map(|one| one["version"].as_str().unwrap()).collect();
         assert_eq!(names.len(), 6, "the bundled one and the last five: {names:?}");
         assert!(names.contains(&"0.1.0-dev.9") && !names.contains(&"0.1.0-dev.1"), "{names:?}");
+        let listed = app.api.get("/v1/plugins").await.expect(200);
+        let standard = listed["items"].as_array().unwrap().iter().find(|one| one["name"] == "standard").unwrap();
+        assert_eq!((&standard["version"], &standard["development"]), (&json!("0.1.0"), &json!(false)), "{standard}");
         assert!(compiled() <= before + 2 * 5, "compiled code goes with the version: {before}, then {}", compiled());
         let replayed = app.engine.client(&["plugin", "replay"]).await;
         let said = String::from_utf8_lossy(&replayed.stdout).into_owned();

@@ -29,7 +29,8 @@ const MAY: &[(&str, &str)] = &[
         "admin operator auditor",
         "plugin_list plugin_get plugin_channels plugin_config_get plugin_diff_get plugin_grants_get",
     ),
-    ("admin operator auditor", "plugin_limits_get plugin_versions plugin_component delivery_export_pdf delivery_print"),
+    ("admin operator auditor", "plugin_limits_get plugin_versions plugin_version plugin_component"),
+    ("admin operator auditor", "delivery_export_pdf delivery_print"),
     ("admin operator integrator", "delivery_cancel delivery_retry"),
     ("admin operator integrator", "endpoint_create endpoint_delete endpoint_update endpoint_rotate_secret"),
     (

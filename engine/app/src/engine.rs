@@ -13,7 +13,7 @@ use crate::{
     health::Health,
     inbound::InboundRates,
     metrics::Metrics,
-    verbs::{access::TokenCache, diffs::Diffs},
+    verbs::{access::TokenCache, diffs::Diffs, plugins::Compilations},
     views::Views,
     worker::Worker,
 };
@@ -32,6 +32,7 @@ pub struct Engine {
     pub(crate) health: Health,
     pub(crate) tokens: TokenCache,
     pub(crate) diffs: Diffs,
+    pub(crate) compilations: Compilations,
     pub(crate) inbound_rates: InboundRates,
 }
 

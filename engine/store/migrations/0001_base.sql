@@ -199,6 +199,17 @@ CREATE TABLE idempotency_keys (
 );
 CREATE INDEX idempotency_keys_age ON idempotency_keys (created_at);
 
+-- Actions under a client's Idempotency-Key, with what was answered.
+CREATE TABLE keyed_calls (
+    tenant_id {id} NOT NULL,
+    client {text} NOT NULL,
+    key {text} NOT NULL,
+    sealed {blob} NOT NULL,
+    created_at BIGINT NOT NULL,
+    PRIMARY KEY (tenant_id, client, key)
+);
+CREATE INDEX keyed_calls_age ON keyed_calls (created_at);
+
 -- A node's serial is its fencing term: it is never used twice.
 CREATE TABLE nodes (
 [sqlite]   serial INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -217,9 +228,12 @@ CREATE TABLE plugins (
     message {text},
     size_bytes BIGINT NOT NULL,
     created_at BIGINT NOT NULL,
+    development BIGINT NOT NULL,
+    pending_channel {text},
     PRIMARY KEY (tenant_id, name, version)
 );
 CREATE INDEX plugins_digest ON plugins (digest);
+CREATE INDEX plugins_compiling ON plugins (created_at) WHERE state = 'compiling';
 
 CREATE TABLE plugin_components (digest {text} NOT NULL PRIMARY KEY, component {blob} NOT NULL);
 

@@ -14,10 +14,11 @@ use serde_json::json;
 use crate::{
     Store,
     audit::Actor,
+    db::Session,
     error::{StoreError, conflict},
     parking,
     seal::Sealer,
-    tenants::found,
+    tenants::{found, unchanged},
     value::{Row, Value, args, json, json_opt},
 };
 
@@ -138,18 +139,18 @@ impl Store {
         session.commit().await
     }
 
-    /// Writes everything of an endpoint but its id and tenant; gives its revision, which counts on from the one
-    /// stored.
+    /// Writes everything of an endpoint but its id and tenant, where its revision still is the one given; gives the
+    /// next one.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`], or when the database gives no answer.
+    /// [`StoreError::NotFound`], [`StoreError::Stale`], or when the database gives no answer.
     pub async fn endpoint_update(&self, actor: &Actor, endpoint: &Endpoint) -> Result<u64, StoreError> {
         let mut session = self.change(endpoint.tenant).await?;
-        // $16, the revision handed in, counts as a floor only.
+        require_revision(&mut session, endpoint.tenant, endpoint.id, endpoint.revision).await?;
         let sql = "UPDATE endpoints SET integrator_id = $3, description = $4, url = $5, plugin = $6, config = $7, \
                    event_types = $8, enabled = $9, disabled_reason = $10, max_in_flight = $11, timeout_ms = $12, \
                    retry_ms = $13, signing_enabled = $14, sealed = $15, \
-                   revision = CASE WHEN revision < $16 THEN $16 ELSE revision + 1 END, created_at = $17, \
+                   revision = $16 + 1, created_at = $17, \
                    updated_at = $18 WHERE id = $1 AND tenant_id = $2 AND deleted_at IS NULL RETURNING revision";
         let values = values(self.sealer(), endpoint)?;
         let row = session.row(sql, values).await.map_err(conflict("an endpoint without its integrator"))?;
@@ -166,12 +167,21 @@ impl Store {
     }
 
     /// Deletes an endpoint and its secrets. What waits for it is cancelled (`endpoint_deleted`), its history
-    /// stays; gives how many were cancelled.
+    /// stays; gives how many were cancelled. With `revision`, only where that still is the endpoint's.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`], or when the database gives no answer.
-    pub async fn endpoint_delete(&self, actor: &Actor, tenant: TenantId, id: EndpointId) -> Result<u64, StoreError> {
+    /// [`StoreError::NotFound`], [`StoreError::Stale`], or when the database gives no answer.
+    pub async fn endpoint_delete(
+        &self,
+        actor: &Actor,
+        tenant: TenantId,
+        id: EndpointId,
+        revision: Option<u64>,
+    ) -> Result<u64, StoreError> {
         let mut session = self.change(tenant).await?;
+        if let Some(revision) = revision {
+            require_revision(&mut session, tenant, id, revision).await?;
+        }
         let sql = "UPDATE endpoints SET deleted_at = $3, updated_at = $3, enabled = 0, sealed = NULL \
                    WHERE id = $1 AND tenant_id = $2 AND deleted_at IS NULL";
         found(session.execute(sql, args![id, tenant, actor.now]).await?, "endpoint")?;
@@ -240,6 +250,18 @@ impl Store {
         let rows = self.db().rows(sql, args![tenant, filter.integrator]).await?;
         rows.iter().map(|row| endpoint(self.sealer(), row)).collect()
     }
+}
+
+async fn require_revision(
+    session: &mut Session,
+    tenant: TenantId,
+    id: EndpointId,
+    revision: u64,
+) -> Result<(), StoreError> {
+    let sql = "SELECT revision FROM endpoints WHERE id = $1 AND tenant_id = $2 AND deleted_at IS NULL";
+    let row = session.row(sql, args![id, tenant]).await?;
+    let now = row.map(|row| row.cells().count()).transpose()?;
+    unchanged(now.as_ref(), &revision, "endpoint")
 }
 
 /// Reads [`endpoint_columns`].

@@ -14,6 +14,7 @@ use engate_model::{Invalid, Secret, token::Principal};
 
 use super::{
     extract::unknown_query,
+    idempotency::{self, IDEMPOTENCY_KEY, Repeats},
     permission::Permission,
     problem::Problem,
     routes::{Rule, Rules},
@@ -56,6 +57,19 @@ pub(crate) async fn admit(gate: &Gate, mut request: Request, next: Next) -> Resp
     };
     if let Err(problem) = check(rule, &principal, request.uri().query().unwrap_or_default()) {
         return problem.into_response();
+    }
+    if request.headers().contains_key(IDEMPOTENCY_KEY) {
+        match rule.repeats {
+            Repeats::ByKey => {
+                request.extensions_mut().insert(principal.clone());
+                return idempotency::once(&gate.engine, &principal, request, next).await;
+            }
+            Repeats::ById => {
+                let cure = "is not taken here; give each event an `id`, which does the same for each";
+                return Problem::from(Invalid::field("Idempotency-Key", cure)).into_response();
+            }
+            Repeats::Free => {}
+        }
     }
     request.extensions_mut().insert(principal);
     next.run(request).await

@@ -1,24 +1,28 @@
 //! The HTTP API: routes, who may call them, what they take, what they answer. It calls verbs and holds neither
 //! a pool nor SQL.
 //!
-//! A call passes [`calls`] (id, span, count, time, panics), then [`auth`] (token, permission, names of query
-//! parameters), then its handler, which reads its input through [`extract`] and answers JSON or a
+//! A call passes [`calls`] (id, span, count, time, panics, language), [`cors`], then [`auth`] (token, permission, names of
+//! query parameters, repeats under an idempotency key), then its handler, which reads its input through [`extract`] and answers JSON or a
 //! [`problem::Problem`].
 
 mod audit;
 mod auth;
 mod calls;
 mod cloudevents;
+mod conditional;
+mod cors;
 mod deliveries;
 mod docs;
 mod endpoints;
 mod event_types;
 mod events;
+mod examples;
 mod extract;
 mod files;
 mod health;
 mod help;
 mod html;
+mod idempotency;
 mod inbound;
 mod inbounds;
 mod intake;
@@ -28,6 +32,7 @@ mod openapi;
 mod page;
 mod permission;
 mod plugins;
+mod portuguese;
 mod problem;
 mod queues;
 mod replays;
@@ -78,7 +83,8 @@ fn routes() -> Routes {
 
 /// What every call passes before its handler. One layer, since each costs every call a copy of the route it wraps.
 async fn pass(State(gate): State<auth::Gate>, request: Request, next: Next) -> Response {
-    calls::observe(&gate.engine, request, |request| auth::admit(&gate, request, next)).await
+    let admit = |request| cors::through(&gate, request, |request| auth::admit(&gate, request, next));
+    calls::observe(&gate.engine, request, admit).await
 }
 
 /// The API of `engine`, ready to be served.

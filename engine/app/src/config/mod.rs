@@ -9,4 +9,6 @@ mod parse;
 
 pub use definitions::{SETTINGS, Setting};
 pub use load::{Loaded, Resolved, Source, load};
-pub use parse::{Config, EgressSettings, FilesSettings, LimitSettings, LogFormat, LogSettings};
+pub use parse::{
+    Config, ConnectionSettings, EgressSettings, FilesSettings, LimitSettings, LogFormat, LogSettings, TlsFiles,
+};

@@ -157,7 +157,7 @@ impl<'a> Try<'a> {
     /// The component in memory, and the context of its calls.
     async fn load(&self, binding: &'a PluginBinding) -> Result<Result<Guest<'a>, StoreError>, Fault> {
         let store = &self.engine.store;
-        let plugin = self.engine.plugin_load(&binding.digest).await?;
+        let plugin = self.engine.plugin_load(&binding.digest, binding.development).await?;
         let (tenant, endpoint) = (self.job.delivery.tenant, self.endpoint.id);
         let state = if plugin.uses_state() {
             match store.plugin_state_get(tenant, &binding.name, endpoint).await {

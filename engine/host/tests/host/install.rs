@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use engate_host::{CompilerCommand, Digest, Host, HostConfig, InstallCode};
+use engate_host::{CompilerCommand, Digest, Effort, Host, HostConfig, InstallCode};
 use engate_model::plugin::InterpretWhen;
 use tempfile::TempDir;
 
@@ -90,11 +90,11 @@ async fn isolation_17_a_compiler_that_hangs_or_dies_harms_nobody() {
         ("head -c 10000000 /dev/zero; exit 1", InstallCode::CompileFailed),
     ] {
         let host = Host::start(with(shell(script))).unwrap();
-        let error = host.install(&guest().build()).await.unwrap_err();
+        let error = host.install(&guest().build(), Effort::Full).await.unwrap_err();
         assert_eq!(error.code, code, "{script}: {error}");
     }
     let missing = CompilerCommand { program: "/nonexistent".into(), args: vec![] };
-    let error = Host::start(with(missing)).unwrap().install(&guest().build()).await.unwrap_err();
+    let error = Host::start(with(missing)).unwrap().install(&guest().build(), Effort::Full).await.unwrap_err();
     assert_eq!(error.code, InstallCode::Unavailable);
     let left = std::fs::read_dir(dir.path().join("cache/work")).unwrap().count();
     assert_eq!(left, 0, "files under way are cleared away");
@@ -106,7 +106,7 @@ async fn isolation_17_the_compiler_keeps_to_its_memory() {
     let host = Host::start(HostConfig { compile_memory_bytes: 24 << 20, ..config(dir.path()) }).unwrap();
     let large =
         guest().at("more", &"(func (param i32) (result i32) (i32.mul (local.get 0) (local.get 0)))".repeat(20_000));
-    let error = host.install(&large.build()).await.unwrap_err();
+    let error = host.install(&large.build(), Effort::Full).await.unwrap_err();
     assert!(matches!(error.code, InstallCode::CompileFailed | InstallCode::Unavailable), "{error}");
 }
 
@@ -124,8 +124,11 @@ async fn isolation_18_another_world_or_version_is_refused_by_name() {
     .await;
     let silent = guest().contract("export delivery; }", "}").swap("engate:plugin/delivery@0.1.0#", "");
     refused(&silent.build(), InstallCode::WrongWorld, &["engate:plugin/delivery@0.1.x"]).await;
-    let altered = guest().contract("transform: func(event: event,", "transform: func(event: event, more: u32,");
-    refused(&altered.build(), InstallCode::WrongWorld, &[]).await;
+    let altered = guest()
+        .contract("transform: func(event: event,", "transform: func(event: event, more: u32,")
+        .contract("record manifest {", "record manifest { more: u32,");
+    refused(&altered.build(), InstallCode::WrongWorld, &["transform has another type", "describe has another type"])
+        .await;
 }
 
 #[tokio::test]

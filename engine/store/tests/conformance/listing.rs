@@ -140,7 +140,7 @@ pub(crate) async fn a_retry_by_hand_is_due_now_and_says_so(t: &Subject) {
     let answer = t.store.delivery_retry(&actor(), t.tenant, unknown).await;
     assert_eq!(answer, Err(StoreError::NotFound { what: "delivery" }));
     let waits = t.waiting(t.endpoint, 1).await;
-    t.store.endpoint_delete(&actor(), t.tenant, t.endpoint).await.unwrap();
+    t.store.endpoint_delete(&actor(), t.tenant, t.endpoint, None).await.unwrap();
     let answer = t.store.delivery_retry(&actor(), t.tenant, waits).await.unwrap();
     assert_eq!(answer, Retried::NotAllowed(DeliveryState::Cancelled));
 }

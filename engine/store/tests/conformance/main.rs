@@ -7,6 +7,7 @@ mod configuration;
 mod finishing;
 mod harness;
 mod inbounds;
+mod keyed_calls;
 mod listing;
 mod opening;
 mod orders;
@@ -86,6 +87,7 @@ conformance! {
         every_change_is_audited_once_with_its_actor;
     plugins:
         a_version_never_changes,
+        a_channel_waits_for_the_compilation,
         channels_point_and_remember,
         development_versions_number_themselves_and_old_ones_go,
         settings_default_and_round_trip;
@@ -93,6 +95,10 @@ conformance! {
         inbounds_come_back_as_they_were_put,
         a_name_belongs_to_one_tenant_of_all,
         what_receivers_keep_is_written_with_the_events_or_not_at_all;
+    keyed_calls:
+        a_key_means_one_call_of_one_client_for_a_day,
+        of_many_under_one_key_one_makes_the_call,
+        what_is_kept_of_a_call_is_sealed;
     opening:
         data_survives_opening_again,
         the_wrong_key_is_told_at_once,

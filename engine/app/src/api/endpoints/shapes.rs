@@ -12,7 +12,10 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::{
-    api::text::{NameText, ValueText, WaitMs},
+    api::{
+        conditional::Shown,
+        text::{NameText, ValueText, WaitMs},
+    },
     verbs::{
         VerbError,
         endpoints::{AuthFields, AuthKind, EndpointChange, EndpointNew, Registered},
@@ -403,6 +406,15 @@ fn require_parallel(ordering: Option<Ordering>) -> Result<(), VerbError> {
         Some(_) => {
             Err(VerbError::field("ordering", "fifo and latest are not built yet; use parallel, or leave it out"))
         }
+    }
+}
+
+impl Shown for EndpointView {
+    fn content(&self) -> Value {
+        let mut content = serde_json::to_value(self).unwrap_or_default();
+        // The one answer that tells the key stands for the same endpoint as the others.
+        content.as_object_mut().map(|fields| fields.remove("signing_secret"));
+        content
     }
 }
 

@@ -17,7 +17,7 @@ use std::{collections::HashMap, time::Duration};
 
 use self::auth::auth_of;
 pub(crate) use self::auth::{AuthFields, AuthKind};
-use super::{Scope, VerbError, integrators::plugin_ref};
+use super::{Scope, VerbError, demand::Demand, integrators::plugin_ref};
 use crate::engine::Engine;
 
 /// How long the key before a rotation still signs beside the new one.
@@ -191,8 +191,22 @@ impl Engine {
         principal: &Principal,
         id: EndpointId,
         change: EndpointChange,
+        demand: &Demand<Registered>,
     ) -> Result<Registered, VerbError> {
-        let (mut endpoint, integrator) = self.endpoint_find(principal, id).await?;
+        demand.settle(|| Box::pin(self.endpoint_change(principal, id, change.clone(), demand))).await
+    }
+
+    async fn endpoint_change(
+        &self,
+        principal: &Principal,
+        id: EndpointId,
+        change: EndpointChange,
+        demand: &Demand<Registered>,
+    ) -> Result<Registered, VerbError> {
+        let (before, integrator) = self.endpoint_find(principal, id).await?;
+        let before = Registered { endpoint: before, integrator: integrator.slug.clone() };
+        demand.check(&before)?;
+        let mut endpoint = before.endpoint.clone();
         let mut complaints = Complaints::default();
         let denied = match &change.url {
             Some(url) => self.check_endpoint_url(url, &mut complaints).await,
@@ -204,9 +218,14 @@ impl Engine {
         }
         let shapes_requests = change.plugin.is_some() || change.config.is_some();
         let subscribes = change.event_types.is_some();
-        apply(&mut endpoint, change, self.now(), &mut complaints);
+        let now = self.now();
+        apply(&mut endpoint, change, now, &mut complaints);
         check::endpoint(&endpoint, &mut complaints);
         check::finish(denied, complaints)?;
+        if endpoint == before.endpoint {
+            return Ok(before);
+        }
+        endpoint.updated_at = now;
         if shapes_requests {
             self.check_endpoint_config(&integrator, endpoint.plugin.as_ref(), endpoint.config.as_ref()).await?;
         }
@@ -217,9 +236,25 @@ impl Engine {
     }
 
     /// Removes an endpoint; answers how many of its deliveries were called off.
-    pub(crate) async fn endpoint_delete(&self, principal: &Principal, id: EndpointId) -> Result<u64, VerbError> {
-        self.endpoint_find(principal, id).await?;
-        let cancelled = self.store.endpoint_delete(&self.actor(principal), principal.tenant, id).await?;
+    pub(crate) async fn endpoint_delete(
+        &self,
+        principal: &Principal,
+        id: EndpointId,
+        demand: &Demand<Registered>,
+    ) -> Result<u64, VerbError> {
+        demand.settle(|| Box::pin(self.endpoint_remove(principal, id, demand))).await
+    }
+
+    async fn endpoint_remove(
+        &self,
+        principal: &Principal,
+        id: EndpointId,
+        demand: &Demand<Registered>,
+    ) -> Result<u64, VerbError> {
+        let registered = self.endpoint_get(principal, id).await?;
+        demand.check(&registered)?;
+        let revision = Some(registered.endpoint.revision);
+        let cancelled = self.store.endpoint_delete(&self.actor(principal), principal.tenant, id, revision).await?;
         self.views.refresh(&self.store, principal.tenant).await?;
         Ok(cancelled)
     }
@@ -230,6 +265,10 @@ impl Engine {
         principal: &Principal,
         id: EndpointId,
     ) -> Result<Registered, VerbError> {
+        Demand::<Registered>::none().settle(|| Box::pin(self.endpoint_rotate(principal, id))).await
+    }
+
+    async fn endpoint_rotate(&self, principal: &Principal, id: EndpointId) -> Result<Registered, VerbError> {
         let (mut endpoint, integrator) = self.endpoint_find(principal, id).await?;
         let now = self.now();
         rotate(&mut endpoint.signing, engate_egress::generate_signing_secret(self.chance.key()), now);
@@ -320,7 +359,6 @@ fn apply(endpoint: &mut Endpoint, change: EndpointChange, now: Timestamp, compla
     endpoint.timeout = change.timeout_ms.map_or(endpoint.timeout, Duration::from_millis);
     endpoint.headers = change.headers.unwrap_or_else(|| std::mem::take(&mut endpoint.headers));
     endpoint.signing.enabled = change.signing_enabled.unwrap_or(endpoint.signing.enabled);
-    endpoint.updated_at = now;
 }
 
 fn rotate(signing: &mut Signing, secret: Secret, now: Timestamp) {
