@@ -17,9 +17,11 @@
 )]
 
 mod accept;
+mod audit;
 mod auth;
 mod bad_input;
 mod bundled;
+mod canary;
 mod cloud_events;
 mod cluster;
 mod developing;
@@ -35,6 +37,7 @@ mod lifecycle;
 mod payloads;
 mod plugin_limits;
 mod receivers;
+mod redaction;
 mod registration;
 mod replays;
 mod retries;
@@ -44,3 +47,5 @@ mod sample_receivers;
 mod signing;
 mod sintegre;
 mod slow_partners;
+mod tenants;
+mod tokens;

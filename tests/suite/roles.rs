@@ -13,8 +13,12 @@ const ROLES: [&str; 5] = ["admin", "operator", "integrator", "auditor", "produce
 /// The roles that may, and the operations.
 const MAY: &[(&str, &str)] = &[
     ("admin", "plugin_grants_put secret_put secret_delete setting_put tenant_list tenant_create tenant_get"),
-    ("admin", "token_create token_revoke token_regenerate"),
-    ("admin auditor", "audit_list secret_list setting_list token_list token_get"),
+    ("admin", "tenant_update tenant_delete"),
+    ("admin", "token_create token_revoke token_regenerate token_update"),
+    (
+        "admin auditor",
+        "audit_list audit_export audit_verify access_list access_refused_list secret_list setting_list token_list token_get",
+    ),
     ("admin operator", "event_type_create event_type_replace event_type_delete event_type_update"),
     ("admin operator", "inbound_create inbound_delete inbound_update"),
     ("admin operator", "integrator_create integrator_replace integrator_delete integrator_update"),

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, os::unix::fs::DirBuilderExt as _, path::Path, sync::Arc};
 
-use axum::serve::ListenerExt as _;
+use axum::{ServiceExt as _, serve::ListenerExt as _};
 use engate_egress::{Egress, EgressConfig};
 use engate_host::{CompilerCommand, Host, HostConfig};
 use engate_model::{Clock, Secret};
@@ -16,9 +16,10 @@ use crate::{
     engine::Engine,
     first_start::first_start,
     health::Health,
-    inbound::InboundRates,
     installation::{self, Key},
     metrics::Metrics,
+    rates::Rates,
+    strangers::Strangers,
     verbs::{access::TokenCache, diffs::Diffs},
     views::Views,
     worker::Worker,
@@ -97,7 +98,9 @@ impl Server {
             health: Health::default(),
             tokens: TokenCache::default(),
             diffs: Diffs::default(),
-            inbound_rates: InboundRates::default(),
+            inbound_rates: Rates::default(),
+            token_rates: Rates::default(),
+            strangers: Strangers::default(),
             config: Config { listen: address, ..config },
             clock,
             chance,
@@ -110,6 +113,7 @@ impl Server {
         let tasks = vec![
             tokio::spawn(Arc::clone(&engine).lease_keep()),
             tokio::spawn(Arc::clone(&engine).poll()),
+            tokio::spawn(Arc::clone(&engine).upkeep(stopped.clone())),
             tokio::spawn(serve_api(Arc::clone(&engine), listener, stopped)),
         ];
         Ok(Self { engine, address, first_token, stop, tasks })
@@ -136,6 +140,7 @@ impl Server {
             let _ = task.await;
         }
         self.engine.drain().await;
+        self.engine.upkeep_end().await;
         self.engine.store.close().await;
     }
 }
@@ -150,7 +155,7 @@ async fn serve_api(engine: Arc<Engine>, listener: TcpListener, mut stopped: watc
         // An error means that the server itself is gone, which is also a reason to stop.
         let _ = stopped.wait_for(|stopped| *stopped).await;
     };
-    let service = api::router(engine).into_make_service_with_connect_info::<SocketAddr>();
+    let service = api::service(engine).into_make_service_with_connect_info::<SocketAddr>();
     if let Err(error) = axum::serve(listener, service).with_graceful_shutdown(told).await {
         tracing::error!(%error, "the API stopped");
     }

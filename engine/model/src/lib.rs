@@ -18,6 +18,7 @@ pub mod json;
 pub mod lanes;
 pub mod plugin;
 pub mod rate;
+pub mod redaction;
 pub mod retry;
 pub mod routing;
 pub mod secret;
@@ -26,7 +27,7 @@ pub mod token;
 pub mod transition;
 pub mod verdict;
 
-pub use id::{AuditId, DeliveryId, DiffId, EndpointId, EventId, IntegratorId, TenantId, TokenId, TypedId};
+pub use id::{AuditId, CallId, DeliveryId, DiffId, EndpointId, EventId, IntegratorId, TenantId, TokenId, TypedId};
 pub use invalid::{FieldError, Invalid};
 pub use secret::Secret;
 pub use time::{Clock, Timestamp};

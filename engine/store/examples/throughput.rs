@@ -173,8 +173,13 @@ impl World {
         let first = usize::try_from(COUNT.load(Ordering::Relaxed)).unwrap();
         let deliveries = (0..fan_out).map(|n| delivery(first + n)).collect();
         let accept = AcceptEvent { event: Arc::new(event), body_hash: [0; 32], deliveries };
-        let request =
-            AcceptRequest { tenant: self.tenant, revision: self.revision, events: vec![accept.clone()], state: None };
+        let request = AcceptRequest {
+            tenant: self.tenant,
+            revision: self.revision,
+            events: vec![accept.clone()],
+            state: None,
+            call: None,
+        };
         match self.store.event_accept(request).await.unwrap() {
             Accepted::Stored(mut events) => (accept, events.remove(0).codes),
             other => panic!("{other:?}"),

@@ -7,9 +7,11 @@
 //! One text of SQL serves both databases ([`sql`](crate)'s twins where a fragment differs), and one conformance
 //! suite runs on both.
 
+mod access;
 mod attempts;
 mod audit;
 mod catalog;
+mod chain;
 mod claims;
 mod commit;
 mod compose;
@@ -44,7 +46,9 @@ use std::sync::{
 
 use engate_model::Timestamp;
 
-pub use audit::{Actor, AuditEntry};
+pub use access::{AccessEntry, AccessFilter, AccessOfAccept, AccessPage, RefusedCalls, SOURCES_MAX};
+pub use audit::{Actor, AuditEntry, AuditFilter, AuditPage, Link};
+pub use chain::{ChainCheck, ChainFault, entry_hash};
 pub use claims::{ClaimedDelivery, Head};
 pub use commit::{
     Acknowledge,
@@ -66,6 +70,7 @@ pub use plugins::{PluginChannel, PluginDeleted, PluginState, PluginVersion, Push
 pub use seal::SecretKey;
 pub use secrets::SecretEntry;
 pub use settings::USE_WEBHOOKS;
+pub use tokens::HashedToken;
 
 use commit::Committers;
 use db::{Db, Sizes};

@@ -1,8 +1,8 @@
 //! The HTTP API: routes, who may call them, what they take, what they answer. It calls verbs and holds neither
 //! a pool nor SQL.
 //!
-//! A call passes [`calls`] (id, span, count, time, panics), then [`auth`] (token, permission, names of query
-//! parameters), then its handler, which reads its input through [`extract`] and answers JSON or a
+//! A call's path is put into its normal form by [`paths`]. It passes [`calls`] (id, span, count, time, panics, access
+//! entry), then [`auth`] (token, rate, origin, routes, scopes, permission, names of query parameters), then its handler, which reads its input through [`extract`] and answers JSON or a
 //! [`problem::Problem`].
 
 mod audit;
@@ -24,10 +24,13 @@ mod integrators;
 mod meanings;
 mod openapi;
 mod page;
+mod paths;
 mod permission;
 mod plugins;
 mod problem;
 mod queues;
+mod rate;
+mod redact;
 mod replays;
 mod routes;
 mod schema;
@@ -45,6 +48,8 @@ use axum::{
     middleware::{self, Next},
     response::Response,
 };
+
+use tower::util::MapRequest;
 
 use self::{permission::Permission, problem::Problem, routes::Routes};
 use crate::engine::Engine;
@@ -75,11 +80,18 @@ fn routes() -> Routes {
 
 /// What every call passes before its handler. One layer, since each costs every call a copy of the route it wraps.
 async fn pass(State(gate): State<auth::Gate>, request: Request, next: Next) -> Response {
-    calls::observe(&gate.engine, request, |request| auth::admit(&gate, request, next)).await
+    calls::observe(&gate.engine, request, |request, call| auth::admit(&gate, request, call, next)).await
 }
 
+/// The API: paths are put into their normal form before they are matched.
+pub(crate) type Api = MapRequest<Router, fn(Request) -> Request>;
+
 /// The API of `engine`, ready to be served.
-pub(crate) fn router(engine: Arc<Engine>) -> Router {
+pub(crate) fn service(engine: Arc<Engine>) -> Api {
+    MapRequest::new(router(engine), paths::normalise)
+}
+
+fn router(engine: Arc<Engine>) -> Router {
     let routes = routes();
     let gate = auth::Gate { engine: Arc::clone(&engine), rules: Arc::new(routes.rules) };
     routes

@@ -28,6 +28,8 @@ pub(crate) struct Rule {
     /// Whether it takes query parameters; its handler then refuses the ones it does not know, all complaints at
     /// once.
     pub(crate) takes_query: bool,
+    /// Method and template, as a token's `routes` and the access entries name it.
+    pub(crate) route: Arc<str>,
 }
 
 /// Rules by route template, then method.
@@ -62,7 +64,8 @@ impl Routes {
         for method in &methods {
             let (method, filter) = of(method);
             self.router = self.router.route(&path, on(filter, handler.clone()));
-            let rule = Rule { permission, takes_query: takes_query(&operation) };
+            let route = format!("{method} {path}").into();
+            let rule = Rule { permission, takes_query: takes_query(&operation), route };
             self.rules.entry(path.clone()).or_default().insert(method, rule);
         }
         self.paths.add_path_operation(path, methods, operation);
@@ -88,7 +91,7 @@ impl Routes {
             }
             super::openapi::finish(&mut operation, permission);
             self.router = self.router.route(&path, on(filter, handler.clone()));
-            let rule = Rule { permission, takes_query: true };
+            let rule = Rule { permission, takes_query: true, route: format!("{name} {path}").into() };
             self.rules.entry(path.clone()).or_default().insert(name, rule);
             self.paths.add_path_operation(path, vec![method], operation);
         }

@@ -32,9 +32,6 @@ const NOT_BUILT: &[&str] = &[
     "attempts_lte",
     "attempts_eq",
     "q",
-    "routes",
-    "scopes",
-    "origins",
     "schema",
 ];
 
