@@ -48,4 +48,5 @@ mod signing;
 mod sintegre;
 mod slow_partners;
 mod tenants;
+mod tidy;
 mod tokens;
