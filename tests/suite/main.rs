@@ -42,6 +42,7 @@ mod registration;
 mod replays;
 mod retries;
 mod roles;
+mod rotation;
 mod routes;
 mod sample_receivers;
 mod signing;

@@ -342,7 +342,7 @@ async fn chain_page(
 }
 
 /// What was found so far.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Faults(Vec<ChainFault>);
 
 impl Faults {
@@ -354,6 +354,7 @@ impl Faults {
 }
 
 /// A walk along a chain. After a fault it goes on from what it found, so that each fault is told once.
+#[derive(Debug)]
 struct Walk {
     seq: u64,
     hash: [u8; 32],
@@ -374,5 +375,35 @@ impl Walk {
             faults.add("missing", Some(next), None);
         }
         (self.seq, self.hash) = (link.seq, link.hash);
+    }
+}
+
+/// Checks entries that were given out, in their order, without a database: that none was edited, moved or taken out
+/// between the first and the last. Whether these are the first and the last, the engine's own check shows.
+#[derive(Debug, Default)]
+pub struct ExportCheck {
+    walk: Option<Walk>,
+    faults: Faults,
+}
+
+impl ExportCheck {
+    /// The next entry.
+    pub fn step(&mut self, entry: &AuditEntry) {
+        let Some(link) = entry.sealed else { return };
+        let start = || Walk { seq: link.seq.saturating_sub(1), hash: link.previous, entries: 0 };
+        self.walk.get_or_insert_with(start).step(entry, &mut self.faults);
+    }
+
+    /// What was found; none where there was no entry.
+    pub fn finish(self) -> Option<ChainCheck> {
+        let walk = self.walk?;
+        let first_seq = (walk.seq + 1).saturating_sub(walk.entries);
+        Some(ChainCheck {
+            entries: walk.entries,
+            first_seq,
+            last_seq: walk.seq,
+            hash: walk.hash,
+            faults: self.faults.0,
+        })
     }
 }

@@ -31,6 +31,7 @@ mod parking;
 mod partitions;
 mod plugin_data;
 mod plugins;
+mod rotation;
 mod seal;
 mod secrets;
 mod settings;
@@ -48,7 +49,7 @@ use engate_model::Timestamp;
 
 pub use access::{AccessEntry, AccessFilter, AccessOfAccept, AccessPage, RefusedCalls, SOURCES_MAX};
 pub use audit::{Actor, AuditEntry, AuditFilter, AuditPage, Link};
-pub use chain::{ChainCheck, ChainFault, entry_hash};
+pub use chain::{ChainCheck, ChainFault, ExportCheck, entry_hash};
 pub use claims::{ClaimedDelivery, Head};
 pub use commit::{
     Acknowledge,
@@ -67,6 +68,7 @@ pub use nodes::{NodeSerial, Renewal};
 pub use parking::{ENDPOINT_DISABLED, PLUGIN_FAULTY};
 pub use plugin_data::PluginSettings;
 pub use plugins::{PluginChannel, PluginDeleted, PluginState, PluginVersion, Pushed};
+pub use rotation::Rotated;
 pub use seal::SecretKey;
 pub use secrets::SecretEntry;
 pub use settings::USE_WEBHOOKS;
@@ -75,7 +77,6 @@ pub use tokens::HashedToken;
 use commit::Committers;
 use db::{Db, Sizes};
 use seal::Sealer;
-use value::args;
 
 /// How a store is opened.
 #[derive(Debug, Clone, Copy)]
@@ -113,7 +114,7 @@ impl Store {
     /// sealed with. A SQLite file that is not there is created, readable for its owner alone.
     ///
     /// # Errors
-    /// [`StoreError::WrongKey`], [`StoreError::Migration`], or [`StoreError::Unavailable`].
+    /// [`StoreError::WrongKey`], [`StoreError::Rotating`], [`StoreError::Migration`], or [`StoreError::Unavailable`].
     pub async fn open(
         database: &Database,
         key: &SecretKey,
@@ -124,7 +125,7 @@ impl Store {
         let db = Arc::new(Db::open(database, sizes).await?);
         migrate::migrate(database, &db).await?;
         let sealer = Sealer::new(key)?;
-        check_key(&db, &sealer).await?;
+        rotation::check_key(&db, &sealer).await?;
         partitions::maintain(&db, now).await?;
         let committers = Committers::start(&db, options.acknowledge);
         Ok(Self { inner: Arc::new(Inner { db, sealer, committers, count: AtomicU64::new(0) }) })
@@ -170,30 +171,5 @@ impl Store {
 impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Store").field("backend", &self.backend()).finish_non_exhaustive()
-    }
-}
-
-/// A known text, sealed by whoever opened the database first.
-const KEY_CHECK: &[u8] = b"engate";
-const KEY_CHECK_PLACE: &str = "meta/key_check";
-
-async fn check_key(db: &Db, sealer: &Sealer) -> Result<(), StoreError> {
-    let select = "SELECT value FROM meta WHERE key = 'key_check'";
-    let row = match db.row(select, args![]).await? {
-        Some(row) => Some(row),
-        None => {
-            let mut session = db.begin().await?;
-            let sql = "INSERT INTO meta (key, value) VALUES ('key_check', $1) ON CONFLICT (key) DO NOTHING";
-            session.execute(sql, args![sealer.seal(KEY_CHECK_PLACE, KEY_CHECK)?]).await?;
-            session.commit().await?;
-            // Another node may have been first, with another key.
-            db.row(select, args![]).await?
-        }
-    };
-    let row = row.ok_or_else(|| StoreError::Corrupt("no check value of the key".to_owned()))?;
-    match sealer.open(KEY_CHECK_PLACE, &row.cells().blob()?) {
-        Ok(plain) if plain == KEY_CHECK => Ok(()),
-        Ok(_) | Err(StoreError::WrongKey | StoreError::Corrupt(_)) => Err(StoreError::WrongKey),
-        Err(error) => Err(error),
     }
 }

@@ -42,6 +42,10 @@ mod tokens;
 
 use std::sync::Arc;
 
+pub(crate) use self::{
+    audit::{AuditView, fault_text},
+    text::hexadecimal,
+};
 use axum::{
     Router,
     extract::{Request, State},

@@ -8,7 +8,7 @@ use engate_model::{
     token::{Principal, Role, Token, TokenLimits},
 };
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
     VerbError,
@@ -59,10 +59,7 @@ impl Engine {
         let stored = self.store.tenant_create(&self.actor(principal), &tenant).await;
         let taken = format!("there is a tenant {} already; choose another slug", tenant.slug);
         stored.map_err(on_conflict("already_exists", taken))?;
-        // Also in the chain of whoever did it.
-        let detail = json!({ "slug": tenant.slug });
-        let (actor, id) = (self.actor(principal), tenant.id.to_string());
-        self.store.audit_append(&actor, principal.tenant, "tenant.create", &id, &detail).await?;
+        self.told_at_home(principal, &tenant, "tenant.create", &json!({ "slug": tenant.slug })).await?;
         let token = Token {
             id: TokenId::new(now, self.chance.bits()),
             tenant: tenant.id,
@@ -108,6 +105,8 @@ impl Engine {
         let taken = format!("there is a tenant {} already; choose another slug", tenant.slug);
         let stored = self.store.tenant_update(&self.actor(principal), &tenant).await;
         stored.map_err(on_conflict("already_exists", taken))?;
+        let detail = json!({ "slug": tenant.slug, "name": tenant.name });
+        self.told_at_home(principal, &tenant, "tenant.update", &detail).await?;
         Ok(tenant)
     }
 
@@ -119,12 +118,24 @@ impl Engine {
             return Err(system_record());
         }
         self.store.tenant_delete(&self.actor(principal), tenant.id).await?;
-        // Also in the chain of whoever did it.
-        let detail = json!({ "slug": tenant.slug });
-        let (actor, id) = (self.actor(principal), tenant.id.to_string());
-        self.store.audit_append(&actor, principal.tenant, "tenant.delete", &id, &detail).await?;
+        self.told_at_home(principal, &tenant, "tenant.delete", &json!({ "slug": tenant.slug })).await?;
         self.tokens.forget_tenant(tenant.id);
         self.views.refresh(&self.store, tenant.id).await?;
+        Ok(())
+    }
+
+    /// What is done to another tenant stands in the chain of whoever did it too.
+    async fn told_at_home(
+        &self,
+        principal: &Principal,
+        tenant: &Tenant,
+        action: &str,
+        detail: &Value,
+    ) -> Result<(), VerbError> {
+        if principal.tenant != tenant.id {
+            let (actor, id) = (self.actor(principal), tenant.id.to_string());
+            self.store.audit_append(&actor, principal.tenant, action, &id, detail).await?;
+        }
         Ok(())
     }
 
