@@ -17,6 +17,7 @@
 )]
 
 mod accept;
+mod actions;
 mod audit;
 mod auth;
 mod bad_input;
@@ -24,16 +25,21 @@ mod bundled;
 mod canary;
 mod cloud_events;
 mod cluster;
+mod compiling;
+mod conditional;
 mod developing;
+mod edge;
 mod fan_out;
 mod gsan;
 mod harness;
 mod history;
 mod hostile;
+mod idempotency;
 mod inbound;
 mod kill;
 mod languages;
 mod lifecycle;
+mod ordering;
 mod payloads;
 mod plugin_limits;
 mod receivers;
@@ -50,4 +56,5 @@ mod sintegre;
 mod slow_partners;
 mod tenants;
 mod tidy;
+mod tls;
 mod tokens;

@@ -14,7 +14,7 @@ use crate::{
     metrics::Metrics,
     rates::Rates,
     strangers::Strangers,
-    verbs::{access::TokenCache, diffs::Diffs},
+    verbs::{access::TokenCache, diffs::Diffs, plugins::Compilations},
     views::Views,
     worker::Worker,
 };
@@ -33,6 +33,7 @@ pub struct Engine {
     pub(crate) health: Health,
     pub(crate) tokens: TokenCache,
     pub(crate) diffs: Diffs,
+    pub(crate) compilations: Compilations,
     pub(crate) inbound_rates: Rates<String>,
     pub(crate) token_rates: Rates<TokenId>,
     pub(crate) strangers: Strangers,

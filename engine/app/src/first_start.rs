@@ -1,7 +1,7 @@
 //! What every start makes sure of: a tenant, a way in, the bundled plugins.
 
 use engate_bundled::{BundledPlugin, PLUGINS};
-use engate_host::Digest;
+use engate_host::{Digest, Effort};
 use engate_model::{
     Secret, TenantId, TokenId,
     integrator::Tenant,
@@ -88,7 +88,7 @@ pub(crate) async fn install_bundled(engine: &Engine, tenant: TenantId) -> Result
 }
 
 async fn install_one(engine: &Engine, tenant: TenantId, plugin: &BundledPlugin) -> Result<(), StartError> {
-    let installed = engine.host.install(plugin.wasm).await.map_err(|error| {
+    let installed = engine.host.install(plugin.wasm, Effort::Full).await.map_err(|error| {
         StartError::Setting(format!("the bundled plugin {} cannot be installed: {}", plugin.name, error.message))
     })?;
     let version = PluginVersion {
@@ -101,6 +101,8 @@ async fn install_one(engine: &Engine, tenant: TenantId, plugin: &BundledPlugin) 
         message: None,
         size_bytes: installed.size_bytes,
         created_at: engine.now(),
+        development: false,
+        pending_channel: None,
     };
     let pushed = engine.store.plugin_push(&engine.system_actor(), &version, plugin.wasm, Some(CHANNEL_DEFAULT)).await?;
     if let Pushed::VersionTaken { .. } = pushed {

@@ -144,7 +144,7 @@ impl Engine {
             let failure = Failure::from(fault);
             NotReceived::Fault(Failure { message: mask.over(&failure.message), ..failure })
         };
-        let plugin = self.plugin_load(&binding.digest).await.map_err(fault)?;
+        let plugin = self.plugin_load(&binding.digest, binding.development).await.map_err(fault)?;
         let state = if plugin.uses_state() {
             self.store.inbound_state_get(inbound.tenant, &binding.name, &inbound.name).await?.into_iter().collect()
         } else {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use engate_host::{Digest, LoadedPlugin, Reuse};
+use engate_host::{Digest, Effort, LoadedPlugin, Reuse};
 use engate_model::plugin::{CallSettings, Fault, Instances, Limits};
 
 use crate::engine::Engine;
@@ -12,17 +12,19 @@ use crate::engine::Engine;
 const WARM_IDLE_MAX: u32 = 16;
 
 impl Engine {
-    /// The component in memory; read from the store where neither it nor its compiled code is at hand.
+    /// The component in memory; read from the store where neither it nor its compiled code is at hand. What a developer
+    /// works on may be code that was made quickly.
     ///
     /// # Errors
     /// `load_failed`.
-    pub(crate) async fn plugin_load(&self, digest: &Digest) -> Result<Arc<LoadedPlugin>, Fault> {
+    pub(crate) async fn plugin_load(&self, digest: &Digest, development: bool) -> Result<Arc<LoadedPlugin>, Fault> {
         let fetch = || async {
             let component = self.store.plugin_component(&digest.to_string()).await;
             let component = component.map_err(|error| error.to_string())?;
             component.ok_or_else(|| "its component is not in the store".to_owned())
         };
-        self.host.load(digest, fetch).await
+        let least = if development { Effort::Quick } else { Effort::Full };
+        self.host.load(digest, least, fetch).await
     }
 
     /// Whether an installation's instances are kept and what a call may cost: what was set for it, else the engine's

@@ -2,7 +2,6 @@
 
 use std::{net::SocketAddr, os::unix::fs::DirBuilderExt as _, path::Path, sync::Arc};
 
-use axum::{ServiceExt as _, serve::ListenerExt as _};
 use engate_egress::{Egress, EgressConfig};
 use engate_host::{CompilerCommand, Host, HostConfig};
 use engate_model::{Clock, Secret};
@@ -17,10 +16,12 @@ use crate::{
     first_start::first_start,
     health::Health,
     installation::{self, Key},
+    listener,
     metrics::Metrics,
     rates::Rates,
     strangers::Strangers,
-    verbs::{access::TokenCache, diffs::Diffs},
+    tls::Tls,
+    verbs::{access::TokenCache, diffs::Diffs, plugins::Compilations},
     views::Views,
     worker::Worker,
 };
@@ -87,6 +88,7 @@ impl Server {
         let key = secret_key(&config, &chance)?;
         let database = Database::parse(&config.database);
         let store = Store::open(&database, &SecretKey::new(key), options, clock.now()).await?;
+        let tls = config.tls.clone().map(Tls::read).transpose().map_err(StartError::Setting)?;
         let listener = listen(config.listen).await?;
         let address = listener.local_addr().map_err(|cause| StartError::Listen { address: config.listen, cause })?;
         let engine = Arc::new(Engine {
@@ -98,6 +100,7 @@ impl Server {
             health: Health::default(),
             tokens: TokenCache::default(),
             diffs: Diffs::default(),
+            compilations: Compilations::default(),
             inbound_rates: Rates::default(),
             token_rates: Rates::default(),
             strangers: Strangers::default(),
@@ -108,20 +111,30 @@ impl Server {
         });
         let first_token = first_start(&engine).await?;
         engine.lease_take().await?;
+        engine.plugin_compile_resume(engine.now()).await?;
         engine.health.alive(crate::health::Part::Poller, engine.now());
         let (stop, stopped) = watch::channel(false);
-        let tasks = vec![
+        let router = api::router(Arc::clone(&engine));
+        let connections = engine.config.connections;
+        let mut tasks = vec![
             tokio::spawn(Arc::clone(&engine).lease_keep()),
             tokio::spawn(Arc::clone(&engine).poll()),
             tokio::spawn(Arc::clone(&engine).upkeep(stopped.clone())),
-            tokio::spawn(serve_api(Arc::clone(&engine), listener, stopped)),
+            tokio::spawn(listener::serve(listener, router, tls.clone(), connections, stopped.clone())),
         ];
+        tasks.extend(tls.map(|tls| tokio::spawn(tls.keep_fresh(stopped))));
         Ok(Self { engine, address, first_token, stop, tasks })
     }
 
     /// Where the API listens.
     pub const fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// `http://ADDRESS` of the API, or with `https` where it speaks TLS.
+    pub fn url(&self) -> String {
+        let scheme = if self.engine.config.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.address)
     }
 
     /// The admin token made at the first start, to be shown once.
@@ -142,22 +155,6 @@ impl Server {
         self.engine.drain().await;
         self.engine.upkeep_end().await;
         self.engine.store.close().await;
-    }
-}
-
-/// Answers calls until told to stop, then finishes those under way.
-async fn serve_api(engine: Arc<Engine>, listener: TcpListener, mut stopped: watch::Receiver<bool>) {
-    let listener = listener.tap_io(|stream| {
-        // Answers are small and waited for; a stream that refuses this only answers later.
-        let _ = stream.set_nodelay(true);
-    });
-    let told = async move {
-        // An error means that the server itself is gone, which is also a reason to stop.
-        let _ = stopped.wait_for(|stopped| *stopped).await;
-    };
-    let service = api::service(engine).into_make_service_with_connect_info::<SocketAddr>();
-    if let Err(error) = axum::serve(listener, service).with_graceful_shutdown(told).await {
-        tracing::error!(%error, "the API stopped");
     }
 }
 

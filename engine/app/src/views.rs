@@ -20,7 +20,7 @@ use engate_model::{
     routing::Catalog,
     verdict::Failure,
 };
-use engate_store::{PluginState, Store, StoreError};
+use engate_store::{Store, StoreError};
 use serde_json::{Map, Value};
 
 /// One tenant at one revision.
@@ -67,6 +67,8 @@ pub(crate) struct PluginBinding {
     pub(crate) installation: String,
     /// Which component.
     pub(crate) digest: Digest,
+    /// Whether it is a developer's version.
+    pub(crate) development: bool,
     /// What it said of itself.
     pub(crate) manifest: Manifest,
     /// What it may do.
@@ -244,12 +246,12 @@ async fn resolve_plugin(
     let Some(version) = store.plugin_resolve(tenant, reference).await? else {
         return broken(format!("plugin {reference} is not installed"));
     };
-    let (Some(manifest), Ok(digest)) = (version.manifest, version.digest.parse::<Digest>()) else {
-        return broken(format!("plugin {reference} is not usable: {}", version.message.unwrap_or_default()));
-    };
-    if !matches!(version.state, PluginState::Ready) {
-        return broken(format!("plugin {reference} is not usable: {}", version.message.unwrap_or_default()));
+    if let Some(obstacle) = version.obstacle() {
+        return broken(format!("plugin {reference} is not usable: {obstacle}"));
     }
+    let (Some(manifest), Ok(digest)) = (version.manifest, version.digest.parse::<Digest>()) else {
+        return broken(format!("plugin {reference} is not usable: push it again"));
+    };
     if !manifest.fills(world) {
         return broken(format!("plugin {reference} is no {}", world.code()));
     }
@@ -261,6 +263,7 @@ async fn resolve_plugin(
         installation: format!("{tenant}/{}", version.name),
         name: version.name,
         digest,
+        development: version.development,
         manifest,
         grants: settings.grants,
         config: Arc::new(config),

@@ -5,18 +5,29 @@
 //! again. With a key of the operator's the seal also withstands someone who can write to the directory.
 
 use std::{
-    fs::{self, DirBuilder, File, Permissions},
-    io::{self, Read as _},
-    os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
+    collections::BTreeSet,
+    fs::{self, DirBuilder, File, OpenOptions, Permissions},
+    io::{self, Read as _, Write as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime},
 };
 
 use ring::hmac;
 use wasmtime::{Engine, component::Component};
 
-use crate::{config::HostConfig, digest::Digest, engine, error::HostError, mapped};
+use crate::{code::Code, config::HostConfig, digest::Digest, engine, error::HostError, mapped, parts};
 
+/// What files of machine code end in.
+const CODE: &str = "cwasm";
+/// What seals end in.
+const SEAL: &str = "seal";
+/// Name and ending of the file of parts.
+const PARTS: &str = "parts";
 /// Where compilations under way keep their files.
 const WORK_DIR: &str = "work";
 /// Hexadecimal digits of the compatibility hash in a file's name.
@@ -30,6 +41,8 @@ pub(crate) struct Cache {
     compatibility: String,
     key: hmac::Key,
     serial: AtomicU64,
+    /// Who writes the file of parts.
+    parts: Mutex<()>,
 }
 
 /// Why there is no code.
@@ -67,6 +80,7 @@ impl Cache {
             compatibility: engine::compatibility(engine).chars().take(COMPATIBILITY_DIGITS).collect(),
             key: hmac::Key::new(hmac::HMAC_SHA256, config.cache_key.as_ref().unwrap_or(&CHECKSUM_KEY)),
             serial: AtomicU64::new(0),
+            parts: Mutex::default(),
             dir,
         };
         cache
@@ -79,40 +93,90 @@ impl Cache {
     ///
     /// # Errors
     /// Why there is none; what was there and unfit is gone then.
-    pub(crate) fn load(&self, engine: &Engine, digest: &Digest) -> Result<Component, Miss> {
-        let code = self.code_path(digest);
-        let seal = fs::read(self.seal_path(digest)).map_err(|_| Miss::Absent)?;
-        if !self.is_sound(digest, &code, &seal) {
-            tracing::warn!(%digest, "compiled plugin code does not match its seal; it is compiled again");
-            self.remove(digest);
+    pub(crate) fn load(&self, engine: &Engine, code: &Code) -> Result<Component, Miss> {
+        let name = code.name();
+        if !self.is_sound(&name, CODE).ok_or(Miss::Absent)? {
+            tracing::warn!(code = name, "compiled plugin code does not match its seal; it is compiled again");
+            self.remove(code);
             return Err(Miss::Absent);
         }
-        mapped::map(engine, &code).map_err(|error| {
-            self.remove(digest);
+        mapped::map(engine, &self.path(&name, CODE)).map_err(|error| {
+            self.remove(code);
             Miss::Refused(format!("{error:#}"))
         })
+    }
+
+    /// Whether there are files of the component's code; [`Cache::load`] says whether they are fit.
+    pub(crate) fn has(&self, code: &Code) -> bool {
+        self.path(&code.name(), CODE).exists()
     }
 
     /// Keeps the compiler's output as the component's code.
     ///
     /// # Errors
     /// What the system says.
-    pub(crate) fn store(&self, digest: &Digest, compiled: &WorkFile) -> io::Result<()> {
+    pub(crate) fn store(&self, code: &Code, compiled: &WorkFile) -> io::Result<()> {
+        let name = code.name();
         fs::set_permissions(compiled.path(), Permissions::from_mode(0o600))?;
-        let seal = self.seal(digest, compiled.path())?;
-        let seal_file = self.work_file("seal");
-        fs::write(seal_file.path(), seal.as_ref())?;
-        fs::set_permissions(seal_file.path(), Permissions::from_mode(0o600))?;
-        fs::rename(compiled.path(), self.code_path(digest))?;
-        fs::rename(seal_file.path(), self.seal_path(digest))
+        let seal = self.seal_file(&name, compiled.path())?;
+        fs::rename(compiled.path(), self.path(&name, CODE))?;
+        fs::rename(seal.path(), self.path(&name, SEAL))
     }
 
     /// Forgets the component's code.
-    pub(crate) fn remove(&self, digest: &Digest) {
-        for path in [self.code_path(digest), self.seal_path(digest)] {
-            // What is not there need not be removed; what cannot be removed is never executed either.
-            let _ = fs::remove_file(path);
+    pub(crate) fn remove(&self, code: &Code) {
+        self.remove_named(&code.name(), CODE);
+    }
+
+    /// The file of parts, whether it is there or not; one that does not match its seal, or has none, is gone.
+    pub(crate) fn sound_parts(&self) -> PathBuf {
+        let _mine = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        let sound = self.is_sound(PARTS, PARTS);
+        if sound == Some(false) {
+            tracing::warn!("parts of compiled plugin code do not match their seal; they are compiled again");
         }
+        if sound != Some(true) {
+            self.remove_named(PARTS, PARTS);
+        }
+        self.path(PARTS, PARTS)
+    }
+
+    /// Puts new parts behind the others; where all would be too large, behind none.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(crate) fn add_parts(&self, new: &WorkFile) -> io::Result<()> {
+        let _mine = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        let path = self.path(PARTS, PARTS);
+        let length = |path: &Path| fs::metadata(path).map_or(0, |there| there.len());
+        // Without its seal a file counts for nothing, whenever this ends.
+        self.remove_seal(PARTS);
+        // A child may be reading: what it has read so far must stay what it is.
+        if length(&path).saturating_add(length(new.path())) <= parts::FILE_BYTES_MAX {
+            let mut file = OpenOptions::new().create(true).append(true).mode(0o600).open(&path)?;
+            file.write_all(&fs::read(new.path())?)?;
+        } else {
+            fs::set_permissions(new.path(), Permissions::from_mode(0o600))?;
+            fs::rename(new.path(), &path)?;
+        }
+        let seal = self.seal_file(PARTS, &path)?;
+        fs::rename(seal.path(), self.path(PARTS, SEAL))
+    }
+
+    /// Components whose code has been here for at least `age`.
+    pub(crate) fn digests(&self, age: Duration) -> io::Result<BTreeSet<Digest>> {
+        let mut digests = BTreeSet::new();
+        for entry in fs::read_dir(&self.dir)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let digest = name.to_str().and_then(|name| name.split('-').next()?.parse().ok());
+            // A clock that was set back makes code young, which only keeps it longer.
+            let old = |at: SystemTime| SystemTime::now().duration_since(at).is_ok_and(|since| since >= age);
+            if let (Some(digest), true) = (digest, entry.metadata()?.modified().is_ok_and(old)) {
+                digests.insert(digest);
+            }
+        }
+        Ok(digests)
     }
 
     /// A path of its own for a file under way.
@@ -128,10 +192,18 @@ impl Cache {
                 fs::set_permissions(&dir, Permissions::from_mode(0o700))?;
             }
         }
+        // What a process that is no more had under way; another may be at work in the same place.
+        for entry in fs::read_dir(self.dir.join(WORK_DIR))? {
+            let entry = entry?;
+            let process = entry.file_name().to_str().and_then(|name| name.split('-').next()?.parse::<u32>().ok());
+            if process.is_none_or(|process| !Path::new(&format!("/proc/{process}")).exists()) {
+                fs::remove_file(entry.path())?;
+            }
+        }
         for entry in fs::read_dir(&self.dir)? {
             let path = entry?.path();
             let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
-            let ours = path.extension().is_some_and(|extension| extension == "cwasm" || extension == "seal");
+            let ours = path.extension().is_some_and(|found| [CODE, SEAL, PARTS].iter().any(|ours| found == *ours));
             if ours && !stem.ends_with(&self.compatibility) {
                 fs::remove_file(path)?;
             }
@@ -139,21 +211,36 @@ impl Cache {
         Ok(())
     }
 
-    /// Compares as long as there is something to compare, wherever the first difference is.
-    fn is_sound(&self, digest: &Digest, code: &Path, seal: &[u8]) -> bool {
-        self.seal(digest, code).is_ok_and(|expected| {
+    /// Whether a file matches its seal; none where either is not there. Compares as long as there is something to
+    /// compare, wherever the first difference is.
+    fn is_sound(&self, name: &str, extension: &str) -> Option<bool> {
+        let seal = fs::read(self.path(name, SEAL)).ok()?;
+        let path = self.path(name, extension);
+        if !path.exists() {
+            return None;
+        }
+        Some(self.seal(name, &path).is_ok_and(|expected| {
             let expected = expected.as_ref();
             let differences =
-                expected.iter().zip(seal).fold(0, |differences, (one, other)| differences | (one ^ other));
+                expected.iter().zip(&seal).fold(0, |differences, (one, other)| differences | (one ^ other));
             expected.len() == seal.len() && differences == 0
-        })
+        }))
     }
 
-    fn seal(&self, digest: &Digest, code: &Path) -> io::Result<hmac::Tag> {
+    /// A seal over `file` under `name`, to be moved to its place.
+    fn seal_file(&self, name: &str, file: &Path) -> io::Result<WorkFile> {
+        let seal = self.seal(name, file)?;
+        let seal_file = self.work_file(SEAL);
+        fs::write(seal_file.path(), seal.as_ref())?;
+        fs::set_permissions(seal_file.path(), Permissions::from_mode(0o600))?;
+        Ok(seal_file)
+    }
+
+    fn seal(&self, name: &str, file: &Path) -> io::Result<hmac::Tag> {
         let mut context = hmac::Context::with_key(&self.key);
-        context.update(digest.as_bytes());
+        context.update(name.as_bytes());
         context.update(self.compatibility.as_bytes());
-        let mut file = File::open(code)?;
+        let mut file = File::open(file)?;
         let mut buffer = vec![0; 256 << 10];
         loop {
             let count = file.read(&mut buffer)?;
@@ -163,11 +250,17 @@ impl Cache {
         Ok(context.sign())
     }
 
-    fn code_path(&self, digest: &Digest) -> PathBuf {
-        self.dir.join(format!("{digest}-{}.cwasm", self.compatibility))
+    fn remove_named(&self, name: &str, extension: &str) {
+        // What is not there need not be removed; what cannot be removed is never executed either.
+        let _ = fs::remove_file(self.path(name, extension));
+        self.remove_seal(name);
     }
 
-    fn seal_path(&self, digest: &Digest) -> PathBuf {
-        self.dir.join(format!("{digest}-{}.seal", self.compatibility))
+    fn remove_seal(&self, name: &str) {
+        let _ = fs::remove_file(self.path(name, SEAL));
+    }
+
+    fn path(&self, name: &str, extension: &str) -> PathBuf {
+        self.dir.join(format!("{name}-{}.{extension}", self.compatibility))
     }
 }

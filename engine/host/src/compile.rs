@@ -1,6 +1,12 @@
 //! Compilation in a process of its own: the child's side, and the parent's.
 
-use std::{fs, path::Path, process::Stdio, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Stdio,
+    sync::Arc,
+    time::Duration,
+};
 
 use rustix::process::{Resource, Rlimit, setrlimit};
 use tokio::{
@@ -12,11 +18,13 @@ use wasmparser::WasmFeatures;
 
 use crate::{
     cache::{Cache, WorkFile},
+    code::Effort,
     config::HostConfig,
     engine,
     error::{InstallCode, InstallError},
     inspect,
     log::printable,
+    parts::{self, Parts},
 };
 
 /// What the child's report begins with, on a line of its own on standard output.
@@ -30,6 +38,11 @@ const MEMORY_VARIABLE: &str = "ENGATE_COMPILE_MEMORY_BYTES";
 const CPU_VARIABLE: &str = "ENGATE_COMPILE_CPU_SECONDS";
 /// Environment variable that asks the child for metered code.
 const METERED_VARIABLE: &str = "ENGATE_COMPILE_METERED";
+/// Environment variable that asks the child to be quick.
+const QUICK_VARIABLE: &str = "ENGATE_COMPILE_QUICK";
+/// Environment variables that name the file of parts, and the one to which new ones are written.
+const PARTS_VARIABLE: &str = "ENGATE_COMPILE_PARTS";
+const NEW_PARTS_VARIABLE: &str = "ENGATE_COMPILE_PARTS_NEW";
 
 /// The compiling child: checks the component at `input` and writes its machine code to `output`. It limits itself
 /// first, and prints its report on standard output; the caller only turns the result into an exit status.
@@ -66,8 +79,11 @@ fn limit_myself() -> Result<(), InstallError> {
 fn compile_here(input: &Path, output: &Path) -> Result<(), InstallError> {
     let component = fs::read(input).map_err(|error| unavailable(format!("the component cannot be read: {error}")))?;
     let metered = std::env::var_os(METERED_VARIABLE).is_some();
-    let engine =
-        engine::compiler(metered).map_err(|error| unavailable(format!("the compiler does not start: {error:#}")))?;
+    let effort = if std::env::var_os(QUICK_VARIABLE).is_some() { Effort::Quick } else { Effort::Full };
+    let parts = std::env::var_os(PARTS_VARIABLE).map(|path| Arc::new(Parts::read(&PathBuf::from(path))));
+    let store = parts.clone().map(|parts| parts as Arc<dyn wasmtime::CacheStore>);
+    let engine = engine::compiler(metered, effort, store)
+        .map_err(|error| unavailable(format!("the compiler does not start: {error:#}")))?;
     // Several memories in a module of the component's own are refused; wasmtime needs them for its adapters.
     let features = engine.get_wasm_features().difference(WasmFeatures::MULTI_MEMORY);
     inspect::inspect(&component, features)?;
@@ -75,16 +91,43 @@ fn compile_here(input: &Path, output: &Path) -> Result<(), InstallError> {
         let message = format!("the component does not compile: {error:#}");
         InstallError::new(InstallCode::CompileFailed, printable(&message, 2_000))
     })?;
-    fs::write(output, code).map_err(|error| unavailable(format!("the compiled code cannot be written: {error}")))
+    fs::write(output, code).map_err(|error| unavailable(format!("the compiled code cannot be written: {error}")))?;
+    if let (Some(parts), Some(path)) = (parts, std::env::var_os(NEW_PARTS_VARIABLE)) {
+        // Only the next compilation is the slower for it.
+        let _ = parts.write_new(&PathBuf::from(path)).inspect_err(|error| eprintln!("no parts are kept: {error}"));
+    }
+    Ok(())
+}
+
+/// What a compilation leaves.
+pub(crate) struct Compiled {
+    /// The machine code.
+    pub(crate) code: WorkFile,
+    /// Functions that may serve again, where they are kept and there are new ones.
+    pub(crate) parts: Option<WorkFile>,
 }
 
 /// Runs the child over `component`; its machine code is in the file that comes back.
 ///
 /// # Errors
 /// What is wrong with the component, or `compile_timeout`, or `unavailable`.
-pub(crate) async fn in_child(config: &HostConfig, cache: &Cache, component: &[u8]) -> Result<WorkFile, InstallError> {
+pub(crate) async fn in_child(
+    config: &HostConfig,
+    cache: &Arc<Cache>,
+    effort: Effort,
+    component: &[u8],
+) -> Result<Compiled, InstallError> {
     inspect::at_first_glance(component)?;
     let (input, output) = (cache.work_file("wasm"), cache.work_file("cwasm"));
+    let quick = effort == Effort::Quick;
+    let parts = if quick && !config.metered && component.len() >= parts::COMPONENT_BYTES_MIN {
+        let cache_there = Arc::clone(cache);
+        // A check of many bytes: not on a thread that others wait for.
+        let there = tokio::task::spawn_blocking(move || cache_there.sound_parts()).await;
+        there.ok().map(|there| (there, cache.work_file("parts")))
+    } else {
+        None
+    };
     tokio::fs::write(input.path(), component)
         .await
         .map_err(|error| unavailable(format!("the component cannot be handed to the compiler: {error}")))?;
@@ -97,6 +140,10 @@ pub(crate) async fn in_child(config: &HostConfig, cache: &Cache, component: &[u8
         .env(MEMORY_VARIABLE, config.compile_memory_bytes.to_string())
         .env(CPU_VARIABLE, config.compile_cpu.as_secs().max(1).to_string())
         .envs(config.metered.then_some((METERED_VARIABLE, "1")))
+        .envs(quick.then_some((QUICK_VARIABLE, "1")))
+        .envs(
+            parts.iter().flat_map(|(there, new)| [(PARTS_VARIABLE, there.as_path()), (NEW_PARTS_VARIABLE, new.path())]),
+        )
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -113,7 +160,8 @@ pub(crate) async fn in_child(config: &HostConfig, cache: &Cache, component: &[u8
             return Err(timed_out(config.compile_timeout));
         }
     }
-    Ok(output)
+    let parts = parts.map(|(_, new)| new).filter(|new| new.path().exists());
+    Ok(Compiled { code: output, parts })
 }
 
 /// How a child ended.

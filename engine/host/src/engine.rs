@@ -1,11 +1,17 @@
 //! One wasmtime engine, configured once: the compiling child and the host must agree on every setting that shapes
 //! machine code, and differ only in how instances are allocated.
 
-use std::hash::{Hash, Hasher};
+use std::{
+    hash::{Hash, Hasher},
+    sync::Arc,
+};
 
-use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
+use wasmtime::{
+    CacheStore, Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig,
+    RegallocAlgorithm,
+};
 
-use crate::{config::MEMORY_BYTES_CEILING, digest::write_hex, error::HostError};
+use crate::{code::Effort, config::MEMORY_BYTES_CEILING, digest::write_hex, error::HostError};
 
 /// Core instances inside one component: a linked Python guest has some twenty libraries.
 pub(crate) const CORE_INSTANCES_MAX: u32 = 64;
@@ -29,12 +35,21 @@ const WARM_SLOTS_MAX: u32 = 32;
 /// The smallest pool worth running with.
 const POOL_INSTANCES_MIN: u32 = 16;
 
-/// An engine that only compiles; `metered` code counts its instructions.
+/// An engine that only compiles; `metered` code counts its instructions. Where `parts` are given, functions that are
+/// in them are not compiled again.
 ///
 /// # Errors
 /// What wasmtime says.
-pub(crate) fn compiler(metered: bool) -> wasmtime::Result<Engine> {
-    Engine::new(&code_settings(metered))
+pub(crate) fn compiler(metered: bool, effort: Effort, parts: Option<Arc<dyn CacheStore>>) -> wasmtime::Result<Engine> {
+    let mut config = code_settings(metered);
+    if effort == Effort::Quick {
+        // Neither changes what code does or how it is called, so that one engine runs both kinds.
+        config.cranelift_opt_level(OptLevel::None).cranelift_regalloc_algorithm(RegallocAlgorithm::SinglePass);
+    }
+    if let Some(parts) = parts {
+        config.enable_incremental_compilation(parts)?;
+    }
+    Engine::new(&config)
 }
 
 /// An engine that runs plugins compiled for the same `metered`, and how many instances it holds. Where the address space for `instances` is not to

@@ -1,9 +1,10 @@
 //! The host: what lives as long as the engine does.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use engate_model::{
@@ -16,6 +17,7 @@ use wasmtime::{Engine, component::Linker};
 use crate::{
     cache::Cache,
     call::{CallFailed, InterpretCall, InterpretDone, TransformCall, TransformDone},
+    code::{Code, Effort},
     config::HostConfig,
     digest::Digest,
     engine,
@@ -34,7 +36,7 @@ use crate::{
 /// Part of the pool that one plugin may hold.
 const SHARE_DIVISOR: u32 = 4;
 /// How long a warm instance stays idle.
-const WARM_IDLE: std::time::Duration = std::time::Duration::from_secs(60);
+const WARM_IDLE: Duration = Duration::from_secs(60);
 
 /// Installs, loads and calls plugins. Clones are the same host; its thread ends with the last of them.
 #[derive(Clone)]
@@ -98,33 +100,39 @@ impl Host {
         })))
     }
 
-    /// Checks a component, compiles it in a child and asks it for its manifest. Its code stays in the cache; the
-    /// component itself is the caller's to keep.
+    /// Checks a component, compiles it in a child with at least that effort and asks it for its manifest. Its code stays
+    /// in the cache; the component itself is the caller's to keep.
     ///
     /// # Errors
     /// The first check that failed.
-    pub async fn install(&self, component: &[u8]) -> Result<Installed, InstallError> {
-        install::install(&self.0, component).await
+    pub async fn install(&self, component: &[u8], least: Effort) -> Result<Installed, InstallError> {
+        install::install(&self.0, component, least).await
     }
 
-    /// The plugin in memory: as it is, or from compiled code, or compiled again from what `fetch` brings.
+    /// Whether the component's code, made with all effort, is in the cache.
+    pub fn is_compiled(&self, digest: &Digest) -> bool {
+        self.0.cache.has(&Code::new(*digest, Effort::Full))
+    }
+
+    /// The plugin in memory: as it is, or from compiled code, or compiled again from what `fetch` brings; made with at
+    /// least that effort.
     ///
     /// # Errors
     /// `load_failed`.
-    pub async fn load<F, Fut>(&self, digest: &Digest, fetch: F) -> Result<Arc<LoadedPlugin>, Fault>
+    pub async fn load<F, Fut>(&self, digest: &Digest, least: Effort, fetch: F) -> Result<Arc<LoadedPlugin>, Fault>
     where
         F: FnOnce() -> Fut + Send,
         Fut: Future<Output = Result<Vec<u8>, String>> + Send,
     {
-        if let Some(plugin) = self.0.loaded_already(digest) {
+        if let Some(plugin) = self.0.loaded_already(digest, least) {
             return Ok(plugin);
         }
         let turn = Arc::clone(lock(&self.0.loading).entry(*digest).or_default());
         let plugin = {
             let _mine = turn.lock().await;
-            match self.0.loaded_already(digest) {
+            match self.0.loaded_already(digest, least) {
                 Some(plugin) => Ok(plugin),
-                None => self.0.load_now(digest, fetch).await,
+                None => self.0.load_now(digest, least, fetch).await,
             }
         };
         drop(turn);
@@ -193,17 +201,27 @@ impl Host {
             }
             keep
         });
-        self.0.shelf.retain(|digest, since| {
-            now.since(since) < WARM_IDLE && !unloaded.iter().any(|plugin| plugin.digest() == digest)
-        });
+        self.0
+            .shelf
+            .retain(|code, since| now.since(since) < WARM_IDLE && !unloaded.iter().any(|plugin| plugin.code() == code));
         unloaded.len()
     }
 
     /// Lets go of a plugin and of its compiled code.
     pub fn forget(&self, digest: &Digest) {
         lock(&self.0.loaded).remove(digest);
-        self.0.shelf.retain(|idle, _| idle != digest);
-        self.0.cache.remove(digest);
+        self.0.shelf.retain(|idle, _| idle.digest != *digest);
+        for effort in [Effort::Quick, Effort::Full] {
+            self.0.cache.remove(&Code::new(*digest, effort));
+        }
+    }
+
+    /// Components whose code has been in the cache for at least `age`.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn cached(&self, age: Duration) -> std::io::Result<BTreeSet<Digest>> {
+        self.0.cache.digests(age)
     }
 
     /// What the host holds at the moment.
@@ -219,29 +237,40 @@ impl Host {
 }
 
 impl Shared {
-    fn loaded_already(&self, digest: &Digest) -> Option<Arc<LoadedPlugin>> {
-        let plugin = lock(&self.loaded).get(digest).map(Arc::clone)?;
+    /// Lets go of code that took less effort than there is now.
+    pub(crate) fn forget_less_than(&self, digest: &Digest, effort: Effort) {
+        if effort > Effort::Quick {
+            let quick = Code::new(*digest, Effort::Quick);
+            lock(&self.loaded).retain(|_, plugin| *plugin.code() != quick);
+            self.shelf.retain(|idle, _| *idle != quick);
+            self.cache.remove(&quick);
+        }
+    }
+
+    fn loaded_already(&self, digest: &Digest, least: Effort) -> Option<Arc<LoadedPlugin>> {
+        let plugin = lock(&self.loaded).get(digest).filter(|plugin| plugin.code().effort >= least).map(Arc::clone)?;
         plugin.used_at(self.config.clock.now());
         Some(plugin)
     }
 
-    async fn load_now<F, Fut>(&self, digest: &Digest, fetch: F) -> Result<Arc<LoadedPlugin>, String>
+    async fn load_now<F, Fut>(&self, digest: &Digest, least: Effort, fetch: F) -> Result<Arc<LoadedPlugin>, String>
     where
         F: FnOnce() -> Fut + Send,
         Fut: Future<Output = Result<Vec<u8>, String>> + Send,
     {
-        let code = match self.cached(digest).await.map_err(|error| error.to_string())? {
-            Some(code) => code,
+        let plugin = match self.cached(digest, least).await.map_err(|error| error.to_string())? {
+            Some(plugin) => plugin,
             None => {
                 let component = fetch().await?;
                 if Digest::of(&component) != *digest {
                     return Err(format!("what is stored under {digest} is another component; install it again"));
                 }
-                self.compile(digest, &component).await.map_err(|error| error.to_string())?
+                self.compile(Code::new(*digest, least), &component).await.map_err(|error| error.to_string())?
             }
         };
-        let plugin = Arc::new(self.prepare(*digest, &code).map_err(|error| error.to_string())?);
+        let plugin = Arc::new(plugin);
         lock(&self.loaded).insert(*digest, Arc::clone(&plugin));
+        self.forget_less_than(digest, plugin.code().effort);
         Ok(plugin)
     }
 }

@@ -58,8 +58,25 @@ pub(crate) fn inspect(bytes: &[u8], features: WasmFeatures) -> Result<(), Instal
     for payload in Parser::new(0).parse_all(bytes) {
         survey.take(payload.map_err(|error| invalid(error.to_string()))?)?;
     }
-    survey.imports.iter().try_for_each(|name| check_import(name))?;
-    check_exports(&survey.exports)
+    check_world(&survey.imports, &survey.exports)
+}
+
+/// Complaints about a component's world that are told.
+const COMPLAINTS_MAX: usize = 16;
+
+/// Checks the names at the outside, all of them: who has three to mend should not have to push four times.
+fn check_world(imports: &[String], exports: &[String]) -> Result<(), InstallError> {
+    let mut complaints: Vec<InstallError> = imports.iter().filter_map(|name| check_import(name).err()).collect();
+    complaints.extend(check_exports(exports));
+    let Some(first) = complaints.first() else { return Ok(()) };
+    let code = first.code;
+    let mut told: Vec<_> = complaints.iter().take(COMPLAINTS_MAX).map(|complaint| complaint.message.as_str()).collect();
+    let more = complaints.len().saturating_sub(COMPLAINTS_MAX);
+    let rest = format!("and {more} more");
+    if more > 0 {
+        told.push(&rest);
+    }
+    Err(InstallError::new(code, told.join("; ")))
 }
 
 /// Names at the top, and sizes anywhere inside.
@@ -179,35 +196,51 @@ fn check_import(name: &str) -> Result<(), InstallError> {
     }
 }
 
-fn check_exports(exports: &[String]) -> Result<(), InstallError> {
+/// What the exports lack of the contract, or have of another version.
+fn check_exports(exports: &[String]) -> Vec<InstallError> {
     let contract: Vec<(&str, Name<'_>)> = exports
         .iter()
         .filter_map(|name| Name::parse(name).map(|parsed| (name.as_str(), parsed)))
         .filter(|(_, parsed)| parsed.package == CONTRACT)
         .collect();
-    if let Some((name, _)) = contract.iter().find(|(_, parsed)| !parsed.is_release_of(0, 1)) {
-        return Err(other_version(name));
+    let others: Vec<_> = contract.iter().filter(|(_, parsed)| !parsed.is_release_of(0, 1)).collect();
+    if !others.is_empty() {
+        return others.into_iter().map(|(name, _)| other_version(name)).collect();
     }
     let has = |interface: &str| contract.iter().any(|(_, parsed)| parsed.interface == interface);
     let version = v0_1::VERSION;
+    let full = |interface: &str| format!("{CONTRACT}/{interface}@{version}.x");
     let fills = v0_1::EXPORTS.into_iter().any(|(interface, _)| has(interface));
-    let missing = if !has(v0_1::EXPORT_OF_ALL) {
-        format!("{CONTRACT}/{}@{version}.x", v0_1::EXPORT_OF_ALL)
-    } else if !fills {
-        let interfaces = v0_1::EXPORTS.map(|(interface, _)| format!("{CONTRACT}/{interface}@{version}.x"));
-        interfaces.join(" or ")
-    } else {
-        return Ok(());
+    let mut missing = Vec::new();
+    if !has(v0_1::EXPORT_OF_ALL) {
+        missing.push(full(v0_1::EXPORT_OF_ALL));
+    }
+    if !fills {
+        missing.push(v0_1::EXPORTS.map(|(interface, _)| full(interface)).join(" or "));
+    }
+    if missing.is_empty() {
+        return Vec::new();
+    }
+    let mut message = format!("it does not export {}", missing.join(", nor "));
+    let known = |interface: &str| {
+        let other = v0_1::EXPORTS_OF_OTHER_WORLDS.into_iter().map(|(interface, _)| interface);
+        let ours = v0_1::EXPORTS.into_iter().map(|(interface, _)| interface);
+        ours.chain(other).chain([v0_1::EXPORT_OF_ALL]).any(|known| known == interface)
     };
+    let unknown = contract.iter().filter(|(_, parsed)| !known(parsed.interface));
+    let unknown: Vec<_> = unknown.map(|(name, _)| printable(name, 200)).take(COMPLAINTS_MAX).collect();
+    if !unknown.is_empty() {
+        message.push_str(&format!("; it exports {}, which the contract does not have", unknown.join(" and ")));
+    }
     let other = v0_1::EXPORTS_OF_OTHER_WORLDS.into_iter().find(|(interface, _)| !fills && has(interface));
-    let hint = match other {
+    message.push_str(&match other {
         Some((_, world)) => format!("; it looks like a {world}, which this engine cannot install yet"),
         None => {
             let worlds = v0_1::EXPORTS.map(|(_, world)| format!("world {}", world.code()));
             format!(". Build it for {} of {CONTRACT}@{version}", worlds.join(" or "))
         }
-    };
-    Err(InstallError::new(InstallCode::WrongWorld, format!("it does not export {missing}{hint}")))
+    });
+    vec![InstallError::new(InstallCode::WrongWorld, message)]
 }
 
 fn other_version(name: &str) -> InstallError {
@@ -275,7 +308,7 @@ mod tests {
 
     #[test]
     fn isolation_18_exports_must_make_an_integrator_or_a_receiver() {
-        let exports = |names: &[&str]| check_exports(&names.iter().map(ToString::to_string).collect::<Vec<_>>());
+        let exports = |names: &[&str]| check_world(&[], &names.iter().map(ToString::to_string).collect::<Vec<_>>());
         assert_eq!(
             code(exports(&["engate:plugin/plugin@0.1.0", "engate:plugin/delivery@0.1.0", "wasi:cli/run@0.2.0"])),
             Ok(())
@@ -290,5 +323,27 @@ mod tests {
         assert!(sync.code == InstallCode::WrongWorld && sync.message.contains("sync-target"), "{sync}");
         let next = exports(&["engate:plugin/plugin@0.2.0", "engate:plugin/delivery@0.2.0"]).unwrap_err();
         assert!(next.code == InstallCode::UnsupportedVersion && next.message.contains("0.1.x"), "{next}");
+    }
+    #[test]
+    fn isolation_18_all_that_is_missing_or_unknown_is_named_at_once() {
+        let names = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let imports = names(&["wasi:sockets/tcp@0.2.0", "engate:plugin/log@0.1.0", "acme:x/y@1.0.0"]);
+        let error = check_world(&imports, &names(&["engate:plugin/delivry@0.1.0"])).unwrap_err();
+        assert_eq!(error.code, InstallCode::UnknownImport);
+        for word in [
+            "wasi:sockets/tcp@0.2.0",
+            "acme:x/y@1.0.0",
+            "does not export engate:plugin/plugin@0.1.x, nor engate:plugin/delivery@0.1.x or",
+            "engate:plugin/delivry@0.1.0, which the contract does not have",
+        ] {
+            assert!(error.message.contains(word), "{word}: {}", error.message);
+        }
+        assert!(!error.message.contains("engate:plugin/log"), "{}", error.message);
+        let many: Vec<_> = (0..40).map(|n| format!("acme:x/y{n}@1.0.0")).collect();
+        let error = check_world(&many, &[]).unwrap_err();
+        assert!(error.message.ends_with("and 25 more") && error.message.len() < 4_000, "{}", error.message);
+        let both = names(&["engate:plugin/plugin@0.2.0", "engate:plugin/delivery@0.3.0"]);
+        let error = check_world(&[], &both).unwrap_err();
+        assert!(both.iter().all(|name| error.message.contains(name.as_str())), "{}", error.message);
     }
 }

@@ -11,7 +11,8 @@ use wasmtime::component::Component;
 use crate::{
     cache::Miss,
     call::Reuse,
-    compile,
+    code::{Code, Effort},
+    compile::{self, Compiled},
     digest::Digest,
     error::{InstallCode, InstallError},
     host::Shared,
@@ -40,17 +41,16 @@ pub struct Installed {
 ///
 /// # Errors
 /// The first check that failed.
-pub(crate) async fn install(shared: &Shared, component: &[u8]) -> Result<Installed, InstallError> {
+pub(crate) async fn install(shared: &Shared, component: &[u8], effort: Effort) -> Result<Installed, InstallError> {
     let digest = Digest::of(component);
     let started = Stopwatch::now();
-    let cached = shared.cached(&digest).await?;
-    let (code, compile_time) = match cached {
-        Some(code) => (code, Duration::ZERO),
-        None => (shared.compile(&digest, component).await?, started.elapsed()),
+    let (plugin, compile_time) = match shared.cached(&digest, effort).await? {
+        Some(plugin) => (plugin, Duration::ZERO),
+        None => (shared.compile(Code::new(digest, effort), component).await?, started.elapsed()),
     };
-    let plugin = shared.prepare(digest, &code)?;
     let manifest = describe(shared, &plugin).await?;
     manifest::check(&manifest)?;
+    shared.forget_less_than(&digest, plugin.code().effort);
     Ok(Installed { digest, manifest, size_bytes: component.len() as u64, compile_time })
 }
 
@@ -71,44 +71,59 @@ async fn describe(shared: &Shared, plugin: &LoadedPlugin) -> Result<Manifest, In
 }
 
 impl Shared {
-    /// Compiles `component` in a child and keeps its code.
+    /// Compiles `component` in a child, keeps its code and looks up its functions.
     ///
     /// # Errors
     /// What is wrong with it, or `unavailable`.
-    pub(crate) async fn compile(&self, digest: &Digest, component: &[u8]) -> Result<Component, InstallError> {
-        let compiled = compile::in_child(&self.config, &self.cache, component).await?;
-        let (cache, digest_here) = (Arc::clone(&self.cache), *digest);
-        tokio::task::spawn_blocking(move || cache.store(&digest_here, &compiled))
+    pub(crate) async fn compile(&self, code: Code, component: &[u8]) -> Result<LoadedPlugin, InstallError> {
+        let not_kept = |why: String| compile::unavailable(format!("the compiled code cannot be kept: {why}"));
+        let Compiled { code: compiled, parts } =
+            compile::in_child(&self.config, &self.cache, code.effort, component).await?;
+        let cache = Arc::clone(&self.cache);
+        tokio::task::spawn_blocking(move || cache.store(&code, &compiled))
             .await
-            .map_err(|error| compile::unavailable(format!("the compiled code cannot be kept: {error}")))?
-            .map_err(|error| compile::unavailable(format!("the compiled code cannot be kept: {error}")))?;
-        self.read_cache(digest).await?.map_err(|miss| match miss {
-            Miss::Absent => compile::unavailable("the compiled code cannot be read back".to_owned()),
-            Miss::Refused(why) => InstallError::new(InstallCode::TooManyResources, printable(&why, 1_000)),
-        })
+            .map_err(|error| not_kept(error.to_string()))?
+            .map_err(|error| not_kept(error.to_string()))?;
+        if let Some(parts) = parts {
+            let cache = Arc::clone(&self.cache);
+            // Nobody waits for it.
+            tokio::task::spawn_blocking(move || {
+                if let Err(error) = cache.add_parts(&parts) {
+                    tracing::warn!(%error, "parts of compiled plugin code cannot be kept; the next quick compilation takes longer");
+                }
+            });
+        }
+        match self.read_cache(code).await? {
+            Ok(component) => self.prepare(code, &component),
+            Err(Miss::Absent) => Err(compile::unavailable("the compiled code cannot be read back".to_owned())),
+            Err(Miss::Refused(why)) => Err(InstallError::new(InstallCode::TooManyResources, printable(&why, 1_000))),
+        }
     }
 
-    /// The component's code from the cache, where it is there and fit.
+    /// The component's code from the cache, where it is there, fit, and made with at least that effort.
     ///
     /// # Errors
-    /// `unavailable`.
-    pub(crate) async fn cached(&self, digest: &Digest) -> Result<Option<Component>, InstallError> {
-        Ok(self.read_cache(digest).await?.ok())
+    /// `unavailable`, or it does not fit the contract.
+    pub(crate) async fn cached(&self, digest: &Digest, least: Effort) -> Result<Option<LoadedPlugin>, InstallError> {
+        for effort in [Effort::Full, Effort::Quick].into_iter().filter(|effort| *effort >= least) {
+            let code = Code::new(*digest, effort);
+            if let Ok(component) = self.read_cache(code).await? {
+                return self.prepare(code, &component).map(Some);
+            }
+        }
+        Ok(None)
     }
 
     /// Reads and maps files: not on a thread that others wait for.
-    async fn read_cache(&self, digest: &Digest) -> Result<Result<Component, Miss>, InstallError> {
-        let (cache, engine, digest) = (Arc::clone(&self.cache), self.engine.clone(), *digest);
-        tokio::task::spawn_blocking(move || cache.load(&engine, &digest))
+    async fn read_cache(&self, code: Code) -> Result<Result<Component, Miss>, InstallError> {
+        let (cache, engine) = (Arc::clone(&self.cache), self.engine.clone());
+        tokio::task::spawn_blocking(move || cache.load(&engine, &code))
             .await
             .map_err(|error| compile::unavailable(format!("the cache cannot be read: {error}")))
     }
 
     /// Looks up the functions of compiled code.
-    ///
-    /// # Errors
-    /// It does not fit the contract.
-    pub(crate) fn prepare(&self, digest: Digest, code: &Component) -> Result<LoadedPlugin, InstallError> {
-        LoadedPlugin::new(digest, code, &self.linker, self.share, self.config.clock.now())
+    fn prepare(&self, code: Code, component: &Component) -> Result<LoadedPlugin, InstallError> {
+        LoadedPlugin::new(code, component, &self.linker, self.share, self.config.clock.now())
     }
 }

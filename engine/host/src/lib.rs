@@ -18,6 +18,7 @@
 
 mod cache;
 mod call;
+mod code;
 mod compile;
 mod config;
 mod digest;
@@ -35,6 +36,7 @@ mod loaded;
 mod log;
 mod manifest;
 mod mapped;
+mod parts;
 mod reception;
 mod request;
 mod run;
@@ -50,6 +52,7 @@ pub use call::{
     AttemptView, CallContext, CallFailed, CallRecord, DeliveryView, EndpointView, EventView, IdText, InterpretCall,
     InterpretDone, OutgoingRequest, Plan, Reuse, TransformCall, TransformDone,
 };
+pub use code::Effort;
 pub use compile::compile_child_main;
 pub use config::{CompilerCommand, HostConfig};
 pub use digest::Digest;

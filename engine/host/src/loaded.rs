@@ -13,6 +13,7 @@ use tokio::sync::Semaphore;
 use wasmtime::component::{Component, Linker};
 
 use crate::{
+    code::Code,
     digest::Digest,
     engine::{MEMORIES_MAX, TABLES_MAX},
     error::{InstallCode, InstallError},
@@ -24,7 +25,7 @@ use crate::{
 /// A plugin in memory. Whoever holds one can call it, also after the host let go of it: calls that are under way on
 /// an old version finish on the old version.
 pub struct LoadedPlugin {
-    digest: Digest,
+    code: Code,
     pub(crate) prepared: Prepared,
     /// Permits of the pool that one instance takes.
     pub(crate) weight: u32,
@@ -43,7 +44,7 @@ impl LoadedPlugin {
     /// # Errors
     /// It does not fit the contract, or needs more than an instance may have.
     pub(crate) fn new(
-        digest: Digest,
+        code: Code,
         component: &Component,
         linker: &Linker<CallState>,
         share: u32,
@@ -51,16 +52,16 @@ impl LoadedPlugin {
     ) -> Result<Self, InstallError> {
         let weight = weight(component)?;
         let prepared = Prepared::new(linker, component).map_err(|misfit| {
-            let (code, error) = match misfit {
+            let (refusal, error) = match misfit {
                 Misfit::Imports(error) => (InstallCode::UnknownImport, error),
                 Misfit::Exports(error) => (InstallCode::WrongWorld, error),
             };
-            InstallError::new(code, printable(&format!("it does not fit the contract: {error:#}"), 2_000))
+            InstallError::new(refusal, printable(&format!("it does not fit the contract: {error:#}"), 2_000))
         })?;
         let ty = component.component_type();
         let uses_state = ty.imports(component.engine()).any(|(name, _)| name.starts_with(STATE_INTERFACE));
         Ok(Self {
-            digest,
+            code,
             prepared,
             weight,
             share: Arc::new(Semaphore::new(share as usize)),
@@ -71,7 +72,12 @@ impl LoadedPlugin {
 
     /// sha256 of the component.
     pub const fn digest(&self) -> &Digest {
-        &self.digest
+        &self.code.digest
+    }
+
+    /// Which machine code it runs.
+    pub(crate) const fn code(&self) -> &Code {
+        &self.code
     }
 
     /// Whether it can ask for its private state at all; where it cannot, nobody need read it.
@@ -95,7 +101,7 @@ impl LoadedPlugin {
 
 impl fmt::Debug for LoadedPlugin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LoadedPlugin").field("digest", &self.digest).finish_non_exhaustive()
+        f.debug_struct("LoadedPlugin").field("code", &self.code).finish_non_exhaustive()
     }
 }
 

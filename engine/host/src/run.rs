@@ -44,7 +44,7 @@ pub(crate) async fn run<T>(
 ) -> Result<(T, CallRecord), CallFailed> {
     let warm = match caller.reuse {
         Reuse::Fresh => None,
-        Reuse::Warm { .. } => shared.shelf.take(plugin.digest(), caller.installation),
+        Reuse::Warm { .. } => shared.shelf.take(plugin.code(), caller.installation),
     };
     let mut seat = match warm {
         Some(mut live) => {
@@ -111,13 +111,13 @@ impl Seat {
         state.forget();
         let live = Live { instance, store, calls, permits };
         let total_max = shared.instances as usize / 2;
-        shared.shelf.put(plugin.digest(), caller.installation, live, max_idle, total_max, shared.config.clock.now());
+        shared.shelf.put(plugin.code(), caller.installation, live, max_idle, total_max, shared.config.clock.now());
     }
 }
 
 /// Waits for a place and makes a store for it.
 async fn fresh_seat(shared: &Shared, plugin: &LoadedPlugin, settings: &Settings) -> Result<Seat, CallFailed> {
-    let share = permit(&plugin.share, plugin.weight, || shared.shelf.retain(|digest, _| digest != plugin.digest()));
+    let share = permit(&plugin.share, plugin.weight, || shared.shelf.retain(|code, _| code != plugin.code()));
     let share = share.await.map_err(no_room)?;
     let pool = permit(&shared.pool, plugin.weight, || shared.shelf.retain(|_, _| false)).await.map_err(no_room)?;
     let store =

@@ -9,7 +9,7 @@ use engate_model::Timestamp;
 use tokio::sync::OwnedSemaphorePermit;
 use wasmtime::Store;
 
-use crate::{digest::Digest, instance::CallState, v0_1::Instance};
+use crate::{code::Code, instance::CallState, v0_1::Instance};
 
 /// A live instance with its place in the pool. The store goes first, then the place.
 pub(crate) struct Live {
@@ -25,9 +25,9 @@ pub(crate) struct Permits {
     pub(crate) _pool: OwnedSemaphorePermit,
 }
 
-/// Idle instances by plugin and installation, never one without the other.
+/// Idle instances by machine code and installation, never one without the other.
 #[derive(Default)]
-pub(crate) struct Shelf(Mutex<HashMap<(Digest, String), Vec<Idle>>>);
+pub(crate) struct Shelf(Mutex<HashMap<(Code, String), Vec<Idle>>>);
 
 struct Idle {
     live: Live,
@@ -36,9 +36,9 @@ struct Idle {
 
 impl Shelf {
     /// The instance that was last put back, whose memory is the warmest.
-    pub(crate) fn take(&self, digest: &Digest, installation: &str) -> Option<Live> {
+    pub(crate) fn take(&self, code: &Code, installation: &str) -> Option<Live> {
         let mut shelf = self.lock();
-        let key = (*digest, installation.to_owned());
+        let key = (*code, installation.to_owned());
         let idle = shelf.get_mut(&key)?;
         let live = idle.pop().map(|idle| idle.live);
         if idle.is_empty() {
@@ -50,7 +50,7 @@ impl Shelf {
     /// Keeps an instance, unless `max_idle` are there or the host keeps `total_max` already.
     pub(crate) fn put(
         &self,
-        digest: &Digest,
+        code: &Code,
         installation: &str,
         live: Live,
         max_idle: u32,
@@ -60,7 +60,7 @@ impl Shelf {
         let surplus = {
             let mut shelf = self.lock();
             let total: usize = shelf.values().map(Vec::len).sum();
-            let here = shelf.entry((*digest, installation.to_owned())).or_default();
+            let here = shelf.entry((*code, installation.to_owned())).or_default();
             if here.len() < max_idle as usize && total < total_max {
                 here.push(Idle { live, since });
                 None
@@ -73,10 +73,10 @@ impl Shelf {
     }
 
     /// Drops idle instances that `keep` does not want; says how many.
-    pub(crate) fn retain(&self, mut keep: impl FnMut(&Digest, Timestamp) -> bool) -> usize {
+    pub(crate) fn retain(&self, mut keep: impl FnMut(&Code, Timestamp) -> bool) -> usize {
         let mut dropped = Vec::new();
-        self.lock().retain(|(digest, _), idle| {
-            dropped.extend(idle.extract_if(.., |idle| !keep(digest, idle.since)));
+        self.lock().retain(|(code, _), idle| {
+            dropped.extend(idle.extract_if(.., |idle| !keep(code, idle.since)));
             !idle.is_empty()
         });
         dropped.len()
@@ -87,7 +87,7 @@ impl Shelf {
         self.lock().values().map(Vec::len).sum()
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<(Digest, String), Vec<Idle>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<(Code, String), Vec<Idle>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

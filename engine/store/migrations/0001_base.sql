@@ -74,6 +74,7 @@ CREATE TABLE endpoints (
     event_types {text} NOT NULL,
     enabled BIGINT NOT NULL,
     disabled_reason {text},
+    ordering {text} NOT NULL,
     max_in_flight BIGINT NOT NULL,
     timeout_ms BIGINT NOT NULL,
     retry_ms {text} NOT NULL,
@@ -110,6 +111,8 @@ CREATE INDEX events_type ON events (tenant_id, event_type, id);
 
 -- The queue is this table. `due_at` is set while a delivery waits, `owner` while a node has it in hand.
 -- `success` is -1 before the first attempt, then 0 or 1.
+-- `line` is set while a delivery of an endpoint that keeps an order is unfinished: the key it shares with those before
+-- and behind it. `waits_behind` is set while it waits for one of them: from when on it may go once it is let go.
 [sqlite]   CREATE TABLE counters (name TEXT NOT NULL PRIMARY KEY, value BIGINT NOT NULL);
 [sqlite]   INSERT INTO counters (name, value) VALUES ('delivery_code', 0);
 [postgres] CREATE SEQUENCE delivery_code;
@@ -135,7 +138,9 @@ CREATE TABLE deliveries (
     due_at BIGINT,
     next_trigger {text} NOT NULL DEFAULT 'event',
     owner BIGINT,
-    correlation_id {text}
+    correlation_id {text},
+    line {text},
+    waits_behind BIGINT
 [sqlite]   );
 [postgres] ) PARTITION BY RANGE (id);
 [postgres] CREATE TABLE deliveries_default PARTITION OF deliveries DEFAULT;
@@ -147,6 +152,8 @@ CREATE INDEX deliveries_endpoint ON deliveries (endpoint_id, state, success, cod
 CREATE INDEX deliveries_type ON deliveries (tenant_id, event_type, code);
 CREATE INDEX deliveries_due ON deliveries (endpoint_id, due_at) WHERE due_at IS NOT NULL;
 CREATE INDEX deliveries_owner ON deliveries (owner) WHERE owner IS NOT NULL;
+CREATE INDEX deliveries_moving ON deliveries (endpoint_id, line, code) WHERE line IS NOT NULL AND waits_behind IS NULL;
+CREATE INDEX deliveries_waiting ON deliveries (endpoint_id, line, code) WHERE waits_behind IS NOT NULL;
 
 -- `request` and `response` are JSON without the bodies. A request body equal to the event's payload is kept
 -- there only: `body_is_payload` says so. `place` is the delivery's code times 65536 plus the number: SQLite's
@@ -186,6 +193,17 @@ CREATE TABLE idempotency_keys (
 );
 CREATE INDEX idempotency_keys_age ON idempotency_keys (created_at);
 
+-- Actions under a client's Idempotency-Key, with what was answered.
+CREATE TABLE keyed_calls (
+    tenant_id {id} NOT NULL,
+    client {text} NOT NULL,
+    key {text} NOT NULL,
+    sealed {blob} NOT NULL,
+    created_at BIGINT NOT NULL,
+    PRIMARY KEY (tenant_id, client, key)
+);
+CREATE INDEX keyed_calls_age ON keyed_calls (created_at);
+
 -- A node's serial is its fencing term: it is never used twice.
 CREATE TABLE nodes (
 [sqlite]   serial INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -204,9 +222,12 @@ CREATE TABLE plugins (
     message {text},
     size_bytes BIGINT NOT NULL,
     created_at BIGINT NOT NULL,
+    development BIGINT NOT NULL,
+    pending_channel {text},
     PRIMARY KEY (tenant_id, name, version)
 );
 CREATE INDEX plugins_digest ON plugins (digest);
+CREATE INDEX plugins_compiling ON plugins (created_at) WHERE state = 'compiling';
 
 CREATE TABLE plugin_components (digest {text} NOT NULL PRIMARY KEY, component {blob} NOT NULL);
 

@@ -1,7 +1,5 @@
 //! Development versions: what a developer pushes again and again under the one version its manifest has. Each gets a
 //! number of its own behind that version, so that `name@version` still never changes; only the last ones are kept.
-//!
-//! A development version is a row whose manifest says another version than the row does; nothing else ever is.
 
 use serde_json::json;
 
@@ -10,7 +8,7 @@ use crate::{
     audit::Actor,
     db::Session,
     error::StoreError,
-    plugins::{channel_put, plugin_insert},
+    plugins::{channel_put, component_remove, plugin_insert},
     value::args,
 };
 
@@ -61,8 +59,8 @@ impl Store {
         let created = there.is_none();
         let version = there.unwrap_or_else(|| format!("{}{}", stem(&plugin.version), number.saturating_add(1)));
         if created {
-            plugin_insert(&mut session, &PluginVersion { version: version.clone(), ..plugin.clone() }, component)
-                .await?;
+            let plugin = PluginVersion { version: version.clone(), development: true, ..plugin.clone() };
+            plugin_insert(&mut session, &plugin, component).await?;
         }
         let before = channel_put(&mut session, actor, *tenant, name, channel, &version).await?;
         if !created && before.as_deref() == Some(version.as_str()) {
@@ -83,9 +81,9 @@ async fn remove_old(session: &mut Session, plugin: &PluginVersion, channel: &str
     let (tenant, name) = (plugin.tenant, &plugin.name);
     // Of each version that the channel meant, when it did so last. What another channel means or meant, and what an
     // endpoint or integrator names, stays.
-    let sql = "SELECT p.version, p.digest, p.manifest FROM plugins p JOIN (SELECT version, max(number) AS number FROM \
+    let sql = "SELECT p.version, p.digest FROM plugins p JOIN (SELECT version, max(number) AS number FROM \
                plugin_channels WHERE tenant_id = $1 AND name = $2 AND channel = $3 GROUP BY version) c ON c.version = \
-               p.version WHERE p.tenant_id = $1 AND p.name = $2 AND NOT EXISTS (SELECT 1 FROM plugin_channels o WHERE \
+               p.version WHERE p.tenant_id = $1 AND p.name = $2 AND p.development = 1 AND NOT EXISTS (SELECT 1 FROM plugin_channels o WHERE \
                o.tenant_id = p.tenant_id AND o.name = p.name AND o.version = p.version AND o.channel <> $3) AND NOT \
                EXISTS (SELECT 1 FROM endpoints e WHERE e.tenant_id = p.tenant_id AND e.deleted_at IS NULL AND e.plugin \
                = p.name || '@' || p.version) AND NOT EXISTS (SELECT 1 FROM integrators i WHERE i.tenant_id = \
@@ -93,11 +91,7 @@ async fn remove_old(session: &mut Session, plugin: &PluginVersion, channel: &str
     let mut old = Vec::new();
     for row in session.rows(sql, args![tenant, name, channel]).await? {
         let mut cells = row.cells();
-        let (version, digest) = (cells.text()?, cells.text()?);
-        let manifest: Option<engate_model::plugin::Manifest> = cells.json_opt()?;
-        if manifest.is_some_and(|manifest| manifest.version != version) {
-            old.push((version, digest));
-        }
+        old.push((cells.text()?, cells.text()?));
     }
     let mut removed = Vec::new();
     for (version, digest) in old.into_iter().skip(DEVELOPMENT_KEPT) {
@@ -105,9 +99,7 @@ async fn remove_old(session: &mut Session, plugin: &PluginVersion, channel: &str
         session.execute(sql, args![tenant, name, channel, &version]).await?;
         let sql = "DELETE FROM plugins WHERE tenant_id = $1 AND name = $2 AND version = $3";
         session.execute(sql, args![tenant, name, &version]).await?;
-        let sql =
-            "DELETE FROM plugin_components WHERE digest = $1 AND NOT EXISTS (SELECT 1 FROM plugins WHERE digest = $1)";
-        if session.execute(sql, args![&digest]).await? > 0 {
+        if component_remove(session, &digest).await? {
             removed.push(digest);
         }
     }

@@ -17,6 +17,12 @@ pub enum StoreError {
         /// What collides.
         what: &'static str,
     },
+    /// What the change was decided on is no longer what is there.
+    #[error("the {what} was changed meanwhile")]
+    Stale {
+        /// The noun.
+        what: &'static str,
+    },
     /// The database was sealed with another key.
     #[error(
         "the secrets in this database were sealed with another key; start with the key that created it, or restore \
@@ -49,6 +55,7 @@ impl StoreError {
         match self {
             Self::NotFound { .. } => "not_found",
             Self::Conflict { .. } => "conflict",
+            Self::Stale { .. } => "stale",
             Self::WrongKey => "wrong_key",
             Self::Rotating => "key_rotating",
             Self::Unavailable(_) => "store_unavailable",

@@ -6,8 +6,9 @@ use serde_json::json;
 use crate::{
     Store,
     audit::Actor,
+    db::Session,
     error::{StoreError, conflict},
-    tenants::found,
+    tenants::{found, unchanged},
     value::{Row, args},
 };
 
@@ -32,12 +33,18 @@ impl Store {
         session.commit().await
     }
 
-    /// Changes an event type's title and place in the tree.
+    /// Changes an event type's title and place in the tree, where it still is as `before`.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`], or when the database gives no answer.
-    pub async fn event_type_update(&self, actor: &Actor, entry: &EventType) -> Result<(), StoreError> {
+    /// [`StoreError::NotFound`], [`StoreError::Stale`], or when the database gives no answer.
+    pub async fn event_type_update(
+        &self,
+        actor: &Actor,
+        before: &EventType,
+        entry: &EventType,
+    ) -> Result<(), StoreError> {
         let mut session = self.change(entry.tenant).await?;
+        require_unchanged(&mut session, before).await?;
         let sql =
             "UPDATE event_types SET title = $3, macro_process = $4, process = $5 WHERE tenant_id = $1 AND key = $2";
         let EventType { tenant, key, title, macro_process, process, .. } = entry;
@@ -47,16 +54,16 @@ impl Store {
         session.commit().await
     }
 
-    /// Deletes an event type that the engine does not define itself.
+    /// Deletes an event type that the engine does not define itself, where it still is as `before`.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`], [`StoreError::Conflict`] for one of the engine's own, or when the database gives
-    /// no answer.
-    pub async fn event_type_delete(&self, actor: &Actor, tenant: TenantId, key: &str) -> Result<(), StoreError> {
+    /// [`StoreError::NotFound`], [`StoreError::Stale`], [`StoreError::Conflict`] for one of the engine's own, or when
+    /// the database gives no answer.
+    pub async fn event_type_delete(&self, actor: &Actor, before: &EventType) -> Result<(), StoreError> {
+        let (tenant, key) = (before.tenant, before.key.as_str());
         let mut session = self.change(tenant).await?;
-        let sql = "SELECT system FROM event_types WHERE tenant_id = $1 AND key = $2";
-        let row = session.row(sql, args![tenant, key]).await?.ok_or(StoreError::NotFound { what: "event type" })?;
-        if row.cells().flag()? {
+        require_unchanged(&mut session, before).await?;
+        if before.system {
             return Err(StoreError::Conflict { what: "an event type of the engine itself" });
         }
         let sql = "DELETE FROM event_types WHERE tenant_id = $1 AND key = $2";
@@ -70,8 +77,7 @@ impl Store {
     /// # Errors
     /// When the database gives no answer.
     pub async fn event_type_get(&self, tenant: TenantId, key: &str) -> Result<Option<EventType>, StoreError> {
-        let sql = concat!("SELECT ", columns!(), " FROM event_types WHERE tenant_id = $1 AND key = $2");
-        self.db().row(sql, args![tenant, key]).await?.as_ref().map(event_type).transpose()
+        event_type_find(&mut self.db().reader().await?, tenant, key).await
     }
 
     /// A tenant's event types by their place in the tree.
@@ -86,6 +92,16 @@ impl Store {
         );
         self.db().rows(sql, args![tenant]).await?.iter().map(event_type).collect()
     }
+}
+
+async fn event_type_find(session: &mut Session, tenant: TenantId, key: &str) -> Result<Option<EventType>, StoreError> {
+    let sql = concat!("SELECT ", columns!(), " FROM event_types WHERE tenant_id = $1 AND key = $2");
+    session.row(sql, args![tenant, key]).await?.as_ref().map(event_type).transpose()
+}
+
+async fn require_unchanged(session: &mut Session, before: &EventType) -> Result<(), StoreError> {
+    let now = event_type_find(session, before.tenant, &before.key).await?;
+    unchanged(now.as_ref(), before, "event type")
 }
 
 fn event_type(row: &Row) -> Result<EventType, StoreError> {

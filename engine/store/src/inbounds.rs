@@ -12,7 +12,7 @@ use crate::{
     compose::Bulk,
     db::Session,
     error::{StoreError, conflict},
-    tenants::found,
+    tenants::{found, unchanged},
     value::{Kind, Row, Value, args, json_opt},
 };
 
@@ -58,12 +58,13 @@ impl Store {
         session.commit().await
     }
 
-    /// Writes everything of an inbound but its name and tenant.
+    /// Writes everything of an inbound but its name and tenant, where it still is as `before`.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`], or when the database gives no answer.
-    pub async fn inbound_update(&self, actor: &Actor, inbound: &Inbound) -> Result<(), StoreError> {
+    /// [`StoreError::NotFound`], [`StoreError::Stale`], or when the database gives no answer.
+    pub async fn inbound_update(&self, actor: &Actor, before: &Inbound, inbound: &Inbound) -> Result<(), StoreError> {
         let mut session = self.change(inbound.tenant).await?;
+        require_unchanged(&mut session, before).await?;
         let sql = "UPDATE inbounds SET description = $3, plugin = $4, config = $5, enabled = $6, body_bytes_max = $7, \
                    rate_per_second = $8, rate_burst = $9, created_at = $10, updated_at = $11 \
                    WHERE name = $1 AND tenant_id = $2";
@@ -72,12 +73,14 @@ impl Store {
         session.commit().await
     }
 
-    /// Deletes an inbound and what plugins kept for it. Its events stay.
+    /// Deletes an inbound and what plugins kept for it, where it still is as `before`. Its events stay.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`], or when the database gives no answer.
-    pub async fn inbound_delete(&self, actor: &Actor, tenant: TenantId, name: &str) -> Result<(), StoreError> {
+    /// [`StoreError::NotFound`], [`StoreError::Stale`], or when the database gives no answer.
+    pub async fn inbound_delete(&self, actor: &Actor, before: &Inbound) -> Result<(), StoreError> {
+        let (tenant, name) = (before.tenant, before.name.as_str());
         let mut session = self.change(tenant).await?;
+        require_unchanged(&mut session, before).await?;
         let sql = "DELETE FROM inbounds WHERE name = $1 AND tenant_id = $2";
         found(session.execute(sql, args![name, tenant]).await?, "inbound")?;
         let sql = "DELETE FROM inbound_state WHERE tenant_id = $1 AND inbound = $2";
@@ -91,8 +94,7 @@ impl Store {
     /// # Errors
     /// When the database gives no answer.
     pub async fn inbound_get(&self, tenant: TenantId, name: &str) -> Result<Option<Inbound>, StoreError> {
-        let sql = concat!("SELECT ", columns!(), " FROM inbounds WHERE name = $1 AND tenant_id = $2");
-        self.db().row(sql, args![name, tenant]).await?.as_ref().map(inbound).transpose()
+        inbound_find(&mut self.db().reader().await?, tenant, name).await
     }
 
     /// A tenant's inbounds by name.
@@ -128,6 +130,16 @@ impl Store {
         let rows = self.db().rows(sql, args![tenant, plugin, inbound]).await?;
         rows.iter().map(|row| row.cells()).map(|mut cells| Ok((cells.text()?, cells.blob()?))).collect()
     }
+}
+
+async fn inbound_find(session: &mut Session, tenant: TenantId, name: &str) -> Result<Option<Inbound>, StoreError> {
+    let sql = concat!("SELECT ", columns!(), " FROM inbounds WHERE name = $1 AND tenant_id = $2");
+    session.row(sql, args![name, tenant]).await?.as_ref().map(inbound).transpose()
+}
+
+async fn require_unchanged(session: &mut Session, before: &Inbound) -> Result<(), StoreError> {
+    let now = inbound_find(session, before.tenant, &before.name).await?;
+    unchanged(now.as_ref(), before, "inbound")
 }
 
 fn inbound(row: &Row) -> Result<Inbound, StoreError> {

@@ -6,8 +6,9 @@ use serde_json::json;
 use crate::{
     Store,
     audit::Actor,
+    db::Session,
     error::{StoreError, conflict},
-    tenants::found,
+    tenants::{found, unchanged},
     value::{Row, Value, args, json, json_opt},
 };
 
@@ -52,12 +53,18 @@ impl Store {
         session.commit().await
     }
 
-    /// Writes everything of an integrator but its id and tenant.
+    /// Writes everything of an integrator but its id and tenant, where it still is as `before`.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`], [`StoreError::Conflict`], or when the database gives no answer.
-    pub async fn integrator_update(&self, actor: &Actor, entry: &Integrator) -> Result<(), StoreError> {
+    /// [`StoreError::NotFound`], [`StoreError::Stale`], [`StoreError::Conflict`], or when the database gives no answer.
+    pub async fn integrator_update(
+        &self,
+        actor: &Actor,
+        before: &Integrator,
+        entry: &Integrator,
+    ) -> Result<(), StoreError> {
         let mut session = self.change(entry.tenant).await?;
+        require_unchanged(&mut session, before).await?;
         let sql = "UPDATE integrators SET slug = $3, name = $4, active = $5, services = $6, plugin = $7, config = $8, \
                    created_at = $9, updated_at = $10 WHERE id = $1 AND tenant_id = $2";
         let touched = session.execute(sql, values(entry)?).await.map_err(conflict("an integrator of this slug"))?;
@@ -67,13 +74,15 @@ impl Store {
         session.commit().await
     }
 
-    /// Deletes an integrator that never had an endpoint.
+    /// Deletes an integrator that never had an endpoint, where it still is as `before`.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`], [`StoreError::Conflict`] where it has endpoints, or when the database gives no
-    /// answer.
-    pub async fn integrator_delete(&self, actor: &Actor, tenant: TenantId, id: IntegratorId) -> Result<(), StoreError> {
+    /// [`StoreError::NotFound`], [`StoreError::Stale`], [`StoreError::Conflict`] where it has endpoints, or when the
+    /// database gives no answer.
+    pub async fn integrator_delete(&self, actor: &Actor, before: &Integrator) -> Result<(), StoreError> {
+        let Integrator { tenant, id, .. } = *before;
         let mut session = self.change(tenant).await?;
+        require_unchanged(&mut session, before).await?;
         let sql = "DELETE FROM integrators WHERE id = $1 AND tenant_id = $2";
         let touched =
             session.execute(sql, args![id, tenant]).await.map_err(conflict("an integrator with endpoints"))?;
@@ -87,8 +96,7 @@ impl Store {
     /// # Errors
     /// When the database gives no answer.
     pub async fn integrator_get(&self, tenant: TenantId, id: IntegratorId) -> Result<Option<Integrator>, StoreError> {
-        let sql = concat!("SELECT ", integrator_columns!(), " FROM integrators WHERE id = $1 AND tenant_id = $2");
-        self.db().row(sql, args![id, tenant]).await?.as_ref().map(integrator).transpose()
+        integrator_find(&mut self.db().reader().await?, tenant, id).await
     }
 
     /// An integrator by what it is named by.
@@ -108,6 +116,20 @@ impl Store {
         let sql = concat!("SELECT ", integrator_columns!(), " FROM integrators WHERE tenant_id = $1 ORDER BY slug");
         self.db().rows(sql, args![tenant]).await?.iter().map(integrator).collect()
     }
+}
+
+async fn integrator_find(
+    session: &mut Session,
+    tenant: TenantId,
+    id: IntegratorId,
+) -> Result<Option<Integrator>, StoreError> {
+    let sql = concat!("SELECT ", integrator_columns!(), " FROM integrators WHERE id = $1 AND tenant_id = $2");
+    session.row(sql, args![id, tenant]).await?.as_ref().map(integrator).transpose()
+}
+
+async fn require_unchanged(session: &mut Session, before: &Integrator) -> Result<(), StoreError> {
+    let now = integrator_find(session, before.tenant, before.id).await?;
+    unchanged(now.as_ref(), before, "integrator")
 }
 
 /// Reads [`integrator_columns`].

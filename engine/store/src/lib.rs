@@ -25,6 +25,8 @@ mod events;
 mod health;
 mod inbounds;
 mod integrators;
+mod keyed_calls;
+mod lines;
 mod migrate;
 mod nodes;
 mod parking;
@@ -39,6 +41,7 @@ mod sql;
 mod tenants;
 mod tokens;
 mod value;
+mod versions;
 
 use std::sync::{
     Arc,
@@ -64,6 +67,8 @@ pub use error::StoreError;
 pub use events::{EventFilter, EventPage, Order, PAGE_MAX};
 pub use health::{Orphan, QueueDepth};
 pub use inbounds::InboundState;
+pub use keyed_calls::{CALL_KEPT_FOR, CallBegun, CallKey};
+pub use lines::{NEWER_VERSION, WAITS_BEHIND};
 pub use nodes::{NodeSerial, Renewal};
 pub use parking::{ENDPOINT_DISABLED, PLUGIN_FAULTY};
 pub use plugin_data::PluginSettings;
@@ -73,6 +78,7 @@ pub use seal::SecretKey;
 pub use secrets::SecretEntry;
 pub use settings::USE_WEBHOOKS;
 pub use tokens::HashedToken;
+pub use versions::{Taken, Version, WantedNow};
 
 use commit::Committers;
 use db::{Db, Sizes};

@@ -10,7 +10,9 @@ use serde_json::{Value as Json, json};
 use crate::{
     Store,
     audit::Actor,
+    db::Session,
     error::StoreError,
+    tenants::unchanged,
     value::{args, json, json_opt},
 };
 
@@ -31,24 +33,24 @@ impl Store {
     /// # Errors
     /// When the database gives no answer.
     pub async fn plugin_settings_get(&self, tenant: TenantId, name: &str) -> Result<PluginSettings, StoreError> {
-        let sql = "SELECT grants, config, calls FROM plugin_settings WHERE tenant_id = $1 AND name = $2";
-        let Some(row) = self.db().row(sql, args![tenant, name]).await? else { return Ok(PluginSettings::default()) };
-        let mut cells = row.cells();
-        Ok(PluginSettings { grants: cells.json()?, config: cells.json_opt()?, calls: cells.json()? })
+        settings_find(&mut self.db().reader().await?, tenant, name).await
     }
 
-    /// Puts an installation's settings; they may be put before the plugin is pushed.
+    /// Puts an installation's settings, where they still are as `before`; they may be put before the plugin is pushed.
     ///
     /// # Errors
-    /// When the database gives no answer.
+    /// [`StoreError::Stale`], or when the database gives no answer.
     pub async fn plugin_settings_put(
         &self,
         actor: &Actor,
         tenant: TenantId,
         name: &str,
+        before: &PluginSettings,
         settings: &PluginSettings,
     ) -> Result<(), StoreError> {
         let mut session = self.change(tenant).await?;
+        let now = settings_find(&mut session, tenant, name).await?;
+        unchanged(Some(&now), before, "plugin's settings")?;
         let sql = "INSERT INTO plugin_settings (tenant_id, name, grants, config, calls) VALUES ($1, $2, $3, $4, $5) \
                    ON CONFLICT (tenant_id, name) DO UPDATE SET grants = excluded.grants, config = excluded.config, \
                    calls = excluded.calls";
@@ -95,4 +97,11 @@ impl Store {
         session.commit().await?;
         Ok(cleared)
     }
+}
+
+async fn settings_find(session: &mut Session, tenant: TenantId, name: &str) -> Result<PluginSettings, StoreError> {
+    let sql = "SELECT grants, config, calls FROM plugin_settings WHERE tenant_id = $1 AND name = $2";
+    let Some(row) = session.row(sql, args![tenant, name]).await? else { return Ok(PluginSettings::default()) };
+    let mut cells = row.cells();
+    Ok(PluginSettings { grants: cells.json()?, config: cells.json_opt()?, calls: cells.json()? })
 }

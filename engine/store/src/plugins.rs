@@ -36,11 +36,28 @@ pub struct PluginVersion {
     pub size_bytes: u64,
     /// When it was pushed.
     pub created_at: Timestamp,
+    /// Whether it is one of a developer's, which go by themselves.
+    pub development: bool,
+    /// The channel that will point at it once it can run.
+    pub pending_channel: Option<String>,
+}
+
+impl PluginVersion {
+    /// Why it cannot run now, where that is so.
+    pub fn obstacle(&self) -> Option<String> {
+        match self.state {
+            PluginState::Ready => None,
+            PluginState::Compiling => Some("it is still being compiled; wait until its state is ready".to_owned()),
+            PluginState::Failed => Some(self.message.clone().unwrap_or_else(|| "it was refused".to_owned())),
+        }
+    }
 }
 
 /// Whether a version can run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PluginState {
+    /// It will, once it is compiled.
+    Compiling,
     /// It can.
     Ready,
     /// It was refused.
@@ -51,6 +68,7 @@ impl PluginState {
     /// The stable code.
     pub const fn code(self) -> &'static str {
         match self {
+            Self::Compiling => "compiling",
             Self::Ready => "ready",
             Self::Failed => "failed",
         }
@@ -58,7 +76,7 @@ impl PluginState {
 
     /// Reads a code.
     pub fn from_code(code: &str) -> Option<Self> {
-        [Self::Ready, Self::Failed].into_iter().find(|state| state.code() == code)
+        [Self::Compiling, Self::Ready, Self::Failed].into_iter().find(|state| state.code() == code)
     }
 }
 
@@ -98,12 +116,14 @@ pub struct PluginChannel {
 
 macro_rules! columns {
     () => {
-        "p.tenant_id, p.name, p.version, p.digest, p.manifest, p.state, p.message, p.size_bytes, p.created_at"
+        "p.tenant_id, p.name, p.version, p.digest, p.manifest, p.state, p.message, p.size_bytes, p.created_at, \
+         p.development, p.pending_channel"
     };
 }
 
 impl Store {
-    /// Installs a version; with `channel`, that channel points at it from now on.
+    /// Installs a version; with `channel`, that channel points at it from now on, or from when it can run. A version that
+    /// was refused was never to be had, so that another may take its place.
     ///
     /// # Errors
     /// When the database gives no answer.
@@ -116,14 +136,22 @@ impl Store {
     ) -> Result<Pushed, StoreError> {
         let PluginVersion { tenant, name, version, digest, .. } = plugin;
         let mut session = self.change(*tenant).await?;
-        let sql = "SELECT digest FROM plugins WHERE tenant_id = $1 AND name = $2 AND version = $3";
+        let sql = "SELECT digest, state FROM plugins WHERE tenant_id = $1 AND name = $2 AND version = $3";
         if let Some(row) = session.row(sql, args![*tenant, name, version]).await? {
-            let there = row.cells().text()?;
-            session.rollback().await?;
-            return Ok(if there == *digest { Pushed::Unchanged } else { Pushed::VersionTaken { digest: there } });
+            let mut cells = row.cells();
+            let (there, state) = (cells.text()?, cells.code(PluginState::from_code)?);
+            if state != PluginState::Failed {
+                session.rollback().await?;
+                return Ok(if there == *digest { Pushed::Unchanged } else { Pushed::VersionTaken { digest: there } });
+            }
+            let sql = "DELETE FROM plugins WHERE tenant_id = $1 AND name = $2 AND version = $3";
+            session.execute(sql, args![*tenant, name, version]).await?;
+            component_remove(&mut session, &there).await?;
         }
-        plugin_insert(&mut session, plugin, component).await?;
-        if let Some(channel) = channel {
+        let waits = plugin.state != PluginState::Ready;
+        let pending_channel = channel.filter(|_| waits).map(str::to_owned);
+        plugin_insert(&mut session, &PluginVersion { pending_channel, ..plugin.clone() }, component).await?;
+        if let Some(channel) = channel.filter(|_| !waits) {
             channel_put(&mut session, actor, plugin.tenant, name, channel, version).await?;
         }
         let object = format!("{name}@{version}");
@@ -133,7 +161,73 @@ impl Store {
         Ok(Pushed::Created)
     }
 
-    /// The version of each name that was pushed last.
+    /// Writes down how the compilation of a version ended; with `channel`, that channel points at it from now on. Gives
+    /// whether it was under way: another node may have ended it, or another component may have taken its place.
+    ///
+    /// # Errors
+    /// When the database gives no answer.
+    pub async fn plugin_compiled(
+        &self,
+        actor: &Actor,
+        plugin: &PluginVersion,
+        state: PluginState,
+        message: Option<&str>,
+        channel: Option<&str>,
+    ) -> Result<bool, StoreError> {
+        let PluginVersion { tenant, name, version, digest, .. } = plugin;
+        let mut session = self.change(*tenant).await?;
+        let sql = "UPDATE plugins SET state = $5, message = $6, pending_channel = NULL WHERE tenant_id = $1 AND name = $2 \
+                   AND version = $3 AND digest = $4 AND state = 'compiling'";
+        let values = args![*tenant, name, version, digest, state.code(), message];
+        if session.execute(sql, values).await? == 0 {
+            session.rollback().await?;
+            return Ok(false);
+        }
+        if let Some(channel) = channel {
+            channel_put(&mut session, actor, *tenant, name, channel, version).await?;
+        }
+        let detail = json!({ "digest": digest, "state": state.code(), "message": message, "channel": channel });
+        self.audit(&mut session, actor, *tenant, "plugin.compiled", &format!("{name}@{version}"), &detail).await?;
+        session.commit().await?;
+        Ok(true)
+    }
+
+    /// Says which channel is to point at a version that is being compiled.
+    ///
+    /// # Errors
+    /// When the database gives no answer.
+    pub async fn plugin_pending_channel(&self, plugin: &PluginVersion, channel: &str) -> Result<(), StoreError> {
+        let PluginVersion { tenant, name, version, .. } = plugin;
+        let sql = "UPDATE plugins SET pending_channel = $4 WHERE tenant_id = $1 AND name = $2 AND version = $3 AND state = \
+                   'compiling'";
+        let mut session = self.db().begin().await?;
+        session.execute(sql, args![*tenant, name, version, channel]).await?;
+        session.commit().await
+    }
+
+    /// Versions of all tenants that are being compiled and were pushed at `until` or before.
+    ///
+    /// # Errors
+    /// When the database gives no answer.
+    pub async fn plugin_compiling(&self, until: Timestamp) -> Result<Vec<PluginVersion>, StoreError> {
+        let sql = concat!(
+            "SELECT ",
+            columns!(),
+            " FROM plugins p WHERE p.state = 'compiling' AND p.created_at <= $1 ORDER BY p.created_at"
+        );
+        self.db().rows(sql, args![until]).await?.iter().map(version).collect()
+    }
+
+    /// Digests of all components.
+    ///
+    /// # Errors
+    /// When the database gives no answer.
+    pub async fn plugin_digests(&self) -> Result<Vec<String>, StoreError> {
+        let rows = self.db().rows("SELECT digest FROM plugin_components", args![]).await?;
+        rows.iter().map(|row| row.cells().text()).collect()
+    }
+
+    /// The version of each name that was pushed last; a development version only where there is no other.
     ///
     /// # Errors
     /// When the database gives no answer.
@@ -142,8 +236,9 @@ impl Store {
             "SELECT ",
             columns!(),
             " FROM plugins p WHERE p.tenant_id = $1 AND NOT EXISTS (SELECT 1 FROM plugins later WHERE later.tenant_id \
-             = p.tenant_id AND later.name = p.name AND (later.created_at > p.created_at OR (later.created_at = \
-             p.created_at AND later.version > p.version))) ORDER BY p.name"
+             = p.tenant_id AND later.name = p.name AND (later.development < p.development OR (later.development = \
+             p.development AND (later.created_at > p.created_at OR (later.created_at = p.created_at AND later.version \
+             > p.version))))) ORDER BY p.name"
         );
         self.db().rows(sql, args![tenant]).await?.iter().map(version).collect()
     }
@@ -294,8 +389,8 @@ pub(crate) async fn plugin_insert(
 ) -> Result<(), StoreError> {
     let sql = "INSERT INTO plugin_components (digest, component) VALUES ($1, $2) ON CONFLICT (digest) DO NOTHING";
     session.execute(sql, args![&plugin.digest, component]).await?;
-    let sql = "INSERT INTO plugins (tenant_id, name, version, digest, manifest, state, message, size_bytes, created_at) \
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+    let sql = "INSERT INTO plugins (tenant_id, name, version, digest, manifest, state, message, size_bytes, created_at, \
+               development, pending_channel) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
     let values = args![
         plugin.tenant,
         &plugin.name,
@@ -306,9 +401,18 @@ pub(crate) async fn plugin_insert(
         plugin.message.as_deref(),
         plugin.size_bytes,
         plugin.created_at,
+        plugin.development,
+        plugin.pending_channel.as_deref(),
     ];
     session.execute(sql, values).await.map_err(conflict("this version of the plugin"))?;
     Ok(())
+}
+
+/// Removes a component that no version has any more; gives whether it did.
+pub(crate) async fn component_remove(session: &mut Session, digest: &str) -> Result<bool, StoreError> {
+    let sql =
+        "DELETE FROM plugin_components WHERE digest = $1 AND NOT EXISTS (SELECT 1 FROM plugins WHERE digest = $1)";
+    Ok(session.execute(sql, args![digest]).await? > 0)
 }
 
 /// Writes the next setting of a channel; gives the version before. Setting what is set changes nothing.
@@ -347,6 +451,8 @@ fn version(row: &Row) -> Result<PluginVersion, StoreError> {
         message: cells.text_opt()?,
         size_bytes: cells.count()?,
         created_at: cells.time()?,
+        development: cells.flag()?,
+        pending_channel: cells.text_opt()?,
     })
 }
 

@@ -64,6 +64,14 @@ const SEALED: &[SealedTable] = &[
         },
     },
     SealedTable {
+        select: "SELECT tenant_id, client, key, sealed FROM keyed_calls WHERE substr(sealed, 2, 4) = $1 LIMIT $2",
+        update: "UPDATE keyed_calls SET sealed = $1 WHERE sealed = $2 AND tenant_id = $3 AND client = $4 AND key = $5",
+        key: |cells| {
+            let key = CallKey { tenant: cells.id()?, client: cells.text()?, key: cells.text()? };
+            Ok((key.place(), args![key.tenant, &key.client, &key.key]))
+        },
+    },
+    SealedTable {
         select: "SELECT tenant_id, sealed FROM audit_heads WHERE substr(sealed, 2, 4) = $1 LIMIT $2",
         update: "UPDATE audit_heads SET sealed = $1 WHERE sealed = $2 AND tenant_id = $3",
         key: |cells| {

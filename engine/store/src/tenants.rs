@@ -148,6 +148,16 @@ pub(crate) fn found(touched: u64, what: &'static str) -> Result<(), StoreError> 
     if touched == 0 { Err(StoreError::NotFound { what }) } else { Ok(()) }
 }
 
+/// Whether what a change was decided on is what the transaction finds. Changes of one tenant wait for each other
+/// (see [`Store::change`]), so what is read after it began stays until it ends.
+pub(crate) fn unchanged<T: PartialEq>(now: Option<&T>, before: &T, what: &'static str) -> Result<(), StoreError> {
+    match now {
+        None => Err(StoreError::NotFound { what }),
+        Some(now) if now == before => Ok(()),
+        Some(_) => Err(StoreError::Stale { what }),
+    }
+}
+
 fn tenant(row: &Row) -> Result<Tenant, StoreError> {
     let mut cells = row.cells();
     Ok(Tenant { id: cells.id()?, slug: cells.text()?, name: cells.text()?, created_at: cells.time()? })

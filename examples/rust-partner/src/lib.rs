@@ -21,7 +21,9 @@ const KEY: &str = "partner-key";
 /// The partner's zone where none is configured: Brasília.
 const UTC_OFFSET_MINUTES: i64 = -180;
 
-struct Partner;
+/// The partner.
+#[derive(Debug)]
+pub struct Partner;
 
 impl Integrator for Partner {
     fn describe() -> Manifest {

@@ -15,6 +15,7 @@ mod load;
 mod process;
 mod report;
 mod sink;
+mod work;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -38,7 +39,8 @@ struct Arguments {
 enum Bench {
     /// `raw`, `raw-durable`, `deliver` without and with a plugin, side by side.
     Deliver(DeliverOptions),
-    /// One plugin's `transform` + `interpret`: native Rust, bare wasmtime, our host fresh, our host warm.
+    /// `transform` + `interpret`, language by language: native Rust, bare wasmtime, our host fresh, our host warm; and
+    /// size, compilation, loading, memory.
     Plugin(PluginOptions),
     /// What an engine with many plugins and endpoints and nothing to do costs, and how soon it is ready.
     Idle(IdleOptions),
@@ -86,7 +88,7 @@ struct DeliverOptions {
 /// How the plugin ladder runs.
 #[derive(Debug, clap::Args)]
 struct PluginOptions {
-    /// The component; default: the benches' own, built here.
+    /// Only this component, which takes the benches' order; default: the benches' own and the examples', built here.
     #[arg(long)]
     plugin: Option<PathBuf>,
     /// The engine's binary, which compiles the component; default: `engate` beside this program.

@@ -32,7 +32,8 @@ impl Figure {
     }
 }
 
-fn median(runs: &[f64]) -> Option<f64> {
+/// The middle one.
+pub(crate) fn median(runs: &[f64]) -> Option<f64> {
     let mut runs = runs.to_vec();
     runs.sort_by(f64::total_cmp);
     runs.get(runs.len() / 2).copied()
@@ -84,7 +85,8 @@ pub(crate) fn print(figures: &[Figure], ratios: &[Ratio], json: bool) -> Result<
     Ok(())
 }
 
-fn machine() -> String {
+/// What the figures were measured on.
+pub(crate) fn machine() -> String {
     let cpus = std::thread::available_parallelism().map_or(0, usize::from);
     let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = info

@@ -81,6 +81,7 @@ pub(crate) struct Engine {
     process: Option<Child>,
     starts: u32,
     address: Option<SocketAddr>,
+    scheme: &'static str,
 }
 
 impl Engine {
@@ -96,7 +97,7 @@ impl Engine {
 
     async fn start_in(folder: &Path, database_url: String, setup: Setup) -> Self {
         let data = folder.join(&setup.name);
-        let mut engine = Self { setup, database_url, data, process: None, starts: 0, address: None };
+        let mut engine = Self { setup, database_url, data, process: None, starts: 0, address: None, scheme: "http" };
         std::fs::create_dir_all(engine.logs()).unwrap();
         compiled::lend(&engine.data);
         engine.start_again().await;
@@ -118,6 +119,11 @@ impl Engine {
         panic!("the engine does not start:\n{}", self.log());
     }
 
+    /// Sets a line of `engate.toml` for the next start.
+    pub(crate) fn set(&mut self, key: &str, value: &str) {
+        self.setup = self.setup.clone().set(key, value);
+    }
+
     /// `kill -9`; returns when the process is gone.
     pub(crate) async fn kill(&mut self) {
         let mut process = self.process.take().expect("the engine is not running");
@@ -134,9 +140,18 @@ impl Engine {
 
     /// SIGTERM alone.
     pub(crate) fn signal_terminate(&self) {
+        self.signal(Signal::TERM);
+    }
+
+    /// SIGHUP.
+    pub(crate) fn signal_hangup(&self) {
+        self.signal(Signal::HUP);
+    }
+
+    fn signal(&self, signal: Signal) {
         let id = self.process.as_ref().and_then(Child::id).expect("the engine is not running");
         let pid = Pid::from_raw(i32::try_from(id).unwrap()).unwrap();
-        kill_process(pid, Signal::TERM).unwrap();
+        kill_process(pid, signal).unwrap();
     }
 
     /// Runs another `engate` command with this engine's settings.
@@ -187,9 +202,9 @@ impl Engine {
         self.process.is_none()
     }
 
-    /// `http://ADDRESS` of the API.
+    /// `http://ADDRESS` of the API, or with `https` under TLS.
     pub(crate) fn url(&self) -> String {
-        format!("http://{}", self.address.expect("the engine never listened"))
+        format!("{}://{}", self.scheme, self.address.expect("the engine never listened"))
     }
 
     /// Deliveries that are neither finished nor scheduled, by the database's own word.
@@ -262,14 +277,15 @@ impl Engine {
             }
             let text = std::fs::read_to_string(&file).unwrap_or_default();
             let line =
-                text.split_inclusive('\n').find(|line| line.ends_with('\n') && line.contains("listening on http://"));
+                text.split_inclusive('\n').find(|line| line.ends_with('\n') && line.contains("listening on http"));
             line.map(|line| Some(line.to_owned())).ok_or(text)
         });
         let Some(line) = said.await else {
             self.process = None;
             return None;
         };
-        let (_, address) = line.trim().split_once("listening on http://").unwrap();
+        let (said, address) = line.trim().split_once("://").unwrap();
+        self.scheme = if said.ends_with("https") { "https" } else { "http" };
         Some(address.parse().unwrap())
     }
 

@@ -18,6 +18,7 @@ use engate_model::{
 use super::{
     calls::{Call, route_text},
     extract::unknown_query,
+    idempotency::{self, IDEMPOTENCY_KEY, Repeats},
     permission::Permission,
     problem::Problem,
     redact::redacted,
@@ -62,8 +63,13 @@ pub(crate) async fn admit(gate: &Gate, mut request: Request, call: Arc<Call>, ne
             if rule.permission == Permission::SendEvents {
                 request.extensions_mut().insert(call);
             }
-            request.extensions_mut().insert(grant.principal());
-            let response = next.run(request).await;
+            let principal = grant.principal();
+            request.extensions_mut().insert(principal.clone());
+            let response = if rule.repeats == Repeats::ByKey && request.headers().contains_key(IDEMPOTENCY_KEY) {
+                idempotency::once(&gate.engine, &principal, request, next).await
+            } else {
+                next.run(request).await
+            };
             let plain = grant.redaction.is_none() || rule.permission.is_about_the_engine();
             if plain { response } else { redacted(Arc::clone(&grant), response).await }
         }
@@ -96,6 +102,10 @@ fn pass<'r>(
     let methods = methods.ok_or_else(|| Problem::of("not_found", "there is no such path").into_response())?;
     let rule = rule.ok_or_else(|| wrong_method(methods.keys()))?;
     check(rule, &grant.token, request.uri().query().unwrap_or_default()).map_err(Problem::into_response)?;
+    if rule.repeats == Repeats::ById && request.headers().contains_key(IDEMPOTENCY_KEY) {
+        let cure = "is not taken here; give each event an `id`, which does the same for each";
+        return Err(Problem::from(Invalid::field("Idempotency-Key", cure)).into_response());
+    }
     Ok(rule)
 }
 

@@ -1,5 +1,5 @@
-//! Around every call: an id, a span, a count, a bound on its time, an access entry, and an answer even where a handler
-//! panics.
+//! Around every call: an id, a span, a count, a bound on its time, an access entry, 304 for who has it already, and an
+//! answer even where a handler panics.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -13,7 +13,7 @@ use std::{
 
 use axum::{
     extract::{ConnectInfo, MatchedPath, Request},
-    http::{HeaderName, HeaderValue, Method, header},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, header},
     response::{IntoResponse, Response},
 };
 use engate_model::{CallId, token::Token};
@@ -22,7 +22,11 @@ use futures_util::FutureExt as _;
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
-use super::problem::Problem;
+use super::{
+    conditional::{known_to_reader, unless_known},
+    portuguese,
+    problem::Problem,
+};
 use crate::{engine::Engine, metrics::CallLabels};
 
 /// How long a handler may take; a plugin's compilation is the longest thing any does.
@@ -32,6 +36,12 @@ const CALL_TIME_MAX: Duration = Duration::from_secs(150);
 const UNMATCHED: &str = "unmatched";
 /// Status of a call whose caller hung up before the answer, as nginx has it.
 const CALLER_GONE: u16 = 499;
+/// What a page may load and who may frame it, where it does not say so itself.
+const PAGE_POLICY: HeaderValue = HeaderValue::from_static(
+    "default-src 'self'; base-uri 'none'; form-action 'self'; object-src 'none'; frame-ancestors 'none'",
+);
+/// For how long browsers keep to TLS once they saw it: a year.
+const SECURE_FOR: HeaderValue = HeaderValue::from_static("max-age=31536000");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// A call under way. Dropped before it was answered, it is recorded all the same: its caller hung up.
@@ -120,7 +130,12 @@ pub(crate) async fn observe<A: Future<Output = Response>>(
     let method = known(request.method());
     let route = request.extensions().get::<MatchedPath>().map_or(UNMATCHED, MatchedPath::as_str).to_owned();
     let span = tracing::info_span!("call", %id, method, route, client = tracing::field::Empty);
-    let mut response = answer(admit(request, Arc::clone(&call))).instrument(span.clone()).await;
+    let known = known_to_reader(request.method(), request.headers());
+    let in_portuguese = portuguese::is_wanted(request.headers());
+    let mut response = unless_known(known, answer(admit(request, Arc::clone(&call))).instrument(span.clone()).await);
+    if in_portuguese {
+        response = portuguese::told(response);
+    }
     let status = response.status();
     let took_ms = call.started.elapsed().as_millis();
     span.in_scope(|| {
@@ -141,8 +156,21 @@ pub(crate) async fn observe<A: Future<Output = Response>>(
     }
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    if engine.config.tls.is_some() {
+        headers.insert(header::STRICT_TRANSPORT_SECURITY, SECURE_FOR);
+    }
+    if headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/html")) {
+        guard_page(headers);
+    }
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     response
+}
+
+/// What every page says to browsers; a page may have a policy of its own.
+fn guard_page(headers: &mut HeaderMap) {
+    headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+    headers.insert(HeaderName::from_static("cross-origin-opener-policy"), HeaderValue::from_static("same-origin"));
+    headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(PAGE_POLICY);
 }
 
 async fn answer(call: impl Future<Output = Response>) -> Response {

@@ -4,12 +4,12 @@
 use std::{fmt::Write as _, sync::Arc};
 
 use axum::{
-    http::{HeaderName, HeaderValue, header},
+    http::{HeaderMap, HeaderName, HeaderValue, header},
     response::{Html, IntoResponse, Response},
 };
 use utoipa_swagger_ui::{Config, serve};
 
-use super::{extract::At, meanings::MEANINGS, permission::Permission, problem::Problem, routes::Routes};
+use super::{extract::At, meanings::MEANINGS, permission::Permission, portuguese, problem::Problem, routes::Routes};
 
 /// The page itself. Swagger UI's own index refers to its assets relative to a folder, this path has none.
 const PAGE: &str = r#"<!DOCTYPE html>
@@ -58,17 +58,19 @@ async fn page() -> Response {
 /// What each problem code means, and what to do about it.
 #[utoipa::path(get, path = "/docs/problems", tag = "health", operation_id = "docs_problems",
     responses((status = 200, description = "A page", body = String, content_type = "text/html")))]
-async fn problems() -> Response {
+async fn problems(headers: HeaderMap) -> Response {
+    let in_portuguese = portuguese::is_wanted(&headers);
     let mut rows = String::new();
     for meaning in MEANINGS {
+        let portuguese = portuguese::meaning(meaning.code).filter(|_| in_portuguese);
+        let (title, cure) = portuguese.unwrap_or((meaning.title, meaning.cure));
         // Writing to a String cannot fail; the texts are the engine's own and hold no markup.
         let _ = write!(
             rows,
             "<tr id=\"{code}\"><td><code>{code}</code></td><td>{status}</td><td>{title}</td><td>{cure}</td></tr>",
             code = meaning.code,
             status = meaning.status.as_u16(),
-            title = meaning.title,
-            cure = meaning.cure.replace('`', ""),
+            cure = cure.replace('`', ""),
         );
     }
     guarded(Html(format!(

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
+    conditional::{IfMatch, IfMatchHeader, Shown, Tagged},
     extract::{At, Body, Caller, Params},
     page::{Listing, PageParams},
     permission::Permission,
@@ -98,6 +99,8 @@ struct EventTypeView {
     created_at: Timestamp,
 }
 
+impl Shown for EventTypeView {}
+
 impl EventTypeView {
     fn of(event_type: EventType) -> Self {
         let EventType { tenant: _, key, title, macro_process, process, system, created_at } = event_type;
@@ -141,7 +144,7 @@ async fn create(
     State(engine): State<Arc<Engine>>,
     Caller(principal): Caller,
     Body(body): Body<EventTypeNewBody>,
-) -> Result<(StatusCode, Json<EventTypeView>), Problem> {
+) -> Result<(StatusCode, Tagged<EventTypeView>), Problem> {
     require_not_system(body.system)?;
     let new = EventTypeNew {
         key: body.key,
@@ -150,7 +153,7 @@ async fn create(
         process: body.process.unwrap_or_default(),
     };
     let event_type = engine.event_type_create(&principal, new).await?;
-    Ok((StatusCode::CREATED, Json(EventTypeView::of(event_type))))
+    Ok((StatusCode::CREATED, Tagged(EventTypeView::of(event_type))))
 }
 
 /// Shows a type.
@@ -161,21 +164,23 @@ async fn get(
     State(engine): State<Arc<Engine>>,
     Caller(principal): Caller,
     At(key): At<String>,
-) -> Result<Json<EventTypeView>, Problem> {
-    Ok(Json(EventTypeView::of(engine.event_type_get(&principal, &key).await?)))
+) -> Result<Tagged<EventTypeView>, Problem> {
+    Ok(Tagged(EventTypeView::of(engine.event_type_get(&principal, &key).await?)))
 }
 
 /// Replaces a type's title and place: what is left out is empty then.
 #[utoipa::path(put, path = "/v1/event-types/{key}", tag = "event types", operation_id = "event_type_replace",
-    params(("key" = String, Path, description = "Its key, percent-encoded")), request_body = EventTypeChangeBody,
+    params(("key" = String, Path, description = "Its key, percent-encoded"), IfMatchHeader), request_body = EventTypeChangeBody,
     responses((status = 200, description = "Changed", body = EventTypeView), (status = 404, description = "There is none"),
+        (status = 412, description = "It was changed since that `ETag` was answered"),
         (status = 409, description = "It is the engine's own")))]
 async fn replace(
     State(engine): State<Arc<Engine>>,
     Caller(principal): Caller,
     At(key): At<String>,
+    if_match: IfMatch,
     Body(body): Body<EventTypeChangeBody>,
-) -> Result<Json<EventTypeView>, Problem> {
+) -> Result<Tagged<EventTypeView>, Problem> {
     require_not_system(body.system)?;
     require_key(body.key.as_deref(), &key)?;
     let change = EventTypeChange {
@@ -183,36 +188,44 @@ async fn replace(
         macro_process: Some(body.macro_process.unwrap_or_default()),
         process: Some(body.process.unwrap_or_default()),
     };
-    Ok(Json(EventTypeView::of(engine.event_type_update(&principal, &key, change).await?)))
+    Ok(Tagged(EventTypeView::of(
+        engine.event_type_update(&principal, &key, change, &if_match.demand(EventTypeView::of)).await?,
+    )))
 }
 
 /// Changes what is given of a type.
 #[utoipa::path(patch, path = "/v1/event-types/{key}", tag = "event types", operation_id = "event_type_update",
-    params(("key" = String, Path, description = "Its key, percent-encoded")), request_body = EventTypeChangeBody,
+    params(("key" = String, Path, description = "Its key, percent-encoded"), IfMatchHeader), request_body = EventTypeChangeBody,
     responses((status = 200, description = "Changed", body = EventTypeView), (status = 404, description = "There is none"),
+        (status = 412, description = "It was changed since that `ETag` was answered"),
         (status = 409, description = "It is the engine's own")))]
 async fn update(
     State(engine): State<Arc<Engine>>,
     Caller(principal): Caller,
     At(key): At<String>,
+    if_match: IfMatch,
     Body(body): Body<EventTypeChangeBody>,
-) -> Result<Json<EventTypeView>, Problem> {
+) -> Result<Tagged<EventTypeView>, Problem> {
     require_not_system(body.system)?;
     require_key(body.key.as_deref(), &key)?;
     let change = EventTypeChange { title: body.title, macro_process: body.macro_process, process: body.process };
-    Ok(Json(EventTypeView::of(engine.event_type_update(&principal, &key, change).await?)))
+    Ok(Tagged(EventTypeView::of(
+        engine.event_type_update(&principal, &key, change, &if_match.demand(EventTypeView::of)).await?,
+    )))
 }
 
 /// Deletes a type that no endpoint names.
 #[utoipa::path(delete, path = "/v1/event-types/{key}", tag = "event types", operation_id = "event_type_delete",
-    params(("key" = String, Path, description = "Its key, percent-encoded")),
+    params(("key" = String, Path, description = "Its key, percent-encoded"), IfMatchHeader),
     responses((status = 204, description = "Deleted"), (status = 404, description = "There is none"),
+        (status = 412, description = "It was changed since that `ETag` was answered"),
         (status = 409, description = "An endpoint subscribes to it, or it is the engine's own")))]
 async fn delete(
     State(engine): State<Arc<Engine>>,
     Caller(principal): Caller,
     At(key): At<String>,
+    if_match: IfMatch,
 ) -> Result<StatusCode, Problem> {
-    engine.event_type_delete(&principal, &key).await?;
+    engine.event_type_delete(&principal, &key, &if_match.demand(EventTypeView::of)).await?;
     Ok(StatusCode::NO_CONTENT)
 }

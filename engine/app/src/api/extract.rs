@@ -213,3 +213,22 @@ where
 {
     Option::<T>::deserialize(deserializer).map(Some)
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_never_ends_is_given_up() {
+        let drips = stream::unfold((), async |()| {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            Some((Ok::<_, std::io::Error>(Bytes::from_static(b" ")), ()))
+        });
+        let begun = tokio::time::Instant::now();
+        let problem = read_body(HttpBody::from_stream(drips), BODY_BYTES_MAX).await.unwrap_err();
+        assert_eq!(problem.status(), axum::http::StatusCode::REQUEST_TIMEOUT);
+        assert_eq!(begun.elapsed(), BODY_TIME_MAX);
+    }
+}

@@ -13,6 +13,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::{
+    conditional::{IfMatch, IfMatchHeader, Shown, Tagged},
     extract::{At, Body, Caller, Params},
     page::{Listing, PageParams},
     permission::Permission,
@@ -121,6 +122,8 @@ struct InboundView {
     updated_at: Timestamp,
 }
 
+impl Shown for InboundView {}
+
 impl InboundView {
     fn of(inbound: Inbound) -> Self {
         Self {
@@ -158,7 +161,7 @@ async fn create(
     State(engine): State<Arc<Engine>>,
     Caller(principal): Caller,
     Body(body): Body<InboundNewBody>,
-) -> Result<(StatusCode, Json<InboundView>), Problem> {
+) -> Result<(StatusCode, Tagged<InboundView>), Problem> {
     let new = InboundNew {
         name: body.name,
         description: body.description.unwrap_or_default(),
@@ -169,7 +172,7 @@ async fn create(
         rate_limit: body.rate_limit.map(Into::into).unwrap_or_default(),
     };
     let inbound = engine.inbound_create(&principal, new).await?;
-    Ok((StatusCode::CREATED, Json(InboundView::of(inbound))))
+    Ok((StatusCode::CREATED, Tagged(InboundView::of(inbound))))
 }
 
 /// Shows an inbound.
@@ -180,20 +183,22 @@ async fn get(
     State(engine): State<Arc<Engine>>,
     Caller(principal): Caller,
     At(name): At<String>,
-) -> Result<Json<InboundView>, Problem> {
-    Ok(Json(InboundView::of(engine.inbound_get(&principal, &name).await?)))
+) -> Result<Tagged<InboundView>, Problem> {
+    Ok(Tagged(InboundView::of(engine.inbound_get(&principal, &name).await?)))
 }
 
 /// Changes what is given of an inbound; its name stays.
 #[utoipa::path(patch, path = "/v1/inbounds/{name}", tag = "inbounds", operation_id = "inbound_update",
-    params(("name" = String, Path, description = "Its name")), request_body = InboundChangeBody,
-    responses((status = 200, description = "Changed", body = InboundView), (status = 404, description = "There is none")))]
+    params(("name" = String, Path, description = "Its name"), IfMatchHeader), request_body = InboundChangeBody,
+    responses((status = 200, description = "Changed", body = InboundView), (status = 404, description = "There is none"),
+        (status = 412, description = "It was changed since that `ETag` was answered")))]
 async fn update(
     State(engine): State<Arc<Engine>>,
     Caller(principal): Caller,
     At(name): At<String>,
+    if_match: IfMatch,
     Body(body): Body<InboundChangeBody>,
-) -> Result<Json<InboundView>, Problem> {
+) -> Result<Tagged<InboundView>, Problem> {
     let change = InboundChange {
         description: body.description,
         plugin: body.plugin,
@@ -202,18 +207,22 @@ async fn update(
         body_bytes_max: body.max_body_bytes,
         rate_limit: body.rate_limit.map(Into::into),
     };
-    Ok(Json(InboundView::of(engine.inbound_update(&principal, &name, change).await?)))
+    Ok(Tagged(InboundView::of(
+        engine.inbound_update(&principal, &name, change, &if_match.demand(InboundView::of)).await?,
+    )))
 }
 
 /// Deletes an inbound and what its plugin kept for it; the events that came by it stay.
 #[utoipa::path(delete, path = "/v1/inbounds/{name}", tag = "inbounds", operation_id = "inbound_delete",
-    params(("name" = String, Path, description = "Its name")),
-    responses((status = 204, description = "Deleted"), (status = 404, description = "There is none")))]
+    params(("name" = String, Path, description = "Its name"), IfMatchHeader),
+    responses((status = 204, description = "Deleted"), (status = 404, description = "There is none"),
+        (status = 412, description = "It was changed since that `ETag` was answered")))]
 async fn delete(
     State(engine): State<Arc<Engine>>,
     Caller(principal): Caller,
     At(name): At<String>,
+    if_match: IfMatch,
 ) -> Result<StatusCode, Problem> {
-    engine.inbound_delete(&principal, &name).await?;
+    engine.inbound_delete(&principal, &name, &if_match.demand(InboundView::of)).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -9,6 +9,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::{
+    conditional::{IfMatch, IfMatchHeader, Shown, Tagged},
     extract::{At, Body, Caller, Params},
     page::{Listing, PageParams},
     permission::Permission,
@@ -115,6 +116,8 @@ struct IntegratorView {
     updated_at: Timestamp,
 }
 
+impl Shown for IntegratorView {}
+
 impl IntegratorView {
     fn of(integrator: Integrator) -> Self {
         Self {
@@ -151,7 +154,7 @@ async fn create(
     State(engine): State<Arc<Engine>>,
     Caller(principal): Caller,
     Body(body): Body<IntegratorNewBody>,
-) -> Result<(StatusCode, Json<IntegratorView>), Problem> {
+) -> Result<(StatusCode, Tagged<IntegratorView>), Problem> {
     let new = IntegratorNew {
         slug: body.slug,
         name: body.name,
@@ -161,7 +164,7 @@ async fn create(
         config: body.config,
     };
     let integrator = engine.integrator_create(&principal, new).await?;
-    Ok((StatusCode::CREATED, Json(IntegratorView::of(integrator))))
+    Ok((StatusCode::CREATED, Tagged(IntegratorView::of(integrator))))
 }
 
 /// Shows an integrator.
@@ -172,21 +175,23 @@ async fn get(
     State(engine): State<Arc<Engine>>,
     Caller(principal): Caller,
     At(name): At<String>,
-) -> Result<Json<IntegratorView>, Problem> {
-    Ok(Json(IntegratorView::of(engine.integrator_get(&principal, &name).await?)))
+) -> Result<Tagged<IntegratorView>, Problem> {
+    Ok(Tagged(IntegratorView::of(engine.integrator_get(&principal, &name).await?)))
 }
 
 /// Replaces an integrator: what is left out is as in a new one.
 #[utoipa::path(put, path = "/v1/integrators/{integrator}", tag = "integrators", operation_id = "integrator_replace",
-    params(("integrator" = String, Path, description = "Its id or slug")), request_body = IntegratorNewBody,
+    params(("integrator" = String, Path, description = "Its id or slug"), IfMatchHeader), request_body = IntegratorNewBody,
     responses((status = 200, description = "Changed", body = IntegratorView), (status = 404, description = "There is none"),
+        (status = 412, description = "It was changed since that `ETag` was answered"),
         (status = 409, description = "The slug is taken")))]
 async fn replace(
     State(engine): State<Arc<Engine>>,
     Caller(principal): Caller,
     At(name): At<String>,
+    if_match: IfMatch,
     Body(body): Body<IntegratorNewBody>,
-) -> Result<Json<IntegratorView>, Problem> {
+) -> Result<Tagged<IntegratorView>, Problem> {
     let change = IntegratorChange {
         slug: Some(body.slug),
         name: Some(body.name.unwrap_or_default()),
@@ -195,20 +200,24 @@ async fn replace(
         plugin: Some(body.plugin),
         config: Some(body.config),
     };
-    Ok(Json(IntegratorView::of(engine.integrator_update(&principal, &name, change).await?)))
+    Ok(Tagged(IntegratorView::of(
+        engine.integrator_update(&principal, &name, change, &if_match.demand(IntegratorView::of)).await?,
+    )))
 }
 
 /// Changes what is given of an integrator.
 #[utoipa::path(patch, path = "/v1/integrators/{integrator}", tag = "integrators", operation_id = "integrator_update",
-    params(("integrator" = String, Path, description = "Its id or slug")), request_body = IntegratorChangeBody,
+    params(("integrator" = String, Path, description = "Its id or slug"), IfMatchHeader), request_body = IntegratorChangeBody,
     responses((status = 200, description = "Changed", body = IntegratorView), (status = 404, description = "There is none"),
+        (status = 412, description = "It was changed since that `ETag` was answered"),
         (status = 409, description = "The slug is taken")))]
 async fn update(
     State(engine): State<Arc<Engine>>,
     Caller(principal): Caller,
     At(name): At<String>,
+    if_match: IfMatch,
     Body(body): Body<IntegratorChangeBody>,
-) -> Result<Json<IntegratorView>, Problem> {
+) -> Result<Tagged<IntegratorView>, Problem> {
     let change = IntegratorChange {
         slug: body.slug,
         name: body.name,
@@ -217,19 +226,23 @@ async fn update(
         plugin: body.plugin,
         config: body.config,
     };
-    Ok(Json(IntegratorView::of(engine.integrator_update(&principal, &name, change).await?)))
+    Ok(Tagged(IntegratorView::of(
+        engine.integrator_update(&principal, &name, change, &if_match.demand(IntegratorView::of)).await?,
+    )))
 }
 
 /// Deletes an integrator that never had an endpoint; others are made inactive.
 #[utoipa::path(delete, path = "/v1/integrators/{integrator}", tag = "integrators", operation_id = "integrator_delete",
-    params(("integrator" = String, Path, description = "Its id or slug")),
+    params(("integrator" = String, Path, description = "Its id or slug"), IfMatchHeader),
     responses((status = 204, description = "Deleted"), (status = 404, description = "There is none"),
+        (status = 412, description = "It was changed since that `ETag` was answered"),
         (status = 409, description = "It has or had endpoints")))]
 async fn delete(
     State(engine): State<Arc<Engine>>,
     Caller(principal): Caller,
     At(name): At<String>,
+    if_match: IfMatch,
 ) -> Result<StatusCode, Problem> {
-    engine.integrator_delete(&principal, &name).await?;
+    engine.integrator_delete(&principal, &name, &if_match.demand(IntegratorView::of)).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -102,6 +102,12 @@ pub(crate) const MEANINGS: &[Meaning] = &[
         "Read the present state and decide again.",
     ),
     meaning(
+        "precondition_failed",
+        StatusCode::PRECONDITION_FAILED,
+        "It was changed since you read it",
+        "Read it again, decide anew, and send the new `ETag` as `If-Match`.",
+    ),
+    meaning(
         "id_conflict",
         StatusCode::CONFLICT,
         "The id was used with another body",
@@ -118,6 +124,60 @@ pub(crate) const MEANINGS: &[Meaning] = &[
         StatusCode::TOO_MANY_REQUESTS,
         "As many comparisons run as may",
         "Wait for one of them to end, or cancel one.",
+    ),
+    meaning(
+        "newer_version",
+        StatusCode::CONFLICT,
+        "A newer version took its place",
+        "Send the newest one; an endpoint with the ordering `latest` gets nothing older after it.",
+    ),
+    meaning(
+        "never_published",
+        StatusCode::CONFLICT,
+        "Nothing of this type was ever published",
+        "Publish an event of the type first, or try the endpoint with `/test`.",
+    ),
+    meaning(
+        "not_subscribed",
+        StatusCode::CONFLICT,
+        "The endpoint does not subscribe to this type",
+        "Add it to the endpoint's `event_types` first.",
+    ),
+    meaning(
+        "endpoint_disabled",
+        StatusCode::CONFLICT,
+        "The endpoint is disabled",
+        "Enable it with PATCH (`enabled: true`) first.",
+    ),
+    meaning(
+        "integrator_inactive",
+        StatusCode::CONFLICT,
+        "The integrator is not active",
+        "Activate the integrator first.",
+    ),
+    meaning(
+        "webhooks_disabled",
+        StatusCode::CONFLICT,
+        "Webhooks are switched off",
+        "Switch the setting `use_webhooks` on first.",
+    ),
+    meaning(
+        "waits_behind",
+        StatusCode::CONFLICT,
+        "An earlier one has to be finished first",
+        "The endpoint keeps its order (`fifo`): wait for the delivery that `detail` names, retry or cancel it.",
+    ),
+    meaning(
+        "idempotency_key_reused",
+        StatusCode::UNPROCESSABLE_ENTITY,
+        "The Idempotency-Key means another call",
+        "Use a new key for a new action; repeat the same request to get its answer again.",
+    ),
+    meaning(
+        "outcome_unknown",
+        StatusCode::CONFLICT,
+        "What became of the call is not known",
+        "Read the present state to see whether it was carried out, then decide and use a new `Idempotency-Key`.",
     ),
     meaning("in_progress", StatusCode::CONFLICT, "It is being worked on", "Try again in a moment."),
     meaning(
@@ -348,6 +408,27 @@ mod tests {
             }
         }
         assert!(codes > 20, "the search finds what there is");
+    }
+
+    /// The table as `docs/problems.md` has it; `ENGATE_BLESS=1` writes it anew.
+    #[test]
+    fn the_problems_are_documented_one_by_one() {
+        let mut text = String::from(
+            "# Problem codes\n\nEvery refusal of the API is `application/problem+json` (RFC 9457) with one of these codes in \
+             `code`, which stays the same for ever;\n`type` is `/docs/problems#CODE`, which every engine serves. `detail` and \
+             `errors` say what happened this time, `title` and\n`detail` in Portuguese where `Accept-Language` asks for it. \
+             This file is written by a test from the engine's own table.\n",
+        );
+        for meaning in MEANINGS {
+            let Meaning { code, status, title, cure } = meaning;
+            text.push_str(&format!("\n## {code}\n{}: {title}. {cure}\n", status.as_u16()));
+        }
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/problems.md");
+        if std::env::var_os("ENGATE_BLESS").is_some() {
+            std::fs::write(&file, &text).unwrap();
+        }
+        let written = std::fs::read_to_string(&file).unwrap_or_default();
+        assert!(written == text, "docs/problems.md differs from the table; run this test with ENGATE_BLESS=1");
     }
 
     #[test]

@@ -1,22 +1,27 @@
 //! The HTTP API: routes, who may call them, what they take, what they answer. It calls verbs and holds neither
 //! a pool nor SQL.
 //!
-//! A call's path is put into its normal form by [`paths`]. It passes [`calls`] (id, span, count, time, panics, access
-//! entry), then [`auth`] (token, rate, origin, routes, scopes, permission, names of query parameters), then its handler, which reads its input through [`extract`] and answers JSON or a
+//! A call's path is put into its normal form by [`paths`]. It passes [`calls`] (id, span, count, time, panics, language,
+//! access entry), [`cors`], then [`auth`] (token, rate, origin, routes, scopes, permission, names of query parameters,
+//! repeats under an idempotency key), then its handler, which reads its input through [`extract`] and answers JSON or a
 //! [`problem::Problem`].
 
 mod audit;
 mod auth;
 mod calls;
 mod cloudevents;
+mod conditional;
+mod cors;
 mod deliveries;
 mod docs;
 mod endpoints;
 mod event_types;
 mod events;
+mod examples;
 mod extract;
 mod files;
 mod health;
+mod idempotency;
 mod inbound;
 mod inbounds;
 mod intake;
@@ -27,6 +32,7 @@ mod page;
 mod paths;
 mod permission;
 mod plugins;
+mod portuguese;
 mod problem;
 mod queues;
 mod rate;
@@ -44,6 +50,7 @@ use std::sync::Arc;
 
 pub(crate) use self::{
     audit::{AuditView, fault_text},
+    paths::normalise,
     text::hexadecimal,
 };
 use axum::{
@@ -52,8 +59,6 @@ use axum::{
     middleware::{self, Next},
     response::Response,
 };
-
-use tower::util::MapRequest;
 
 use self::{permission::Permission, problem::Problem, routes::Routes};
 use crate::engine::Engine;
@@ -84,18 +89,12 @@ fn routes() -> Routes {
 
 /// What every call passes before its handler. One layer, since each costs every call a copy of the route it wraps.
 async fn pass(State(gate): State<auth::Gate>, request: Request, next: Next) -> Response {
-    calls::observe(&gate.engine, request, |request, call| auth::admit(&gate, request, call, next)).await
+    let admit = |request, call| cors::through(&gate, request, |request| auth::admit(&gate, request, call, next));
+    calls::observe(&gate.engine, request, admit).await
 }
 
-/// The API: paths are put into their normal form before they are matched.
-pub(crate) type Api = MapRequest<Router, fn(Request) -> Request>;
-
-/// The API of `engine`, ready to be served.
-pub(crate) fn service(engine: Arc<Engine>) -> Api {
-    MapRequest::new(router(engine), paths::normalise)
-}
-
-fn router(engine: Arc<Engine>) -> Router {
+/// The API of `engine`, ready to be served; its requests are to come through [`normalise`].
+pub(crate) fn router(engine: Arc<Engine>) -> Router {
     let routes = routes();
     let gate = auth::Gate { engine: Arc::clone(&engine), rules: Arc::new(routes.rules) };
     routes

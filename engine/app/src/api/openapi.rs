@@ -8,20 +8,21 @@ use axum::{
     response::IntoResponse,
 };
 use bytes::Bytes;
-use serde_json::Value;
+use serde_json::{Value, json};
 use utoipa::{
-    PartialSchema as _, ToSchema as _,
+    IntoParams as _, PartialSchema as _, ToSchema as _,
     openapi::{
         Components, Content, Info, License, OpenApi, Ref, RefOr, ResponseBuilder, SecurityRequirement, Tag,
-        path::Operation,
+        path::{Operation, ParameterIn},
         security::{Http, HttpAuthScheme, SecurityScheme},
     },
 };
 
 use super::{
+    idempotency::{IdempotencyKeyHeader, Repeats},
     permission::Permission,
     problem::{PROBLEM_JSON, ProblemBody, ProblemField},
-    routes::Routes,
+    routes::{Routes, Rule},
 };
 
 /// Name of the security scheme in the description.
@@ -34,7 +35,11 @@ const SCOPE: &str = "x-engate-scope";
 const ABOUT: &str = "Engate takes facts in once, keeps them safe, and delivers them to partners through plugins.\n\n\
 Every call but the public ones carries `Authorization: Bearer TOKEN`. Times are RFC 3339 in UTC. Refusals are \
 `application/problem+json` with a stable `code`; a field that is not known is a 422 that names it. Lists answer \
-`{items, total, next}` and take `limit` (at most 500) and `cursor`.";
+`{items, total, next}` and take `limit` (at most 500) and `cursor`; pages follow each other without gap or overlap \
+whatever is entered or deleted meanwhile.\n\n\
+What can be read and edited has an `ETag`: sent back as `If-Match` it lets an edit through only if nobody else was first \
+(else 412), as `If-None-Match` it saves reading again (304). Actions (POST) take an `Idempotency-Key`: a repeat within 24 \
+hours gets the first answer and does nothing.";
 
 /// The nouns, in the order people meet them.
 const TAGS: &[(&str, &str)] = &[
@@ -67,7 +72,10 @@ pub(crate) fn contract() -> &'static Contract {
     static CONTRACT: OnceLock<Contract> = OnceLock::new();
     CONTRACT.get_or_init(|| {
         let document = document(super::routes());
-        let value = serde_json::to_value(&document).unwrap_or_default();
+        let mut value = serde_json::to_value(&document).unwrap_or_default();
+        portable(&mut value);
+        super::conditional::describe(&mut value);
+        super::examples::fill(&mut value);
         Contract { text: value.to_string().into(), value }
     })
 }
@@ -87,8 +95,38 @@ impl Contract {
     }
 }
 
+/// Says what generators of clients stumble over in the way that they know: a pair of equal things is a list of two, and
+/// bytes are binary and no list of numbers.
+fn portable(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            if let Some(Value::Array(parts)) = fields.get("prefixItems")
+                && let Some(first) = parts.first().cloned()
+                && parts.iter().all(|part| *part == first)
+            {
+                let count = json!(parts.len());
+                fields.remove("prefixItems");
+                fields.insert("items".to_owned(), first);
+                fields.insert("minItems".to_owned(), count.clone());
+                fields.insert("maxItems".to_owned(), count);
+            }
+            for (name, field) in fields.iter_mut() {
+                if let (true, Some(schema)) = (name.contains('/') && !name.ends_with("json"), field.get_mut("schema"))
+                    && schema.get("type").is_some_and(|kind| kind == "array")
+                {
+                    *schema = json!({ "type": "string", "format": "binary" });
+                }
+                portable(field);
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(portable),
+        _ => {}
+    }
+}
+
 /// Adds what every operation has: who may call it, and the refusals anyone can meet.
-pub(crate) fn finish(operation: &mut Operation, permission: Permission) {
+pub(crate) fn finish(operation: &mut Operation, rule: &Rule, path: &str) {
+    let permission = rule.permission;
     if matches!(permission, Permission::Public | Permission::CheckedByPlugin) {
         operation.security = Some(vec![SecurityRequirement::default()]);
     } else {
@@ -102,14 +140,24 @@ pub(crate) fn finish(operation: &mut Operation, permission: Permission) {
         *description = if description.is_empty() { who } else { format!("{description}\n\n{who}") };
         refusal(operation, "401", "No valid token");
         refusal(operation, "403", "The token's role, routes, scopes or origins do not include this");
-        refusal(operation, "429", "More calls than the token may make; `Retry-After` says when");
         refusal(operation, "422", "Fields or parameters cannot be taken; each is named");
+        refusal(operation, "429", "More calls than this token may make; `Retry-After` says when to go on");
+    }
+    if rule.repeats == Repeats::ByKey {
+        let key = IdempotencyKeyHeader::into_params(|| Some(ParameterIn::Header));
+        operation.parameters.get_or_insert_default().extend(key.into_iter().map(RefOr::T));
+        refusal(operation, "409", "`in_progress` or `outcome_unknown`: what the Idempotency-Key means is not finished");
+    }
+    if path.contains('{') {
+        refusal(operation, "404", "There is no such thing, or it is not the caller's to see");
     }
     if operation.request_body.is_some() {
-        refusal(operation, "400", "The body is no JSON");
+        refusal(operation, "400", "The body cannot be read");
+        refusal(operation, "408", "The body did not arrive in time");
         refusal(operation, "413", "The body is too large");
         refusal(operation, "415", "The content type is not taken here");
     }
+    refusal(operation, "500", "The engine failed; its log says why");
     refusal(operation, "503", "The database is not available; try again after `Retry-After` seconds");
     // Refusals that a handler declares itself need no schema there.
     for (status, response) in &mut operation.responses.responses {
@@ -274,6 +322,17 @@ mod tests {
         for (name, operation) in operations() {
             assert!(ids.insert(operation["operationId"].as_str().unwrap()), "{name}: its operation id is taken");
         }
+    }
+
+    #[test]
+    fn pairs_and_bytes_are_told_as_generators_know_them() {
+        let mut value = json!({ "a": { "prefixItems": [{ "type": "string" }, { "type": "string" }], "items": false },
+            "content": { "application/wasm": { "schema": { "type": "array", "items": { "type": "integer" } } } } });
+        portable(&mut value);
+        let pair = json!({ "items": { "type": "string" }, "minItems": 2, "maxItems": 2 });
+        assert_eq!(value["a"], pair);
+        assert_eq!(value["content"]["application/wasm"]["schema"], json!({ "type": "string", "format": "binary" }));
+        assert!(!contract().value.to_string().contains("prefixItems"));
     }
 
     #[test]

@@ -18,7 +18,7 @@ pub(crate) const PROBLEM_JSON: &str = "application/problem+json";
 const RETRY_AFTER_S: &str = "2";
 
 /// A refusal as it is written.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 #[schema(as = Problem, example = json!({
     "type": "/docs/problems#invalid", "title": "Fields cannot be taken", "status": 422, "code": "invalid",
     "detail": "url: must begin with http:// or https://",
@@ -27,28 +27,40 @@ const RETRY_AFTER_S: &str = "2";
 pub(crate) struct ProblemBody {
     /// Where the code is explained, relative to this server.
     #[serde(rename = "type")]
-    kind: String,
+    pub(super) kind: String,
     /// What the code means in general.
-    title: &'static str,
+    pub(super) title: &'static str,
     /// The HTTP status again.
-    status: u16,
+    pub(super) status: u16,
     /// What happened this time, and what to do about it.
-    detail: String,
+    pub(super) detail: String,
     /// Stable snake_case code to decide by.
-    code: &'static str,
+    pub(super) code: &'static str,
     /// Fields to blame, each with the cure.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
-    errors: Vec<ProblemField>,
+    pub(super) errors: Vec<ProblemField>,
 }
 
 /// One field to blame.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub(crate) struct ProblemField {
     /// Path of the field in the request: `auth.type`, `event_types[2]`, a query parameter's name.
     field: String,
     /// What is wrong and what to write instead.
     message: String,
+}
+
+impl ProblemField {
+    /// The same with the message said another way.
+    pub(super) fn with_message(self, say: impl FnOnce(String) -> String) -> Self {
+        Self { message: say(self.message), ..self }
+    }
+
+    /// Field and message in one line.
+    pub(super) fn told(&self) -> String {
+        format!("{}: {}", self.field, self.message)
+    }
 }
 
 /// A refusal.
@@ -120,6 +132,8 @@ impl From<VerbError> for Problem {
             VerbError::Refused { code, invalid } => Self { code, ..Self::from(invalid) },
             VerbError::Conflict { code, detail } => Self { status: StatusCode::CONFLICT, ..Self::of(code, detail) },
             VerbError::Busy { code, detail } => Self::of(code, detail),
+            VerbError::Stale(_) => Self::of("conflict", error.to_string()),
+            VerbError::PreconditionFailed => Self::of("precondition_failed", error.to_string()),
             VerbError::Forbidden(detail) => Self::of("forbidden", detail),
             VerbError::Store(StoreError::Unavailable(why)) => {
                 tracing::warn!(error = %why, "the database is not available");
@@ -154,6 +168,8 @@ impl IntoResponse for Problem {
         };
         let text = serde_json::to_vec(&body).unwrap_or_default();
         let mut response = (self.status, [(header::CONTENT_TYPE, PROBLEM_JSON)], text).into_response();
+        // For whoever says it in the reader's language.
+        response.extensions_mut().insert(body);
         if self.status == StatusCode::SERVICE_UNAVAILABLE {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_S));
         }

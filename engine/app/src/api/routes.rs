@@ -17,7 +17,7 @@ use utoipa::{
     },
 };
 
-use super::permission::Permission;
+use super::{idempotency::Repeats, permission::Permission};
 use crate::engine::Engine;
 
 /// What the middleware must know of a route before its handler runs.
@@ -30,6 +30,8 @@ pub(crate) struct Rule {
     pub(crate) takes_query: bool,
     /// Method and template, as a token's `routes` and the access entries name it.
     pub(crate) route: Arc<str>,
+    /// What an `Idempotency-Key` means to it.
+    pub(crate) repeats: Repeats,
 }
 
 /// Rules by route template, then method.
@@ -60,12 +62,20 @@ impl Routes {
         let (path, methods, mut operation) = (D::path(), D::methods(), D::operation());
         D::schemas(&mut self.schemas);
         operation.tags.get_or_insert_default().extend(D::tags().iter().map(ToString::to_string));
-        super::openapi::finish(&mut operation, permission);
+        let takes_query = takes_query(&operation);
+        let of_method = |method: &Method| Rule {
+            permission,
+            takes_query,
+            route: format!("{method} {path}").into(),
+            repeats: repeats(method, permission),
+        };
+        // Every route here has one method.
+        let described = methods.first().map_or(Method::GET, |method| of(method).0);
+        super::openapi::finish(&mut operation, &of_method(&described), &path);
         for method in &methods {
             let (method, filter) = of(method);
             self.router = self.router.route(&path, on(filter, handler.clone()));
-            let route = format!("{method} {path}").into();
-            let rule = Rule { permission, takes_query: takes_query(&operation), route };
+            let rule = of_method(&method);
             self.rules.entry(path.clone()).or_default().insert(method, rule);
         }
         self.paths.add_path_operation(path, methods, operation);
@@ -89,9 +99,10 @@ impl Routes {
             if !matches!(method, HttpMethod::Post | HttpMethod::Put | HttpMethod::Patch) {
                 operation.request_body = None;
             }
-            super::openapi::finish(&mut operation, permission);
+            let route = format!("{name} {path}").into();
+            let rule = Rule { permission, takes_query: true, route, repeats: Repeats::Free };
+            super::openapi::finish(&mut operation, &rule, &path);
             self.router = self.router.route(&path, on(filter, handler.clone()));
-            let rule = Rule { permission, takes_query: true, route: format!("{name} {path}").into() };
             self.rules.entry(path.clone()).or_default().insert(name, rule);
             self.paths.add_path_operation(path, vec![method], operation);
         }
@@ -107,6 +118,16 @@ impl Routes {
             self.rules.entry(path).or_default().extend(methods);
         }
         self
+    }
+}
+
+/// Every POST is an action, but for the one whose events have ids and those that no token stands behind.
+pub(super) fn repeats(method: &Method, permission: Permission) -> Repeats {
+    match permission {
+        _ if *method != Method::POST => Repeats::Free,
+        Permission::Public | Permission::CheckedByPlugin => Repeats::Free,
+        Permission::SendEvents => Repeats::ById,
+        _ => Repeats::ByKey,
     }
 }
 

@@ -255,7 +255,7 @@ async fn install_bundled() -> Result<Vec<String>, Failure> {
     let host = throw_away_host(&scratch)?;
     let mut names = Vec::new();
     for plugin in engate_bundled::PLUGINS {
-        let installed = host.install(plugin.wasm).await;
+        let installed = host.install(plugin.wasm, engate_host::Effort::Full).await;
         let installed = installed.map_err(|error| Failure::failed(format!("{}: {error}", plugin.name)))?;
         names.push(format!("{} {}", installed.manifest.id, installed.manifest.version));
     }

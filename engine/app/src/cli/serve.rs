@@ -34,7 +34,7 @@ pub(super) async fn serve(settings: &SettingsArgs, screen: Screen) -> Result<(),
         screen.line(format!("first admin token, shown only this once: {}", token.expose()))?;
     }
     // The last line of the start: whoever waits for it can call the API.
-    screen.line(format!("listening on http://{}", server.address()))?;
+    screen.line(format!("listening on {}", server.url()))?;
     let mut stop = StopSignals::listen()?;
     stop.next().await;
     tracing::info!("stopping: no new calls, what is under way is finished; a second signal ends it at once");

@@ -39,6 +39,23 @@ pub const SETTINGS: &[Setting] = &[
     setting("data", "data", "Folder for the key file, the plugin cache and the SQLite file; made with mode 0700."),
     setting("node", "", "Name of this node among several on one database; empty: the host's name and the port."),
     setting("insecure_bind", "false", "true allows listening on a non-loopback address without TLS."),
+    setting(
+        "tls.certificate",
+        "",
+        "PEM file of the API's certificate, its issuers after it; with `tls.key` the API speaks TLS. Read again when it changes.",
+    ),
+    setting("tls.key", "", "PEM file of the certificate's private key."),
+    setting("server.connections_max", "4096", "Connections open at once; more wait to be taken (1 to 1000000)."),
+    setting(
+        "server.idle_ms",
+        "30000",
+        "How long a connection may take to send a request's headers, or say nothing at all (100 to 600000).",
+    ),
+    setting(
+        "cors.origins",
+        "",
+        "Origins whose pages may call the API from a browser (https://app.example.com,...); empty: none.",
+    ),
     secret("admin_token", "First admin token, at least 32 characters. Without it the first start prints one, once."),
     secret("secret_key", "Base64 of 32 bytes; encrypts stored secrets. Without it a key file is made in `data`."),
     setting(

@@ -9,4 +9,7 @@ mod parse;
 
 pub use definitions::{SETTINGS, Setting};
 pub use load::{Loaded, Resolved, Source, load};
-pub use parse::{AuditSettings, Config, EgressSettings, FilesSettings, LimitSettings, LogFormat, LogSettings};
+pub use parse::{
+    AuditSettings, Config, ConnectionSettings, EgressSettings, FilesSettings, LimitSettings, LogFormat, LogSettings,
+    TlsFiles,
+};

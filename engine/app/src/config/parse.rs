@@ -29,6 +29,12 @@ pub struct Config {
     pub secret_key: Option<[u8; 32]>,
     /// Where partners reach this engine.
     pub public_url: Option<Url>,
+    /// What the API's connections are encrypted with; none: they are not.
+    pub tls: Option<TlsFiles>,
+    /// Bounds of the API's connections.
+    pub connections: ConnectionSettings,
+    /// Origins whose pages may call the API.
+    pub cors_origins: Vec<String>,
     /// Signed links.
     pub files: FilesSettings,
     /// Deliveries.
@@ -48,6 +54,24 @@ pub struct AuditSettings {
     pub entries: Option<Duration>,
     /// Access entries.
     pub access: Option<Duration>,
+}
+
+/// Where the API's certificate and key are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// PEM: the server's certificate first, then those that vouch for it.
+    pub certificate: PathBuf,
+    /// PEM: its private key.
+    pub key: PathBuf,
+}
+
+/// Bounds of the API's connections.
+#[derive(Debug, Clone, Copy)]
+pub struct ConnectionSettings {
+    /// Connections open at once; more wait.
+    pub most: usize,
+    /// How long a connection may take to send a request's headers, or say nothing at all.
+    pub idle: Duration,
 }
 
 /// Signed links.
@@ -128,6 +152,12 @@ impl Config {
             admin_token: read.optional("admin_token", admin_token),
             secret_key: read.optional("secret_key", secret_key),
             public_url: read.optional("public_url", http_url),
+            tls: read.tls(),
+            connections: ConnectionSettings {
+                most: read.size("server.connections_max", 1, 1_000_000),
+                idle: read.millis("server.idle_ms", 100, 600_000),
+            },
+            cors_origins: read.origins(),
             files: FilesSettings { root: read.optional("files.root", |text| Ok(PathBuf::from(text))) },
             limits: read.limits(),
             egress: EgressSettings {
@@ -209,14 +239,47 @@ impl<'a> Reader<'a> {
         };
         match self.text("insecure_bind") {
             "true" => {}
-            "false" if address.ip().is_loopback() => {}
+            "false" if address.ip().is_loopback() || !self.text("tls.certificate").is_empty() => {}
             "false" => self.complaints.add(
                 "listen",
-                "is reachable from other machines, and there is no TLS here; put a TLS proxy before the engine and set insecure_bind = true",
+                "is reachable from other machines without TLS; set tls.certificate and tls.key, or put a TLS proxy before \
+                 the engine and set insecure_bind = true",
             ),
             _ => self.complaints.add("insecure_bind", "must be true or false"),
         }
         address
+    }
+
+    fn tls(&mut self) -> Option<TlsFiles> {
+        let (certificate, key) = (self.text("tls.certificate"), self.text("tls.key"));
+        match (certificate.is_empty(), key.is_empty()) {
+            (true, true) => None,
+            (false, true) => {
+                self.complaints
+                    .add("tls.key", "is missing beside tls.certificate; name the PEM file of its private key");
+                None
+            }
+            (true, false) => {
+                self.complaints
+                    .add("tls.certificate", "is missing beside tls.key; name the PEM file of the certificate");
+                None
+            }
+            (false, false) => Some(TlsFiles { certificate: certificate.into(), key: key.into() }),
+        }
+    }
+
+    /// Origins as browsers spell them: scheme and host, a port that is not the usual one, no path.
+    fn origins(&mut self) -> Vec<String> {
+        let given: Vec<String> = self.list("cors.origins");
+        for origin in &given {
+            let spelled = http_url(origin).map(|url| url.origin().ascii_serialization());
+            if spelled.as_deref() != Ok(origin.as_str()) {
+                let message =
+                    format!("`{origin}` is no origin; write https://app.example.com, without a slash at its end");
+                self.complaints.add("cors.origins", message);
+            }
+        }
+        given
     }
 
     fn database(&mut self, data: &std::path::Path) -> String {
@@ -320,10 +383,14 @@ mod tests {
             ("plugins.cpu_ms", "0"),
             ("log.format", "xml"),
             ("public_url", "ftp://x"),
+            ("tls.key", "key.pem"),
+            ("server.idle_ms", "1"),
+            ("cors.origins", "https://a.example.com,https://b.example.com/"),
         ];
         let invalid = parse(&bad).unwrap_err();
         for (key, _) in bad {
-            assert!(invalid.0.iter().any(|error| error.field == key), "{key} is not named in {invalid}");
+            let blamed = if key == "tls.key" { "tls.certificate" } else { key };
+            assert!(invalid.0.iter().any(|error| error.field == blamed), "{key} is not named in {invalid}");
         }
     }
 
@@ -331,5 +398,7 @@ mod tests {
     fn a_public_address_needs_an_explicit_word() {
         assert!(parse(&[("listen", "0.0.0.0:80")]).unwrap_err().to_string().contains("insecure_bind"));
         assert!(parse(&[("listen", "0.0.0.0:80"), ("insecure_bind", "true")]).is_ok());
+        let tls = [("listen", "0.0.0.0:80"), ("tls.certificate", "cert.pem"), ("tls.key", "key.pem")];
+        assert!(parse(&tls).is_ok());
     }
 }

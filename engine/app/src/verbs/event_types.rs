@@ -8,7 +8,7 @@ use engate_model::{
 };
 use engate_store::{Actor, EndpointFilter, StoreError};
 
-use super::{VerbError, on_conflict};
+use super::{VerbError, demand::Demand, on_conflict};
 use crate::engine::Engine;
 
 /// A type to enter.
@@ -78,8 +78,21 @@ impl Engine {
         principal: &Principal,
         key: &str,
         change: EventTypeChange,
+        demand: &Demand<EventType>,
     ) -> Result<EventType, VerbError> {
-        let mut event_type = self.event_type_get(principal, key).await?;
+        demand.settle(|| Box::pin(self.event_type_change(principal, key, change.clone(), demand))).await
+    }
+
+    async fn event_type_change(
+        &self,
+        principal: &Principal,
+        key: &str,
+        change: EventTypeChange,
+        demand: &Demand<EventType>,
+    ) -> Result<EventType, VerbError> {
+        let before = self.event_type_get(principal, key).await?;
+        demand.check(&before)?;
+        let mut event_type = before.clone();
         if event_type.system {
             return Err(system_record(key));
         }
@@ -89,14 +102,32 @@ impl Engine {
         event_type.macro_process = change.macro_process.unwrap_or(event_type.macro_process);
         event_type.process = change.process.unwrap_or(event_type.process);
         check(&event_type)?;
-        self.store.event_type_update(&self.actor(principal), &event_type).await?;
+        if event_type == before {
+            return Ok(before);
+        }
+        self.store.event_type_update(&self.actor(principal), &before, &event_type).await?;
         self.views.refresh(&self.store, principal.tenant).await?;
         Ok(event_type)
     }
 
     /// Removes a type that no endpoint names. Patterns such as `order.*` do not hold it.
-    pub(crate) async fn event_type_delete(&self, principal: &Principal, key: &str) -> Result<(), VerbError> {
+    pub(crate) async fn event_type_delete(
+        &self,
+        principal: &Principal,
+        key: &str,
+        demand: &Demand<EventType>,
+    ) -> Result<(), VerbError> {
+        demand.settle(|| Box::pin(self.event_type_remove(principal, key, demand))).await
+    }
+
+    async fn event_type_remove(
+        &self,
+        principal: &Principal,
+        key: &str,
+        demand: &Demand<EventType>,
+    ) -> Result<(), VerbError> {
         let event_type = self.event_type_get(principal, key).await?;
+        demand.check(&event_type)?;
         if event_type.system {
             return Err(system_record(key));
         }
@@ -106,7 +137,7 @@ impl Engine {
             let message = format!("{users} endpoint(s) subscribe to {key}; untick it there first");
             return Err(VerbError::conflict("in_use", message));
         }
-        let deleted = self.store.event_type_delete(&self.actor(principal), principal.tenant, key).await;
+        let deleted = self.store.event_type_delete(&self.actor(principal), &event_type).await;
         deleted.map_err(on_conflict("in_use", format!("{key} is in use")))?;
         self.views.refresh(&self.store, principal.tenant).await?;
         Ok(())

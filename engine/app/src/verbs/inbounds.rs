@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::{
     VerbError,
+    demand::Demand,
     integrators::{check_config, check_slug, plugin_ref},
     on_conflict,
 };
@@ -103,8 +104,21 @@ impl Engine {
         principal: &Principal,
         name: &str,
         change: InboundChange,
+        demand: &Demand<Inbound>,
     ) -> Result<Inbound, VerbError> {
-        let mut inbound = self.inbound_get(principal, name).await?;
+        demand.settle(|| Box::pin(self.inbound_change(principal, name, change.clone(), demand))).await
+    }
+
+    async fn inbound_change(
+        &self,
+        principal: &Principal,
+        name: &str,
+        change: InboundChange,
+        demand: &Demand<Inbound>,
+    ) -> Result<Inbound, VerbError> {
+        let before = self.inbound_get(principal, name).await?;
+        demand.check(&before)?;
+        let mut inbound = before.clone();
         let rebinds = change.plugin.is_some() || change.config.is_some();
         let mut complaints = Complaints::default();
         if let Some(plugin) = change.plugin
@@ -117,21 +131,40 @@ impl Engine {
         inbound.enabled = change.enabled.unwrap_or(inbound.enabled);
         inbound.body_bytes_max = change.body_bytes_max.unwrap_or(inbound.body_bytes_max);
         inbound.rate_limit = change.rate_limit.unwrap_or(inbound.rate_limit);
-        inbound.updated_at = self.now();
         let Inbound { description, config, body_bytes_max, rate_limit, .. } = &inbound;
         check(description, config.as_ref(), *body_bytes_max, *rate_limit, &mut complaints);
         complaints.finish(())?;
         if rebinds {
             self.check_inbound_config(principal.tenant, &inbound.plugin, inbound.config.as_ref()).await?;
         }
-        self.store.inbound_update(&self.actor(principal), &inbound).await?;
+        if inbound == before {
+            return Ok(before);
+        }
+        inbound.updated_at = self.now();
+        self.store.inbound_update(&self.actor(principal), &before, &inbound).await?;
         self.views.refresh(&self.store, principal.tenant).await?;
         Ok(inbound)
     }
 
     /// Removes an inbound and what its plugin kept for it; the events that came by it stay.
-    pub(crate) async fn inbound_delete(&self, principal: &Principal, name: &str) -> Result<(), VerbError> {
-        self.store.inbound_delete(&self.actor(principal), principal.tenant, name).await?;
+    pub(crate) async fn inbound_delete(
+        &self,
+        principal: &Principal,
+        name: &str,
+        demand: &Demand<Inbound>,
+    ) -> Result<(), VerbError> {
+        demand.settle(|| Box::pin(self.inbound_remove(principal, name, demand))).await
+    }
+
+    async fn inbound_remove(
+        &self,
+        principal: &Principal,
+        name: &str,
+        demand: &Demand<Inbound>,
+    ) -> Result<(), VerbError> {
+        let inbound = self.inbound_get(principal, name).await?;
+        demand.check(&inbound)?;
+        self.store.inbound_delete(&self.actor(principal), &inbound).await?;
         self.views.refresh(&self.store, principal.tenant).await?;
         Ok(())
     }

@@ -6,7 +6,7 @@ use engate_model::{
 };
 use serde_json::Value;
 
-use super::{Scope, VerbError, on_conflict};
+use super::{Scope, VerbError, demand::Demand, on_conflict};
 use crate::engine::Engine;
 
 /// Longest slug, in bytes.
@@ -105,8 +105,21 @@ impl Engine {
         principal: &Principal,
         name: &str,
         change: IntegratorChange,
+        demand: &Demand<Integrator>,
     ) -> Result<Integrator, VerbError> {
-        let mut integrator = self.integrator_get(principal, name).await?;
+        demand.settle(|| Box::pin(self.integrator_change(principal, name, change.clone(), demand))).await
+    }
+
+    async fn integrator_change(
+        &self,
+        principal: &Principal,
+        name: &str,
+        change: IntegratorChange,
+        demand: &Demand<Integrator>,
+    ) -> Result<Integrator, VerbError> {
+        let before = self.integrator_get(principal, name).await?;
+        demand.check(&before)?;
+        let mut integrator = before.clone();
         let shapes_requests = change.plugin.is_some() || change.config.is_some();
         let mut complaints = Complaints::default();
         if let Some(plugin) = change.plugin {
@@ -119,23 +132,41 @@ impl Engine {
         integrator.active = change.active.unwrap_or(integrator.active);
         integrator.services = change.services.unwrap_or(integrator.services);
         integrator.config = change.config.unwrap_or(integrator.config);
-        integrator.updated_at = self.now();
         check(&integrator, &mut complaints);
         complaints.finish(())?;
+        if integrator == before {
+            return Ok(before);
+        }
+        integrator.updated_at = self.now();
         if shapes_requests {
             self.check_layer(&integrator).await?;
             self.check_endpoints_of(&integrator).await?;
         }
-        let stored = self.store.integrator_update(&self.actor(principal), &integrator).await;
+        let stored = self.store.integrator_update(&self.actor(principal), &before, &integrator).await;
         stored.map_err(on_conflict("already_exists", slug_taken(&integrator.slug)))?;
         self.views.refresh(&self.store, principal.tenant).await?;
         Ok(integrator)
     }
 
     /// Removes an integrator that never had an endpoint.
-    pub(crate) async fn integrator_delete(&self, principal: &Principal, name: &str) -> Result<(), VerbError> {
+    pub(crate) async fn integrator_delete(
+        &self,
+        principal: &Principal,
+        name: &str,
+        demand: &Demand<Integrator>,
+    ) -> Result<(), VerbError> {
+        demand.settle(|| Box::pin(self.integrator_remove(principal, name, demand))).await
+    }
+
+    async fn integrator_remove(
+        &self,
+        principal: &Principal,
+        name: &str,
+        demand: &Demand<Integrator>,
+    ) -> Result<(), VerbError> {
         let integrator = self.integrator_get(principal, name).await?;
-        let deleted = self.store.integrator_delete(&self.actor(principal), principal.tenant, integrator.id).await;
+        demand.check(&integrator)?;
+        let deleted = self.store.integrator_delete(&self.actor(principal), &integrator).await;
         let message =
             format!("{} has or had endpoints, whose deliveries are kept; set active to false instead", integrator.slug);
         deleted.map_err(on_conflict("in_use", message))?;

@@ -5,6 +5,7 @@
 pub(crate) mod access;
 pub(crate) mod audit;
 pub(crate) mod deliveries;
+pub(crate) mod demand;
 pub(crate) mod diffs;
 pub(crate) mod endpoints;
 pub(crate) mod event_types;
@@ -63,6 +64,12 @@ pub(crate) enum VerbError {
         /// For people.
         detail: String,
     },
+    /// What the change was decided on is no longer what is there.
+    #[error("the {0} is being changed by others at this moment; try again")]
+    Stale(&'static str),
+    /// It is not in the state that the caller demanded (`If-Match`).
+    #[error("it was changed since that `ETag` was answered; read it again and decide anew")]
+    PreconditionFailed,
     /// The caller may not do it, whatever the values.
     #[error("{0}")]
     Forbidden(String),
@@ -100,6 +107,7 @@ impl From<StoreError> for VerbError {
         match error {
             StoreError::NotFound { what } => Self::NotFound(what),
             StoreError::Conflict { what } => Self::conflict("conflict", format!("{what} already exists or is in use")),
+            StoreError::Stale { what } => Self::Stale(what),
             other => Self::Store(other),
         }
     }

@@ -6,7 +6,7 @@ use engate_model::{EndpointId, TenantId, lanes::LANE_ITEMS_MAX};
 use engate_store::{Head, NodeSerial, PLUGIN_FAULTY, StoreError};
 
 use super::Job;
-use crate::{engine::Engine, health::Part};
+use crate::{engine::Engine, health::Part, verbs::plugins::ABANDONED_AFTER};
 
 /// How often the store is asked when nothing wakes the poller.
 pub(super) const INTERVAL: Duration = Duration::from_millis(500);
@@ -14,6 +14,11 @@ pub(super) const INTERVAL: Duration = Duration::from_millis(500);
 const BUSY_PAUSE: Duration = Duration::from_millis(5);
 /// Every how many rounds dead nodes' work is looked for.
 const RECLAIM_ROUNDS: u32 = 8;
+/// Every how many rounds answers kept for repeats are forgotten, and how many at once.
+const FORGET_ROUNDS: u32 = 1 << 9;
+const FORGET_ROWS: u32 = 1_000;
+/// Every how many rounds compiled code that belongs to nothing is let go of: half an hour.
+const TIDY_ROUNDS: u32 = 1 << 12;
 /// Every how many rounds PostgreSQL's partitions are made ahead; they reach weeks ahead, so hours do not matter.
 const PARTITION_ROUNDS: u32 = 1 << 16;
 
@@ -55,6 +60,13 @@ impl Engine {
                 tracing::warn!(reclaimed, "took over the deliveries of a node that died");
             }
             self.host.unload_idle(now);
+            self.plugin_compile_resume(now.before(ABANDONED_AFTER)).await?;
+        }
+        if round.is_multiple_of(TIDY_ROUNDS) {
+            self.plugin_code_tidy().await?;
+        }
+        if round.is_multiple_of(FORGET_ROUNDS) {
+            while self.store.call_purge(now, FORGET_ROWS).await? == u64::from(FORGET_ROWS) {}
         }
         if round.is_multiple_of(PARTITION_ROUNDS) {
             self.store.partitions_maintain(now).await?;

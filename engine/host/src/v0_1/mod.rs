@@ -218,9 +218,10 @@ fn not_made_for(world: World) -> wasmtime::Error {
     wasmtime::format_err!("the plugin is not of the world {}", world.code())
 }
 
-/// Checks the types of the functions that will be called: a lookup alone does not.
+/// Checks the types of the functions that will be called, which a lookup alone does not; names all that differ.
 fn check_types(component: &Component) -> wasmtime::Result<()> {
     let (ty, engine) = (component.component_type(), component.engine());
+    let mut complaints = Vec::new();
     for (interface, item) in ty.exports(engine) {
         let ComponentItem::ComponentInstance(item) = item.ty else { continue };
         for (function, item) in item.exports(engine) {
@@ -237,8 +238,10 @@ fn check_types(component: &Component) -> wasmtime::Result<()> {
                 }
                 _ => Ok(()),
             };
-            checked.map_err(|error| error.context(format!("{interface}: {function} has another type")))?;
+            if let Err(error) = checked {
+                complaints.push(format!("{interface}: {function} has another type: {error:#}"));
+            }
         }
     }
-    Ok(())
+    if complaints.is_empty() { Ok(()) } else { Err(wasmtime::Error::msg(complaints.join("; "))) }
 }

@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use engate_host::{Digest, InstallCode, Plan};
+use engate_host::{Digest, Effort, InstallCode, Plan};
 
 use crate::{
     guests::guest,
@@ -71,12 +71,13 @@ async fn fuzz_any_component_is_installed_or_refused_and_the_host_goes_on() {
         for _ in 0..=dice.roll(CHANGES_MAX) {
             change(&mut bytes, &mut dice);
         }
-        let installed = tokio::time::timeout(PATIENCE, rig.host.install(&bytes)).await.expect("it hangs");
+        let installed = tokio::time::timeout(PATIENCE, rig.host.install(&bytes, Effort::Full)).await.expect("it hangs");
         match installed {
             Ok(installed) => {
                 taken += 1;
                 // What it does may be a fault; it never is the host's.
-                let loaded = rig.host.load(&installed.digest, || async { Ok(bytes.clone()) }).await.unwrap();
+                let loaded =
+                    rig.host.load(&installed.digest, Effort::Full, || async { Ok(bytes.clone()) }).await.unwrap();
                 ran += u64::from(rig.transform(&loaded, &Setup::default()).await.is_ok());
                 rig.host.forget(&installed.digest);
             }

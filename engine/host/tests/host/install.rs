@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use engate_host::{CompilerCommand, Digest, Host, HostConfig, InstallCode};
+use engate_host::{CompilerCommand, Digest, Effort, Host, HostConfig, InstallCode};
 use engate_model::plugin::InterpretWhen;
 use tempfile::TempDir;
 
@@ -15,6 +15,29 @@ use crate::{
 async fn refusal(component: &[u8]) -> (InstallCode, String) {
     let error = rig().install(component).await.unwrap_err();
     (error.code, error.message)
+}
+
+/// A component around a core module of so many empty functions.
+fn functions(count: u32) -> Vec<u8> {
+    let number = |mut n: usize| {
+        let mut bytes = Vec::new();
+        while n >= 0x80 {
+            bytes.push((n & 0x7f) as u8 | 0x80);
+            n >>= 7;
+        }
+        bytes.push(n as u8);
+        bytes
+    };
+    let section = |id: u8, content: Vec<u8>| [vec![id], number(content.len()), content].concat();
+    let all = |one: &[u8]| [number(count as usize), one.repeat(count as usize)].concat();
+    let module = [
+        b"\0asm\x01\0\0\0".to_vec(),
+        section(1, vec![1, 0x60, 0, 0]),
+        section(3, all(&[0])),
+        section(10, all(&[2, 0, 0x0b])),
+    ]
+    .concat();
+    [b"\0asm\x0d\0\x01\0".to_vec(), section(1, module)].concat()
 }
 
 /// Components inside components.
@@ -73,6 +96,7 @@ async fn isolation_17_what_is_malformed_is_refused() {
         *byte ^= 0x5a;
     }
     refused(&garbled, InstallCode::InvalidComponent, &[]).await;
+    refused(&functions(1_000_001), InstallCode::InvalidComponent, &["functions"]).await;
     let (code, message) = refusal(&nested(5_000)).await;
     assert!(matches!(code, InstallCode::InvalidComponent | InstallCode::WrongWorld), "{message}");
 }
@@ -90,11 +114,11 @@ async fn isolation_17_a_compiler_that_hangs_or_dies_harms_nobody() {
         ("head -c 10000000 /dev/zero; exit 1", InstallCode::CompileFailed),
     ] {
         let host = Host::start(with(shell(script))).unwrap();
-        let error = host.install(&guest().build()).await.unwrap_err();
+        let error = host.install(&guest().build(), Effort::Full).await.unwrap_err();
         assert_eq!(error.code, code, "{script}: {error}");
     }
     let missing = CompilerCommand { program: "/nonexistent".into(), args: vec![] };
-    let error = Host::start(with(missing)).unwrap().install(&guest().build()).await.unwrap_err();
+    let error = Host::start(with(missing)).unwrap().install(&guest().build(), Effort::Full).await.unwrap_err();
     assert_eq!(error.code, InstallCode::Unavailable);
     let left = std::fs::read_dir(dir.path().join("cache/work")).unwrap().count();
     assert_eq!(left, 0, "files under way are cleared away");
@@ -106,7 +130,7 @@ async fn isolation_17_the_compiler_keeps_to_its_memory() {
     let host = Host::start(HostConfig { compile_memory_bytes: 24 << 20, ..config(dir.path()) }).unwrap();
     let large =
         guest().at("more", &"(func (param i32) (result i32) (i32.mul (local.get 0) (local.get 0)))".repeat(20_000));
-    let error = host.install(&large.build()).await.unwrap_err();
+    let error = host.install(&large.build(), Effort::Full).await.unwrap_err();
     assert!(matches!(error.code, InstallCode::CompileFailed | InstallCode::Unavailable), "{error}");
 }
 
@@ -124,8 +148,11 @@ async fn isolation_18_another_world_or_version_is_refused_by_name() {
     .await;
     let silent = guest().contract("export delivery; }", "}").swap("engate:plugin/delivery@0.1.0#", "");
     refused(&silent.build(), InstallCode::WrongWorld, &["engate:plugin/delivery@0.1.x"]).await;
-    let altered = guest().contract("transform: func(event: event,", "transform: func(event: event, more: u32,");
-    refused(&altered.build(), InstallCode::WrongWorld, &[]).await;
+    let altered = guest()
+        .contract("transform: func(event: event,", "transform: func(event: event, more: u32,")
+        .contract("record manifest {", "record manifest { more: u32,");
+    refused(&altered.build(), InstallCode::WrongWorld, &["transform has another type", "describe has another type"])
+        .await;
 }
 
 #[tokio::test]

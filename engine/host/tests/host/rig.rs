@@ -3,9 +3,9 @@
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use engate_host::{
-    AttemptView, CallContext, CallFailed, CallRecord, CompilerCommand, DeliveryView, Digest, EndpointView, EventView,
-    Host, HostConfig, IdText, InstallError, Installed, InterpretCall, InterpretDone, LoadedPlugin, Plan, ReceiveCall,
-    ReceiveDone, Reuse, Secrets, TransformCall, TransformDone,
+    AttemptView, CallContext, CallFailed, CallRecord, CompilerCommand, DeliveryView, Digest, Effort, EndpointView,
+    EventView, Host, HostConfig, IdText, InstallError, Installed, InterpretCall, InterpretDone, LoadedPlugin, Plan,
+    ReceiveCall, ReceiveDone, Reuse, Secrets, TransformCall, TransformDone,
 };
 use engate_model::{
     Clock, Timestamp,
@@ -104,11 +104,11 @@ impl Rig {
     }
 
     pub(crate) async fn install(&self, component: &[u8]) -> Result<Installed, InstallError> {
-        self.host.install(component).await
+        self.host.install(component, Effort::Full).await
     }
 
     pub(crate) async fn load(&self, component: Vec<u8>) -> Arc<LoadedPlugin> {
-        self.host.load(&Digest::of(&component), || async { Ok(component) }).await.unwrap()
+        self.host.load(&Digest::of(&component), Effort::Full, || async { Ok(component) }).await.unwrap()
     }
 
     pub(crate) async fn transform(&self, plugin: &LoadedPlugin, setup: &Setup) -> Result<TransformDone, CallFailed> {

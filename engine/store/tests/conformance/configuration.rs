@@ -15,6 +15,10 @@ fn conflicts<T: std::fmt::Debug>(answer: Result<T, StoreError>) {
     assert!(matches!(answer, Err(StoreError::Conflict { .. })), "{answer:?}");
 }
 
+fn stale<T: std::fmt::Debug>(answer: Result<T, StoreError>) {
+    assert!(matches!(answer, Err(StoreError::Stale { .. })), "{answer:?}");
+}
+
 fn not_found<T: std::fmt::Debug>(answer: Result<T, StoreError>) {
     assert!(matches!(answer, Err(StoreError::NotFound { .. })), "{answer:?}");
 }
@@ -155,13 +159,16 @@ pub(crate) async fn event_types_of_the_engine_stay(t: &Subject) {
     t.store.event_type_create(&actor(), &entry("delivery.failed", true)).await.unwrap();
     conflicts(t.store.event_type_create(&actor(), &entry("bill.paid", false)).await);
     let changed = EventType { title: "Paga".into(), ..entry("bill.paid", false) };
-    t.store.event_type_update(&actor(), &changed).await.unwrap();
-    not_found(t.store.event_type_update(&actor(), &entry("nothing", false)).await);
-    assert_eq!(t.store.event_type_get(t.tenant, "bill.paid").await.unwrap(), Some(changed));
+    t.store.event_type_update(&actor(), &entry("bill.paid", false), &changed).await.unwrap();
+    stale(t.store.event_type_update(&actor(), &entry("bill.paid", false), &changed).await);
+    let nothing = entry("nothing", false);
+    not_found(t.store.event_type_update(&actor(), &nothing, &nothing).await);
+    assert_eq!(t.store.event_type_get(t.tenant, "bill.paid").await.unwrap(), Some(changed.clone()));
     assert_eq!(t.store.event_type_list(t.tenant).await.unwrap().len(), 2);
-    conflicts(t.store.event_type_delete(&actor(), t.tenant, "delivery.failed").await);
-    t.store.event_type_delete(&actor(), t.tenant, "bill.paid").await.unwrap();
-    not_found(t.store.event_type_delete(&actor(), t.tenant, "bill.paid").await);
+    conflicts(t.store.event_type_delete(&actor(), &entry("delivery.failed", true)).await);
+    stale(t.store.event_type_delete(&actor(), &entry("bill.paid", false)).await);
+    t.store.event_type_delete(&actor(), &changed).await.unwrap();
+    not_found(t.store.event_type_delete(&actor(), &changed).await);
 }
 
 pub(crate) async fn integrators_with_endpoints_stay(t: &Subject) {
@@ -169,16 +176,20 @@ pub(crate) async fn integrators_with_endpoints_stay(t: &Subject) {
     t.store.integrator_create(&actor(), &row).await.unwrap();
     let twin = t.integrator_row(IntegratorId::new(at(0), unique()), "zeta");
     conflicts(t.store.integrator_create(&actor(), &twin).await);
-    not_found(t.store.integrator_update(&actor(), &twin).await);
+    not_found(t.store.integrator_update(&actor(), &twin, &twin).await);
     assert_eq!(t.store.integrator_get(t.tenant, row.id).await.unwrap().as_ref(), Some(&row));
+    let before = row.clone();
     (row.active, row.plugin, row.config, row.updated_at) = (false, None, None, at(9));
-    t.store.integrator_update(&actor(), &row).await.unwrap();
+    t.store.integrator_update(&actor(), &before, &row).await.unwrap();
+    stale(t.store.integrator_update(&actor(), &before, &row).await);
+    stale(t.store.integrator_delete(&actor(), &before).await);
     assert_eq!(t.store.integrator_by_slug(t.tenant, "zeta").await.unwrap().as_ref(), Some(&row));
     let slugs: Vec<_> = t.store.integrator_list(t.tenant).await.unwrap().into_iter().map(|i| i.slug).collect();
     assert_eq!(slugs, ["acme", "zeta"]);
-    conflicts(t.store.integrator_delete(&actor(), t.tenant, t.integrator).await);
-    t.store.integrator_delete(&actor(), t.tenant, row.id).await.unwrap();
-    not_found(t.store.integrator_delete(&actor(), t.tenant, row.id).await);
+    let busy = t.store.integrator_get(t.tenant, t.integrator).await.unwrap().unwrap();
+    conflicts(t.store.integrator_delete(&actor(), &busy).await);
+    t.store.integrator_delete(&actor(), &row).await.unwrap();
+    not_found(t.store.integrator_delete(&actor(), &row).await);
 }
 
 pub(crate) async fn endpoints_come_back_as_they_were_put(t: &Subject) {
@@ -193,7 +204,10 @@ pub(crate) async fn endpoints_come_back_as_they_were_put(t: &Subject) {
         row.revision = t.store.endpoint_update(&actor(), &row).await.unwrap();
         assert_eq!(t.store.endpoint_get(t.tenant, t.endpoint).await.unwrap().as_ref(), Some(&row));
     }
-    assert_eq!(row.revision, 4, "counts on, whatever is handed in");
+    assert_eq!(row.revision, 4, "counts on");
+    row.revision = 3;
+    stale(t.store.endpoint_update(&actor(), &row).await);
+    stale(t.store.endpoint_delete(&actor(), t.tenant, t.endpoint, Some(3)).await);
     let unknown = EndpointId::new(at(0), unique());
     not_found(t.store.endpoint_update(&actor(), &t.endpoint_row(unknown)).await);
     let mut astray = t.endpoint_row(unknown);
@@ -213,8 +227,8 @@ pub(crate) async fn a_deleted_endpoint_cancels_what_waits_and_keeps_its_history(
     let node = t.node("a").await;
     let waits = t.waiting(t.endpoint, 5).await;
     let (held, event) = crate::finishing::in_hand(t, node).await;
-    assert_eq!(t.store.endpoint_delete(&actor(), t.tenant, t.endpoint).await.unwrap(), 1);
-    not_found(t.store.endpoint_delete(&actor(), t.tenant, t.endpoint).await);
+    assert_eq!(t.store.endpoint_delete(&actor(), t.tenant, t.endpoint, Some(1)).await.unwrap(), 1);
+    not_found(t.store.endpoint_delete(&actor(), t.tenant, t.endpoint, None).await);
     assert_eq!(t.store.endpoint_get(t.tenant, t.endpoint).await.unwrap(), None);
     let row = t.store.delivery_get(t.tenant, waits).await.unwrap().unwrap();
     assert_eq!((row.state, row.reason.as_deref()), (DeliveryState::Cancelled, Some("endpoint_deleted")));

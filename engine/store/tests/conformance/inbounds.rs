@@ -33,6 +33,7 @@ pub(crate) async fn inbounds_come_back_as_they_were_put(t: &Subject) {
     t.store.inbound_create(&actor(), &bank).await.unwrap();
     assert_eq!(revision().await, before + 1, "views must load it");
     assert_eq!(t.store.inbound_get(t.tenant, "bank").await.unwrap().as_ref(), Some(&bank));
+    let first = bank.clone();
     bank = Inbound {
         description: String::new(),
         plugin: "bank-receiver".parse().unwrap(),
@@ -43,16 +44,20 @@ pub(crate) async fn inbounds_come_back_as_they_were_put(t: &Subject) {
         updated_at: at(9),
         ..bank
     };
-    t.store.inbound_update(&actor(), &bank).await.unwrap();
+    t.store.inbound_update(&actor(), &first, &bank).await.unwrap();
+    for late in [t.store.inbound_update(&actor(), &first, &bank).await, t.store.inbound_delete(&actor(), &first).await]
+    {
+        assert_eq!(late.unwrap_err().code(), "stale");
+    }
     let acme = inbound(t.tenant, "acme");
     t.store.inbound_create(&actor(), &acme).await.unwrap();
-    assert_eq!(t.store.inbound_list(t.tenant).await.unwrap(), [acme, bank]);
-    t.store.inbound_delete(&actor(), t.tenant, "acme").await.unwrap();
+    assert_eq!(t.store.inbound_list(t.tenant).await.unwrap(), [acme.clone(), bank]);
+    t.store.inbound_delete(&actor(), &acme).await.unwrap();
     assert_eq!(revision().await, before + 4);
     assert_eq!(t.store.inbound_get(t.tenant, "acme").await.unwrap(), None);
-    let gone = t.store.inbound_delete(&actor(), t.tenant, "acme").await;
+    let gone = t.store.inbound_delete(&actor(), &acme).await;
     assert!(matches!(gone, Err(StoreError::NotFound { .. })), "{gone:?}");
-    let gone = t.store.inbound_update(&actor(), &inbound(t.tenant, "acme")).await;
+    let gone = t.store.inbound_update(&actor(), &acme, &acme).await;
     assert!(matches!(gone, Err(StoreError::NotFound { .. })), "{gone:?}");
 }
 
@@ -65,11 +70,12 @@ pub(crate) async fn a_name_belongs_to_one_tenant_of_all(t: &Subject) {
     assert_eq!(t.store.inbound_tenant("Bank").await.unwrap(), None);
     assert_eq!(t.store.inbound_get(other, "bank").await.unwrap(), None);
     assert_eq!(t.store.inbound_list(other).await.unwrap(), []);
-    let stranger = t.store.inbound_update(&actor(), &inbound(other, "bank")).await;
+    let theirs = inbound(other, "bank");
+    let stranger = t.store.inbound_update(&actor(), &theirs, &theirs).await;
     assert!(matches!(stranger, Err(StoreError::NotFound { .. })), "{stranger:?}");
-    let stranger = t.store.inbound_delete(&actor(), other, "bank").await;
+    let stranger = t.store.inbound_delete(&actor(), &theirs).await;
     assert!(matches!(stranger, Err(StoreError::NotFound { .. })), "{stranger:?}");
-    t.store.inbound_delete(&actor(), t.tenant, "bank").await.unwrap();
+    t.store.inbound_delete(&actor(), &inbound(t.tenant, "bank")).await.unwrap();
     t.store.inbound_create(&actor(), &inbound(other, "bank")).await.unwrap();
     assert_eq!(t.store.inbound_tenant("bank").await.unwrap(), Some(other));
 }
@@ -96,6 +102,6 @@ pub(crate) async fn what_receivers_keep_is_written_with_the_events_or_not_at_all
     assert_eq!(accept("bank", true, 1, &[("a", Some(b"stale"))]).await, Accepted::StaleCatalog);
     assert_eq!(accept("bank", false, 1, &[("a", None)]).await, Accepted::StaleCatalog);
     assert_eq!(kept("bank").await, [pair("a", b"3"), pair("b", b"4")]);
-    t.store.inbound_delete(&actor(), t.tenant, "bank").await.unwrap();
+    t.store.inbound_delete(&actor(), &inbound(t.tenant, "bank")).await.unwrap();
     assert_eq!(kept("bank").await, []);
 }

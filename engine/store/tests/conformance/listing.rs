@@ -137,7 +137,7 @@ pub(crate) async fn a_retry_by_hand_is_due_now_and_says_so(t: &Subject) {
     let answer = t.store.delivery_retry(&actor(), t.tenant, unknown).await;
     assert_eq!(answer, Err(StoreError::NotFound { what: "delivery" }));
     let waits = t.waiting(t.endpoint, 1).await;
-    t.store.endpoint_delete(&actor(), t.tenant, t.endpoint).await.unwrap();
+    t.store.endpoint_delete(&actor(), t.tenant, t.endpoint, None).await.unwrap();
     let answer = t.store.delivery_retry(&actor(), t.tenant, waits).await.unwrap();
     assert_eq!(answer, Retried::NotAllowed(DeliveryState::Cancelled));
 }
@@ -169,6 +169,6 @@ pub(crate) async fn depths_count_what_waits(t: &Subject) {
     let depths = t.store.queue_depths().await.unwrap();
     let mut depths: Vec<_> = depths.iter().map(|d| (d.endpoint, d.waiting, d.oldest_at, d.due_at)).collect();
     depths.sort_by_key(|depth| depth.3);
-    assert_eq!(depths, [(other, 1, at(4), at(5)), (t.endpoint, 2, at(2), at(20))]);
+    assert_eq!(depths, [(other, 1, at(4), Some(at(5))), (t.endpoint, 2, at(2), Some(at(20)))]);
     t.store.ping().await.unwrap();
 }

@@ -9,8 +9,10 @@ mod configuration;
 mod finishing;
 mod harness;
 mod inbounds;
+mod keyed_calls;
 mod listing;
 mod opening;
+mod ordering;
 mod plugins;
 
 macro_rules! conformance {
@@ -82,6 +84,15 @@ conformance! {
         a_retry_by_hand_is_due_now_and_says_so,
         only_what_waits_is_cancelled,
         depths_count_what_waits;
+    ordering:
+        in_a_fifo_line_the_next_waits_for_the_one_before,
+        o21_in_a_latest_line_the_newest_supersedes_what_waits,
+        of_an_array_the_last_of_each_key_goes,
+        o21_a_dead_nodes_old_version_is_not_sent_again,
+        what_is_set_aside_or_cancelled_lets_the_next_one_go,
+        a_change_of_the_ordering_holds_for_what_is_there,
+        o21_whoever_comes_at_once_one_of_a_line_moves,
+        o18_the_newest_version_is_taken_and_older_failures_are_superseded;
     configuration:
         tenants_and_settings,
         a_client_holds_one_live_token,
@@ -97,6 +108,7 @@ conformance! {
         every_change_is_audited_once_with_its_actor;
     plugins:
         a_version_never_changes,
+        a_channel_waits_for_the_compilation,
         channels_point_and_remember,
         development_versions_number_themselves_and_old_ones_go,
         settings_default_and_round_trip;
@@ -104,6 +116,10 @@ conformance! {
         inbounds_come_back_as_they_were_put,
         a_name_belongs_to_one_tenant_of_all,
         what_receivers_keep_is_written_with_the_events_or_not_at_all;
+    keyed_calls:
+        a_key_means_one_call_of_one_client_for_a_day,
+        of_many_under_one_key_one_makes_the_call,
+        what_is_kept_of_a_call_is_sealed;
     opening:
         data_survives_opening_again,
         the_wrong_key_is_told_at_once,

@@ -26,6 +26,8 @@ fn version(t: &Subject, name: &str, version: &str, created: i64) -> PluginVersio
         message: None,
         size_bytes: 4,
         created_at: at(created),
+        development: false,
+        pending_channel: None,
     }
 }
 
@@ -55,8 +57,12 @@ pub(crate) async fn a_version_never_changes(t: &Subject) {
     let delete = async |version| t.store.plugin_delete(&actor(), t.tenant, "gsan", version).await;
     assert_eq!(delete("1.0.0").await.unwrap(), PluginDeleted::Deleted);
     assert!(t.store.plugin_component(&first.digest).await.unwrap().is_some(), "another version has it");
-    assert_eq!(delete("1.10.0").await.unwrap(), PluginDeleted::Deleted);
+    let mended = PluginVersion { digest: "mended".into(), ..version(t, "gsan", "1.10.0", 3) };
+    assert_eq!(push(&mended).await, Pushed::Created, "what was refused was never to be had");
+    assert_eq!(t.store.plugin_versions(t.tenant, "gsan").await.unwrap(), std::slice::from_ref(&mended));
     assert_eq!(t.store.plugin_component(&first.digest).await.unwrap(), None);
+    assert_eq!(delete("1.10.0").await.unwrap(), PluginDeleted::Deleted);
+    assert_eq!(t.store.plugin_component("mended").await.unwrap(), None);
     assert!(matches!(delete("1.10.0").await, Err(StoreError::NotFound { .. })));
 }
 
@@ -90,6 +96,47 @@ pub(crate) async fn channels_point_and_remember(t: &Subject) {
     assert_eq!(answer, PluginDeleted::InUse("stable".into()), "a rollback may want it");
 }
 
+pub(crate) async fn a_channel_waits_for_the_compilation(t: &Subject) {
+    let ready = version(t, "gsan", "1.0.0", 1);
+    t.store.plugin_push(&actor(), &ready, b"\0asm", Some("stable")).await.unwrap();
+    let next = PluginVersion { state: PluginState::Compiling, ..version(t, "gsan", "1.1.0", 2) };
+    t.store.plugin_push(&actor(), &next, b"\0asm", Some("stable")).await.unwrap();
+    let resolve = async |text: &str| t.store.plugin_resolve(t.tenant, &text.parse().unwrap()).await.unwrap();
+    assert_eq!(resolve("gsan").await.unwrap().version, "1.0.0");
+    let waiting = PluginVersion { pending_channel: Some("stable".into()), ..next.clone() };
+    assert_eq!(resolve("gsan@1.1.0").await.as_ref(), Some(&waiting));
+    assert_eq!(t.store.plugin_push(&actor(), &next, b"\0asm", Some("next")).await.unwrap(), Pushed::Unchanged);
+    assert_eq!(t.store.plugin_compiling(at(1)).await.unwrap(), []);
+    assert_eq!(t.store.plugin_compiling(at(2)).await.unwrap(), std::slice::from_ref(&waiting));
+    t.store.plugin_pending_channel(&next, "next").await.unwrap();
+    let waiting = &t.store.plugin_compiling(at(2)).await.unwrap()[0];
+    assert_eq!(waiting.pending_channel.as_deref(), Some("next"));
+
+    let revision = t.store.revision_get(t.tenant).await.unwrap();
+    let ended = async |state, message, channel| {
+        t.store.plugin_compiled(&actor(), waiting, state, message, channel).await.unwrap()
+    };
+    assert!(ended(PluginState::Ready, None, Some("next")).await);
+    assert_eq!(t.store.revision_get(t.tenant).await.unwrap(), revision + 1);
+    let now = resolve("gsan@next").await.unwrap();
+    assert_eq!((now.version.as_str(), now.state, now.pending_channel), ("1.1.0", PluginState::Ready, None));
+    assert!(!ended(PluginState::Failed, Some("late"), None).await, "it has ended already");
+    assert_eq!(resolve("gsan@next").await.unwrap().state, PluginState::Ready);
+    t.store.plugin_pending_channel(&next, "stable").await.unwrap();
+    assert_eq!(resolve("gsan@1.1.0").await.unwrap().pending_channel, None, "nothing is pending any more");
+
+    let other = PluginVersion { state: PluginState::Compiling, ..version(t, "gsan", "1.2.0", 3) };
+    t.store.plugin_push(&actor(), &other, b"\0asm", Some("stable")).await.unwrap();
+    assert!(t.store.plugin_compiled(&actor(), &other, PluginState::Failed, Some("too large"), None).await.unwrap());
+    let failed = resolve("gsan@1.2.0").await.unwrap();
+    assert_eq!((failed.state, failed.message.as_deref()), (PluginState::Failed, Some("too large")));
+    assert_eq!(resolve("gsan").await.unwrap().version, "1.0.0", "the channel stays where it is");
+    assert_eq!(t.store.plugin_compiling(at(9)).await.unwrap(), []);
+    let mut digests = t.store.plugin_digests().await.unwrap();
+    digests.sort();
+    assert_eq!(digests, ["gsan-1.0.0", "gsan-1.1.0", "gsan-1.2.0"]);
+}
+
 pub(crate) async fn development_versions_number_themselves_and_old_ones_go(t: &Subject) {
     let release = version(t, "gsan", "1.0.0", 1);
     t.store.plugin_push(&actor(), &release, b"\0asm", Some("stable")).await.unwrap();
@@ -104,6 +151,14 @@ pub(crate) async fn development_versions_number_themselves_and_old_ones_go(t: &S
     assert_eq!((again.version.as_str(), again.created), ("1.0.0-dev.1", false));
     assert_eq!(t.store.revision_get(t.tenant).await.unwrap(), revision, "nothing changed");
     assert_eq!(develop("d2", "dev-ana").await.version, "1.0.0-dev.2");
+    let listed = t.store.plugin_list(t.tenant).await.unwrap();
+    assert_eq!(
+        listed.iter().map(|one| one.version.as_str()).collect::<Vec<_>>(),
+        ["1.0.0"],
+        "development is nobody's newest"
+    );
+    let resolved = t.store.plugin_resolve(t.tenant, &"gsan@dev-ana".parse().unwrap()).await.unwrap();
+    assert!(resolved.is_some_and(|version| version.development));
     assert_eq!(t.store.plugin_component("d2").await.unwrap().as_deref(), Some(&b"d2"[..]));
 
     // Some versions later the first is gone with its component; what is in use elsewhere is not.
@@ -135,9 +190,11 @@ pub(crate) async fn settings_default_and_round_trip(t: &Subject) {
         config: Some(json!({"b": 1.50, "a": {}})),
         calls: CallSettings { instances: Some(Instances::Warm), memory_mib: Some(32), ..CallSettings::default() },
     };
-    t.store.plugin_settings_put(&actor(), t.tenant, "gsan", &settings).await.unwrap();
-    assert_eq!(get().await, settings);
     let bare = PluginSettings::default();
-    t.store.plugin_settings_put(&actor(), t.tenant, "gsan", &bare).await.unwrap();
+    t.store.plugin_settings_put(&actor(), t.tenant, "gsan", &bare, &settings).await.unwrap();
+    assert_eq!(get().await, settings);
+    let late = t.store.plugin_settings_put(&actor(), t.tenant, "gsan", &bare, &settings).await;
+    assert_eq!(late.unwrap_err().code(), "stale");
+    t.store.plugin_settings_put(&actor(), t.tenant, "gsan", &settings, &bare).await.unwrap();
     assert_eq!(get().await, bare);
 }

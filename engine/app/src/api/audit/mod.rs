@@ -275,6 +275,10 @@ struct CheckView {
 
 /// One thing that is wrong with the chain.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = AuditFault, example = json!({
+    "code": "edited", "seq": 17, "entry": "aud_0192f0c1a2b37c4d8e5f60718293a4b5",
+    "message": "the entry is not the one that was written"
+}))]
 struct FaultView {
     /// `edited`, `missing`, `moved`, `cut_off`, `added`, `forged`, `differs`, `head_missing` or `head_forged`.
     code: &'static str,

@@ -1,5 +1,6 @@
 //! `/v1/endpoints`: registered URLs of integrators.
 
+mod actions;
 mod shapes;
 
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use utoipa::IntoParams;
 
 use self::shapes::{EndpointChangeBody, EndpointNewBody, EndpointView};
 use super::{
+    conditional::{IfMatch, IfMatchHeader, Tagged},
     extract::{At, Body, Caller, Params},
     page::{Listing, PageParams},
     permission::Permission,
@@ -27,6 +29,7 @@ pub(super) fn routes() -> Routes {
         .add(__path_update, Permission::ManageEndpoints, update)
         .add(__path_delete, Permission::ManageEndpoints, delete)
         .add(__path_rotate_secret, Permission::ManageEndpoints, rotate_secret)
+        .merge(actions::routes())
 }
 
 /// Which endpoints.
@@ -65,9 +68,9 @@ async fn create(
     State(engine): State<Arc<Engine>>,
     Caller(principal): Caller,
     Body(body): Body<EndpointNewBody>,
-) -> Result<(StatusCode, Json<EndpointView>), Problem> {
+) -> Result<(StatusCode, Tagged<EndpointView>), Problem> {
     let registered = engine.endpoint_create(&principal, body.into_new()?).await?;
-    Ok((StatusCode::CREATED, Json(EndpointView::with_secret(registered))))
+    Ok((StatusCode::CREATED, Tagged(EndpointView::with_secret(registered))))
 }
 
 /// Shows an endpoint, secrets left out.
@@ -79,35 +82,40 @@ async fn get(
     State(engine): State<Arc<Engine>>,
     Caller(principal): Caller,
     At(id): At<EndpointId>,
-) -> Result<Json<EndpointView>, Problem> {
-    Ok(Json(EndpointView::of(engine.endpoint_get(&principal, id).await?)))
+) -> Result<Tagged<EndpointView>, Problem> {
+    Ok(Tagged(EndpointView::of(engine.endpoint_get(&principal, id).await?)))
 }
 
 /// Changes what is given of an endpoint; attempts that have not begun run under the new settings.
 #[utoipa::path(patch, path = "/v1/endpoints/{id}", tag = "endpoints", operation_id = "endpoint_update",
-    params(("id" = String, Path, description = "Its id")), request_body = EndpointChangeBody,
+    params(("id" = String, Path, description = "Its id"), IfMatchHeader), request_body = EndpointChangeBody,
     responses((status = 200, description = "Changed", body = EndpointView),
-        (status = 404, description = "There is none, or it is another integrator's")))]
+        (status = 404, description = "There is none, or it is another integrator's"),
+        (status = 412, description = "It was changed since that `ETag` was answered")))]
 async fn update(
     State(engine): State<Arc<Engine>>,
     Caller(principal): Caller,
     At(id): At<EndpointId>,
+    if_match: IfMatch,
     Body(body): Body<EndpointChangeBody>,
-) -> Result<Json<EndpointView>, Problem> {
-    Ok(Json(EndpointView::of(engine.endpoint_update(&principal, id, body.into_change()?).await?)))
+) -> Result<Tagged<EndpointView>, Problem> {
+    let (change, demand) = (body.into_change()?, if_match.demand(EndpointView::of));
+    Ok(Tagged(EndpointView::of(engine.endpoint_update(&principal, id, change, &demand).await?)))
 }
 
 /// Deletes an endpoint; its deliveries that have not finished are called off.
 #[utoipa::path(delete, path = "/v1/endpoints/{id}", tag = "endpoints", operation_id = "endpoint_delete",
-    params(("id" = String, Path, description = "Its id")),
+    params(("id" = String, Path, description = "Its id"), IfMatchHeader),
     responses((status = 204, description = "Deleted"),
-        (status = 404, description = "There is none, or it is another integrator's")))]
+        (status = 404, description = "There is none, or it is another integrator's"),
+        (status = 412, description = "It was changed since that `ETag` was answered")))]
 async fn delete(
     State(engine): State<Arc<Engine>>,
     Caller(principal): Caller,
     At(id): At<EndpointId>,
+    if_match: IfMatch,
 ) -> Result<StatusCode, Problem> {
-    engine.endpoint_delete(&principal, id).await?;
+    engine.endpoint_delete(&principal, id, &if_match.demand(EndpointView::of)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -120,6 +128,6 @@ async fn rotate_secret(
     State(engine): State<Arc<Engine>>,
     Caller(principal): Caller,
     At(id): At<EndpointId>,
-) -> Result<Json<EndpointView>, Problem> {
-    Ok(Json(EndpointView::with_secret(engine.endpoint_rotate_secret(&principal, id).await?)))
+) -> Result<Tagged<EndpointView>, Problem> {
+    Ok(Tagged(EndpointView::with_secret(engine.endpoint_rotate_secret(&principal, id).await?)))
 }

@@ -1,48 +1,39 @@
 //! `/v1/plugins`: what shapes requests and judges responses.
 
 mod diffs;
+mod push;
 mod shapes;
 mod trial;
 
 use std::sync::Arc;
 
-use axum::{
-    Json,
-    extract::{Request, State},
-    http::{StatusCode, header},
-    response::IntoResponse,
-};
+use axum::{Json, extract::State, http::header, response::IntoResponse};
 use engate_model::plugin::{CHANNEL_DEFAULT, Grants};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 
-use self::shapes::{
-    ChannelView, GrantsBody, GrantsView, LimitsBody, LimitsView, PluginPushedView, PluginVersionView, PluginView,
-};
+use self::shapes::{ChannelView, GrantsBody, GrantsView, LimitsBody, LimitsView, PluginVersionView, PluginView};
 use super::{
-    extract::{At, Body, Caller, Params, media_type, read_body},
+    conditional::{IfMatch, IfMatchHeader, Shown, Tagged},
+    extract::{At, Body, Caller, Params},
     page::{Listing, PageParams},
     permission::Permission,
     problem::Problem,
     routes::Routes,
 };
-use crate::{
-    engine::Engine,
-    verbs::{VerbError, plugins::COMPONENT_BYTES_MAX},
-};
+use crate::{engine::Engine, verbs::VerbError};
 
-/// Media types that a component may be sent as.
-const MEDIA_TYPES: [&str; 2] = [WASM, "application/octet-stream"];
 /// The media type of a component.
 const WASM: &str = "application/wasm";
 
 pub(super) fn routes() -> Routes {
     Routes::default()
         .add(__path_list, Permission::ReadPlugins, list)
-        .add(__path_push, Permission::ManagePlugins, push)
+        .add(push::__path_push, Permission::ManagePlugins, push::push)
         .add(__path_get, Permission::ReadPlugins, get)
         .add(__path_versions, Permission::ReadPlugins, versions)
+        .add(__path_version, Permission::ReadPlugins, version)
         .add(__path_component, Permission::ReadPlugins, component)
         .add(__path_grants_get, Permission::ReadPlugins, grants_get)
         // A grant opens a secret to a plugin: whoever may not set secrets may not do that either.
@@ -59,22 +50,6 @@ pub(super) fn routes() -> Routes {
         .add(diffs::__path_get, Permission::ReadPlugins, diffs::get)
         .add(diffs::__path_cancel, Permission::ManagePlugins, diffs::cancel)
         .add(trial::__path_try_plugin, Permission::ManagePlugins, trial::try_plugin)
-}
-
-/// How a component is to be installed.
-#[derive(Debug, Default, Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-struct PushParams {
-    /// The name it must have; none: its manifest says.
-    #[param(min_length = 1, max_length = 64)]
-    name: Option<String>,
-    /// The channel that means it from now on; none: `stable`, for a development version `dev`.
-    #[param(min_length = 1, max_length = 64)]
-    channel: Option<String>,
-    /// Install it as a development version: under the next number behind its own version (`1.2.0-dev.3`), so that the
-    /// version need not be raised at every change. A channel keeps its last five; older ones go unless something names them.
-    #[param(default = false)]
-    development: Option<bool>,
 }
 
 /// Which version a channel is to mean.
@@ -129,6 +104,8 @@ struct ChannelBound {
 #[schema(value_type = Object, example = json!({"names": "camel"}))]
 struct PluginConfig(Map<String, Value>);
 
+impl Shown for PluginConfig {}
+
 impl PluginConfig {
     fn of(config: Option<Value>) -> Self {
         match config {
@@ -138,7 +115,7 @@ impl PluginConfig {
     }
 }
 
-/// Lists plugins, the newest version of each.
+/// Lists plugins, the newest version of each; a development version only where there is no other.
 #[utoipa::path(get, path = "/v1/plugins", tag = "plugins", operation_id = "plugin_list", params(PageParams),
     responses((status = 200, description = "One page, by name", body = Listing<PluginVersionView>)))]
 async fn list(
@@ -148,33 +125,6 @@ async fn list(
 ) -> Result<Json<Listing<PluginVersionView>>, Problem> {
     let plugins = engine.plugin_list(&principal).await?;
     Ok(Json(page.cut(plugins, |version| version.name.clone(), PluginVersionView::of)?))
-}
-
-/// Installs a component of at most 64 MiB and lets a channel mean it. `name@version` never changes: the same bytes
-/// again answer 200, others under a version that is there are refused, unless it is pushed as a development version.
-#[utoipa::path(post, path = "/v1/plugins", tag = "plugins", operation_id = "plugin_push", params(PushParams),
-    request_body(content = Vec<u8>, content_type = "application/wasm", description = "The component's bytes"),
-    responses((status = 201, description = "Installed", body = PluginPushedView),
-        (status = 200, description = "It was there already", body = PluginPushedView),
-        (status = 409, description = "The version has other content, or configurations in use do not fit")))]
-async fn push(
-    State(engine): State<Arc<Engine>>,
-    Caller(principal): Caller,
-    Params(params): Params<PushParams>,
-    request: Request,
-) -> Result<(StatusCode, Json<PluginPushedView>), Problem> {
-    if !MEDIA_TYPES.contains(&media_type(request.headers()).as_str()) {
-        return Err(Problem::of("unsupported_media_type", "send the component with `Content-Type: application/wasm`"));
-    }
-    let component = read_body(request.into_body(), COMPONENT_BYTES_MAX).await?;
-    let (name, channel) = (params.name.as_deref(), params.channel.as_deref());
-    let pushed = if params.development == Some(true) {
-        engine.plugin_push_development(&principal, &component, name, channel).await?
-    } else {
-        engine.plugin_push(&principal, &component, name, channel).await?
-    };
-    let status = if pushed.created { StatusCode::CREATED } else { StatusCode::OK };
-    Ok((status, Json(PluginPushedView::of(pushed))))
 }
 
 /// Shows a plugin: versions, channels, grants and settings.
@@ -204,6 +154,19 @@ async fn versions(
     Ok(Json(page.cut(versions, |version| version.version.clone(), PluginVersionView::of)?))
 }
 
+/// Shows one version of a plugin, above all whether it can run.
+#[utoipa::path(get, path = "/v1/plugins/{name}/versions/{version}", tag = "plugins", operation_id = "plugin_version",
+    params(("name" = String, Path, description = "Its name"), ("version" = String, Path, description = "The version")),
+    responses((status = 200, description = "The version", body = PluginVersionView),
+        (status = 404, description = "There is none")))]
+async fn version(
+    State(engine): State<Arc<Engine>>,
+    Caller(principal): Caller,
+    At((name, version)): At<(String, String)>,
+) -> Result<Json<PluginVersionView>, Problem> {
+    Ok(Json(PluginVersionView::of(engine.plugin_version(&principal, &name, &version).await?)))
+}
+
 /// The component of an installed version, as it was pushed.
 #[utoipa::path(get, path = "/v1/plugins/{name}/versions/{version}/component", tag = "plugins",
     operation_id = "plugin_component",
@@ -227,22 +190,26 @@ async fn grants_get(
     State(engine): State<Arc<Engine>>,
     Caller(principal): Caller,
     At(name): At<String>,
-) -> Result<Json<GrantsView>, Problem> {
-    Ok(Json(GrantsView::of(engine.plugin_grants_get(&principal, &name).await?)))
+) -> Result<Tagged<GrantsView>, Problem> {
+    Ok(Tagged(GrantsView::of(engine.plugin_grants_get(&principal, &name).await?)))
 }
 
 /// Sets what a plugin may do, all of it. Secrets need not be there yet; `secrets_missing` names those.
 #[utoipa::path(put, path = "/v1/plugins/{name}/grants", tag = "plugins", operation_id = "plugin_grants_put",
-    params(("name" = String, Path, description = "Its name")), request_body = GrantsBody,
-    responses((status = 200, description = "Set", body = GrantsView), (status = 404, description = "There is none")))]
+    params(("name" = String, Path, description = "Its name"), IfMatchHeader), request_body = GrantsBody,
+    responses((status = 200, description = "Set", body = GrantsView), (status = 404, description = "There is none"),
+        (status = 412, description = "It was changed since that `ETag` was answered")))]
 async fn grants_put(
     State(engine): State<Arc<Engine>>,
     Caller(principal): Caller,
     At(name): At<String>,
+    if_match: IfMatch,
     Body(body): Body<GrantsBody>,
-) -> Result<Json<GrantsView>, Problem> {
+) -> Result<Tagged<GrantsView>, Problem> {
     let grants: Grants = body.into();
-    Ok(Json(GrantsView::of(engine.plugin_grants_put(&principal, &name, grants).await?)))
+    Ok(Tagged(GrantsView::of(
+        engine.plugin_grants_put(&principal, &name, grants, &if_match.demand(GrantsView::of)).await?,
+    )))
 }
 
 /// Shows what a plugin's calls may cost and whether its instances are kept: what was set, and what applies.
@@ -253,23 +220,27 @@ async fn limits_get(
     State(engine): State<Arc<Engine>>,
     Caller(principal): Caller,
     At(name): At<String>,
-) -> Result<Json<LimitsView>, Problem> {
-    Ok(Json(LimitsView::of(&engine.plugin_limits_get(&principal, &name).await?)))
+) -> Result<Tagged<LimitsView>, Problem> {
+    Ok(Tagged(LimitsView::of(engine.plugin_limits_get(&principal, &name).await?)))
 }
 
 /// Sets what a plugin's calls may cost and whether its instances are kept, all of it: what is left out follows the engine's
 /// settings. It counts from the next call on.
 #[utoipa::path(put, path = "/v1/plugins/{name}/limits", tag = "plugins", operation_id = "plugin_limits_put",
-    params(("name" = String, Path, description = "Its name")), request_body = LimitsBody,
-    responses((status = 200, description = "Set", body = LimitsView), (status = 404, description = "There is none")))]
+    params(("name" = String, Path, description = "Its name"), IfMatchHeader), request_body = LimitsBody,
+    responses((status = 200, description = "Set", body = LimitsView), (status = 404, description = "There is none"),
+        (status = 412, description = "It was changed since that `ETag` was answered")))]
 async fn limits_put(
     State(engine): State<Arc<Engine>>,
     Caller(principal): Caller,
     At(name): At<String>,
+    if_match: IfMatch,
     Body(body): Body<LimitsBody>,
-) -> Result<Json<LimitsView>, Problem> {
+) -> Result<Tagged<LimitsView>, Problem> {
     let calls = body.into();
-    Ok(Json(LimitsView::of(&engine.plugin_limits_put(&principal, &name, calls).await?)))
+    Ok(Tagged(LimitsView::of(
+        engine.plugin_limits_put(&principal, &name, calls, &if_match.demand(LimitsView::of)).await?,
+    )))
 }
 
 /// Shows the configuration of a plugin's installation; empty where none was set.
@@ -281,25 +252,27 @@ async fn config_get(
     State(engine): State<Arc<Engine>>,
     Caller(principal): Caller,
     At(name): At<String>,
-) -> Result<Json<PluginConfig>, Problem> {
-    Ok(Json(PluginConfig::of(engine.plugin_get(&principal, &name).await?.settings.config)))
+) -> Result<Tagged<PluginConfig>, Problem> {
+    Ok(Tagged(PluginConfig::of(engine.plugin_get(&principal, &name).await?.settings.config)))
 }
 
 /// Sets the configuration of a plugin's installation, all of it. It is refused where an endpoint's merged settings
 /// would not fit the plugin any more.
 #[utoipa::path(put, path = "/v1/plugins/{name}/config", tag = "plugins", operation_id = "plugin_config_put",
-    params(("name" = String, Path, description = "Its name")), request_body = PluginConfig,
-    responses((status = 200, description = "Set", body = PluginConfig), (status = 404, description = "There is none")))]
+    params(("name" = String, Path, description = "Its name"), IfMatchHeader), request_body = PluginConfig,
+    responses((status = 200, description = "Set", body = PluginConfig), (status = 404, description = "There is none"),
+        (status = 412, description = "It was changed since that `ETag` was answered")))]
 async fn config_put(
     State(engine): State<Arc<Engine>>,
     Caller(principal): Caller,
     At(name): At<String>,
+    if_match: IfMatch,
     Body(PluginConfig(config)): Body<PluginConfig>,
-) -> Result<Json<PluginConfig>, Problem> {
+) -> Result<Tagged<PluginConfig>, Problem> {
     // An empty document says the same as none.
     let config = Some(Value::Object(config)).filter(|config| *config != Value::Object(Map::new()));
-    let set = engine.plugin_config_put(&principal, &name, config).await;
-    Ok(Json(PluginConfig::of(set.map_err(whole_body)?)))
+    let set = engine.plugin_config_put(&principal, &name, config, &if_match.demand(PluginConfig::of)).await;
+    Ok(Tagged(PluginConfig::of(set.map_err(whole_body)?)))
 }
 
 /// Here the body is the configuration: its fields have no `config` before them.

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use crate::api::conditional::Shown;
 use crate::verbs::plugins::{Granted, InstalledPlugin, PluginLimits, PushedPlugin};
 
 /// A secret or credential that a plugin asks for.
@@ -56,10 +57,14 @@ pub(super) struct PluginVersionView {
     version: String,
     /// sha256 of the component, hexadecimal.
     digest: String,
-    /// `ready`, or `failed` where it cannot run.
+    /// `ready`; `compiling` where it will be in a moment; `failed` where it cannot run and another may be pushed in its place.
     state: &'static str,
-    /// Why it cannot run, where that is so.
+    /// Why it cannot run, or why the channel that waited for it was not moved, where that is so.
     message: Option<String>,
+    /// Whether it is a development version.
+    development: bool,
+    /// The channel that will mean it once it is compiled.
+    pending_channel: Option<String>,
     /// Size of the component.
     size_bytes: u64,
     /// When it was installed.
@@ -84,6 +89,8 @@ impl PluginVersionView {
             message: version.message,
             size_bytes: version.size_bytes,
             created_at: version.created_at,
+            development: version.development,
+            pending_channel: version.pending_channel,
         }
     }
 }
@@ -95,7 +102,7 @@ pub(super) struct PluginPushedView {
     /// The version.
     #[serde(flatten)]
     version: PluginVersionView,
-    /// The channel that means it now.
+    /// The channel that means it now, or will once it is compiled.
     channel: String,
 }
 
@@ -167,6 +174,8 @@ pub(super) struct GrantsView {
     /// What the current version asks for.
     asks: PluginAsks,
 }
+
+impl Shown for GrantsView {}
 
 impl GrantsView {
     pub(super) fn of(granted: Granted) -> Self {
@@ -253,8 +262,10 @@ pub(super) struct LimitsApplied {
     memory_mib: u64,
 }
 
+impl Shown for LimitsView {}
+
 impl LimitsView {
-    pub(super) fn of(limits: &PluginLimits) -> Self {
+    pub(super) fn of(limits: PluginLimits) -> Self {
         let ms = |limit: std::time::Duration| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
         let CallSettings { instances, cpu_ms, wall_ms, memory_mib } = limits.set;
         let applies = LimitsApplied {

@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc};
 
-use engate_host::{CompilerCommand, Host, HostConfig, InstallError, Installed};
+use engate_host::{CompilerCommand, Effort, Host, HostConfig, InstallError, Installed};
 use engate_model::plugin::{InterpretWhen, Manifest, Need, World};
 use serde_json::json;
 use wasmparser::{BinaryReaderError, Parser, Payload};
@@ -37,7 +37,8 @@ pub(super) async fn run(file: &Path, screen: Screen) -> Result<(), Failure> {
     let bytes = finished(file)?;
     let scratch = Scratch::make()?;
     let host = throw_away_host(&scratch)?;
-    let installed = host.install(&bytes).await.map_err(|error| refused(&file.display().to_string(), &error))?;
+    let installed =
+        host.install(&bytes, Effort::Full).await.map_err(|error| refused(&file.display().to_string(), &error))?;
     let outside = outside(&bytes).map_err(|error| Failure::failed(format!("{}: {error}", file.display())))?;
     if screen.json {
         return screen.line(

@@ -221,7 +221,7 @@ impl Dev<'_> {
             return self.tell(&Event::Tested { report: None, took_ms: 0 });
         };
         // Fuel is for `engate plugin test`: counting it means compiling once more.
-        let wanted = Wanted { update: false, fuel: false };
+        let wanted = Wanted { update: false, fuel: false, quick: true };
         let report = test::golden(&path.display().to_string(), component, &files, wanted).await?;
         self.tell(&Event::Tested { report: Some(&report), took_ms: millis(started) })?;
         report.verdict()

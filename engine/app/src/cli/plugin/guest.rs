@@ -3,9 +3,9 @@
 use std::{collections::BTreeMap, fmt, path::Path, sync::Arc, time::Duration};
 
 use engate_host::{
-    AttemptView, CallContext, CallFailed, CallRecord, DeliveryView, Digest, EndpointView, EventView, GrantedSecret,
-    Host, IdText, InboundAnswer, InboundEvent, Installed, InterpretCall, LoadedPlugin, OutgoingRequest, Plan,
-    ReceiveCall, Reception, Reuse, Secrets, TransformCall,
+    AttemptView, CallContext, CallFailed, CallRecord, DeliveryView, Digest, Effort, EndpointView, EventView,
+    GrantedSecret, Host, IdText, InboundAnswer, InboundEvent, Installed, InterpretCall, LoadedPlugin, OutgoingRequest,
+    Plan, ReceiveCall, Reception, Reuse, Secrets, TransformCall,
 };
 use engate_model::{
     Secret, Timestamp,
@@ -96,19 +96,24 @@ impl Guest {
 
     /// Installs and loads a component; `name` says which in messages.
     pub(super) async fn of(name: &str, bytes: Vec<u8>) -> Result<Self, Failure> {
-        Self::in_host(name, bytes, false).await
+        Self::in_host(name, bytes, false, Effort::Full).await
     }
 
-    /// The same in a host that counts what the guest runs, which makes it slower.
+    /// The same, compiled quickly: for who is waiting.
+    pub(super) async fn quick(name: &str, bytes: Vec<u8>) -> Result<Self, Failure> {
+        Self::in_host(name, bytes, false, Effort::Quick).await
+    }
+
+    /// The same in a host that counts what the guest runs. That is the same however it is compiled.
     pub(super) async fn metered(name: &str, bytes: Vec<u8>) -> Result<Self, Failure> {
-        Self::in_host(name, bytes, true).await
+        Self::in_host(name, bytes, true, Effort::Quick).await
     }
 
-    async fn in_host(name: &str, bytes: Vec<u8>, metered: bool) -> Result<Self, Failure> {
+    async fn in_host(name: &str, bytes: Vec<u8>, metered: bool, effort: Effort) -> Result<Self, Failure> {
         let scratch = Scratch::make()?;
         let host = check::host(&scratch, metered)?;
-        let installed = host.install(&bytes).await.map_err(|error| check::refused(name, &error))?;
-        let plugin = host.load(&Digest::of(&bytes), || async { Ok(bytes) }).await.map_err(Failure::failed)?;
+        let installed = host.install(&bytes, effort).await.map_err(|error| check::refused(name, &error))?;
+        let plugin = host.load(&Digest::of(&bytes), effort, || async { Ok(bytes) }).await.map_err(Failure::failed)?;
         Ok(Self { host, plugin, installed, _scratch: scratch })
     }
 

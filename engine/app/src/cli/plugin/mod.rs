@@ -15,12 +15,16 @@ mod test;
 
 pub(super) use check::throw_away_host;
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
 
 use clap::{Args, Subcommand};
 use engate_model::plugin::Grants;
 use reqwest::Method;
 use serde::Deserialize;
+use serde_json::{Map, Value};
 
 use super::{
     client::{Client, read},
@@ -28,6 +32,15 @@ use super::{
     present::{Field, Screen, plain, size},
     remote::Remote,
 };
+
+/// State of a version that can be used in a moment.
+const COMPILING: &str = "compiling";
+/// State of a version that cannot be used.
+const FAILED: &str = "failed";
+/// How long a push waits for the engine's compiler, which has less, and its queue.
+const COMPILED_WITHIN: Duration = Duration::from_secs(300);
+/// How often it looks.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// `engate plugin`
 #[derive(Debug, Subcommand)]
@@ -48,7 +61,8 @@ pub(super) enum PluginCommand {
     Dev(dev::DevArgs),
     /// Install a plugin in the engine and point a channel at it
     ///
-    /// A version is immutable: the same bytes again change nothing, other bytes under the same version are refused.
+    /// A version is immutable: the same bytes again change nothing, other bytes under the same version are refused. A large
+    /// component is compiled by the engine after it took it; this waits until it can be used.
     Push(PushArgs),
     /// Check a plugin here, without an engine: world, imports, size, manifest, what it asks for
     ///
@@ -90,6 +104,10 @@ pub(super) struct PushArgs {
     /// The channel that will mean this version; endpoints bind to stable unless they say otherwise
     #[arg(long, default_value = engate_model::plugin::CHANNEL_DEFAULT)]
     channel: String,
+
+    /// Do not wait until a large component is compiled; `engate plugin list` shows its state
+    #[arg(long)]
+    no_wait: bool,
 }
 
 /// Which version a channel is to mean.
@@ -198,10 +216,21 @@ async fn push(args: &PushArgs, client: &Client, screen: Screen) -> Result<(), Fa
     let mut query = vec![("channel", args.channel.clone())];
     query.extend(args.name.clone().map(|name| ("name", name)));
     let answer = client.upload(&["v1", "plugins"], &query, "application/wasm", component).await?;
-    if screen.json {
-        return screen.line(answer);
+    let mut pushed: Map<String, Value> = read(&answer)?;
+    let mut plugin: Plugin = read(&answer)?;
+    if !args.no_wait && plugin.state == COMPILING {
+        // What the version has become, beside what only the push tells.
+        let now = compiled(client, &plugin.name, &plugin.version).await?;
+        plugin = read(&now)?;
+        pushed.extend(read::<Map<String, Value>>(&now)?);
     }
-    let plugin: Plugin = read(&answer)?;
+    if plugin.state == FAILED {
+        let message = plugin.message.unwrap_or_default();
+        return Err(Failure::failed(format!("{}@{} cannot be used\n  {message}", plugin.name, plugin.version)));
+    }
+    if screen.json {
+        return screen.line(Value::Object(pushed).to_string());
+    }
     let mut facts = vec![
         ("plugin", Field::new(format!("{}@{}", plugin.name, plugin.version))),
         ("channel", Field::new(&args.channel)),
@@ -211,6 +240,22 @@ async fn push(args: &PushArgs, client: &Client, screen: Screen) -> Result<(), Fa
     ];
     facts.extend(plugin.message.as_deref().map(|message| ("message", Field::new(message))));
     screen.facts(&facts)
+}
+
+/// Waits until a version is compiled.
+async fn compiled(client: &Client, name: &str, version: &str) -> Result<String, Failure> {
+    let started = Instant::now();
+    while started.elapsed() < COMPILED_WITHIN {
+        tokio::time::sleep(LOOK_EVERY).await;
+        let answer = client.get(&["v1", "plugins", name, "versions", version], &[]).await?;
+        if read::<Plugin>(&answer)?.state != COMPILING {
+            return Ok(answer);
+        }
+    }
+    Err(Failure::failed(format!(
+        "{name}@{version} is installed, but still being compiled after {} s; `engate plugin list` shows its state",
+        COMPILED_WITHIN.as_secs()
+    )))
 }
 
 async fn list(client: &Client, screen: Screen) -> Result<(), Failure> {

@@ -38,6 +38,9 @@ const RUNNING_MAX: usize = 2;
 const KEPT_MAX: usize = 32;
 /// How long one is kept after it ended.
 pub(crate) const KEPT_FOR: Duration = Duration::from_secs(3_600);
+/// How the missing of a comparison is told: it may be another node's.
+const NOT_HERE: &str = "comparison here: each is in the memory of the engine process that was asked for it, for an hour \
+                        after its end; ask that one, or start it anew";
 /// Attempts compared where the caller names no number.
 pub(crate) const ATTEMPTS_DEFAULT: u64 = 100_000;
 
@@ -183,7 +186,7 @@ impl Engine {
         name: &str,
         id: DiffId,
     ) -> Result<Arc<DiffJob>, VerbError> {
-        self.diffs.get(principal.tenant, name, id, self.now()).ok_or(VerbError::NotFound("diff"))
+        self.diffs.get(principal.tenant, name, id, self.now()).ok_or(VerbError::NotFound(NOT_HERE))
     }
 
     /// Calls a comparison off; one that has ended stays as it is.
@@ -264,7 +267,7 @@ impl Engine {
         calls: &CallSettings,
     ) -> Result<Side, String> {
         let digest = version.digest.parse::<Digest>().map_err(|_| format!("{} has no digest", version.version))?;
-        let loaded = self.plugin_load(&digest).await;
+        let loaded = self.plugin_load(&digest, version.development).await;
         let plugin = loaded.map_err(|fault| format!("{}@{}: {fault}", version.name, version.version))?;
         let (_, limits) = self.call_rules(calls, version.size_bytes);
         Ok(Side { plugin, manifest, limits })

@@ -1,14 +1,17 @@
 //! Endpoints: where events go. A token of one integrator sees and changes that integrator's own only; others' are
 //! as if they were not there (seed O4).
 
+pub(crate) mod actions;
 mod auth;
 mod check;
+pub(crate) mod trial;
 
 use engate_model::{
     EndpointId, Secret, Timestamp,
     endpoint::{Endpoint, Signing},
     integrator::Integrator,
     invalid::Complaints,
+    line::Ordering,
     token::Principal,
 };
 use engate_store::EndpointFilter;
@@ -17,7 +20,7 @@ use std::{collections::HashMap, time::Duration};
 
 use self::auth::auth_of;
 pub(crate) use self::auth::{AuthFields, AuthKind};
-use super::{Scope, VerbError, integrators::plugin_ref};
+use super::{Scope, VerbError, demand::Demand, integrators::plugin_ref};
 use crate::engine::Engine;
 
 /// How long the key before a rotation still signs beside the new one.
@@ -51,6 +54,8 @@ pub(crate) struct EndpointNew {
     pub(crate) event_types: Vec<String>,
     /// Whether deliveries go out.
     pub(crate) enabled: bool,
+    /// In which order deliveries go.
+    pub(crate) ordering: Ordering,
     /// Requests under way at once.
     pub(crate) max_in_flight: u32,
     /// One deadline for the whole exchange.
@@ -84,6 +89,8 @@ pub(crate) struct EndpointChange {
     pub(crate) event_types: Option<Vec<String>>,
     /// Whether deliveries go out.
     pub(crate) enabled: Option<bool>,
+    /// In which order deliveries go.
+    pub(crate) ordering: Option<Ordering>,
     /// Requests under way at once.
     pub(crate) max_in_flight: Option<u32>,
     /// One deadline for the whole exchange.
@@ -167,6 +174,7 @@ impl Engine {
             event_types,
             enabled: new.enabled,
             disabled_reason: None,
+            ordering: new.ordering,
             max_in_flight: new.max_in_flight,
             timeout: Duration::from_millis(new.timeout_ms),
             retry,
@@ -191,8 +199,22 @@ impl Engine {
         principal: &Principal,
         id: EndpointId,
         change: EndpointChange,
+        demand: &Demand<Registered>,
     ) -> Result<Registered, VerbError> {
-        let (mut endpoint, integrator) = self.endpoint_find(principal, id).await?;
+        demand.settle(|| Box::pin(self.endpoint_change(principal, id, change.clone(), demand))).await
+    }
+
+    async fn endpoint_change(
+        &self,
+        principal: &Principal,
+        id: EndpointId,
+        change: EndpointChange,
+        demand: &Demand<Registered>,
+    ) -> Result<Registered, VerbError> {
+        let (before, integrator) = self.endpoint_find(principal, id).await?;
+        let before = Registered { endpoint: before, integrator: integrator.slug.clone() };
+        demand.check(&before)?;
+        let mut endpoint = before.endpoint.clone();
         let mut complaints = Complaints::default();
         let denied = match &change.url {
             Some(url) => self.check_endpoint_url(url, &mut complaints).await,
@@ -204,9 +226,14 @@ impl Engine {
         }
         let shapes_requests = change.plugin.is_some() || change.config.is_some();
         let subscribes = change.event_types.is_some();
-        apply(&mut endpoint, change, self.now(), &mut complaints);
+        let now = self.now();
+        apply(&mut endpoint, change, now, &mut complaints);
         check::endpoint(&endpoint, &mut complaints);
         check::finish(denied, complaints)?;
+        if endpoint == before.endpoint {
+            return Ok(before);
+        }
+        endpoint.updated_at = now;
         if shapes_requests {
             self.check_endpoint_config(&integrator, endpoint.plugin.as_ref(), endpoint.config.as_ref()).await?;
         }
@@ -217,9 +244,25 @@ impl Engine {
     }
 
     /// Removes an endpoint; answers how many of its deliveries were called off.
-    pub(crate) async fn endpoint_delete(&self, principal: &Principal, id: EndpointId) -> Result<u64, VerbError> {
-        self.endpoint_find(principal, id).await?;
-        let cancelled = self.store.endpoint_delete(&self.actor(principal), principal.tenant, id).await?;
+    pub(crate) async fn endpoint_delete(
+        &self,
+        principal: &Principal,
+        id: EndpointId,
+        demand: &Demand<Registered>,
+    ) -> Result<u64, VerbError> {
+        demand.settle(|| Box::pin(self.endpoint_remove(principal, id, demand))).await
+    }
+
+    async fn endpoint_remove(
+        &self,
+        principal: &Principal,
+        id: EndpointId,
+        demand: &Demand<Registered>,
+    ) -> Result<u64, VerbError> {
+        let registered = self.endpoint_get(principal, id).await?;
+        demand.check(&registered)?;
+        let revision = Some(registered.endpoint.revision);
+        let cancelled = self.store.endpoint_delete(&self.actor(principal), principal.tenant, id, revision).await?;
         self.views.refresh(&self.store, principal.tenant).await?;
         Ok(cancelled)
     }
@@ -230,6 +273,10 @@ impl Engine {
         principal: &Principal,
         id: EndpointId,
     ) -> Result<Registered, VerbError> {
+        Demand::<Registered>::none().settle(|| Box::pin(self.endpoint_rotate(principal, id))).await
+    }
+
+    async fn endpoint_rotate(&self, principal: &Principal, id: EndpointId) -> Result<Registered, VerbError> {
         let (mut endpoint, integrator) = self.endpoint_find(principal, id).await?;
         let now = self.now();
         rotate(&mut endpoint.signing, engate_egress::generate_signing_secret(self.chance.key()), now);
@@ -246,6 +293,8 @@ impl Engine {
         endpoint.revision = self.store.endpoint_update(&self.actor(principal), &endpoint).await?;
         self.worker.set_in_flight_max(endpoint.id, endpoint.max_in_flight);
         self.views.refresh(&self.store, principal.tenant).await?;
+        // What was held back may be due under the new settings.
+        self.worker.wake();
         Ok(Registered { endpoint, integrator: integrator.slug })
     }
 
@@ -311,11 +360,11 @@ fn apply(endpoint: &mut Endpoint, change: EndpointChange, now: Timestamp, compla
     endpoint.description = change.description.unwrap_or_else(|| std::mem::take(&mut endpoint.description));
     endpoint.url = change.url.unwrap_or_else(|| std::mem::take(&mut endpoint.url));
     endpoint.config = change.config.unwrap_or_else(|| endpoint.config.take());
+    endpoint.ordering = change.ordering.unwrap_or(endpoint.ordering);
     endpoint.max_in_flight = change.max_in_flight.unwrap_or(endpoint.max_in_flight);
     endpoint.timeout = change.timeout_ms.map_or(endpoint.timeout, Duration::from_millis);
     endpoint.headers = change.headers.unwrap_or_else(|| std::mem::take(&mut endpoint.headers));
     endpoint.signing.enabled = change.signing_enabled.unwrap_or(endpoint.signing.enabled);
-    endpoint.updated_at = now;
 }
 
 fn rotate(signing: &mut Signing, secret: Secret, now: Timestamp) {

@@ -9,9 +9,9 @@ use engate_host::validate_config;
 use engate_model::{
     FieldError, IntegratorId, Invalid, TenantId,
     integrator::Integrator,
-    plugin::{Manifest, PluginRef, World},
+    plugin::{Manifest, Pin, PluginRef, World},
 };
-use engate_store::{EndpointFilter, PluginState, PluginVersion, StoreError};
+use engate_store::{EndpointFilter, PluginVersion, StoreError};
 use serde_json::Value;
 
 use crate::{engine::Engine, verbs::VerbError, views::merged};
@@ -56,17 +56,32 @@ impl Engine {
         reference: &PluginRef,
     ) -> Result<(PluginVersion, Manifest), VerbError> {
         let Some(version) = self.store.plugin_resolve(tenant, reference).await? else {
-            let message =
-                format!("{reference} is not installed; push the plugin first, or name a version or channel it has");
+            let waiting = self.plugin_awaited(tenant, reference).await?;
+            let message = match waiting {
+                Some(version) => format!(
+                    "{reference} will mean version {version} once that is compiled; wait until its state is ready"
+                ),
+                None => {
+                    format!("{reference} is not installed; push the plugin first, or name a version or channel it has")
+                }
+            };
             return Err(VerbError::field("plugin", message));
         };
-        match (&version.state, version.manifest.clone()) {
-            (PluginState::Ready, Some(manifest)) => Ok((version, manifest)),
-            _ => {
-                let why = version.message.unwrap_or_default();
+        match (version.obstacle(), version.manifest.clone()) {
+            (None, Some(manifest)) => Ok((version, manifest)),
+            (obstacle, _) => {
+                let why = obstacle.unwrap_or_else(|| "it has no manifest; push it again".to_owned());
                 Err(VerbError::field("plugin", format!("{reference} cannot run: {why}")))
             }
         }
+    }
+
+    /// The version for which a channel that means none yet is waiting.
+    async fn plugin_awaited(&self, tenant: TenantId, reference: &PluginRef) -> Result<Option<String>, StoreError> {
+        let Pin::Channel(channel) = &reference.pin else { return Ok(None) };
+        let versions = self.store.plugin_versions(tenant, &reference.name).await?;
+        let awaited = versions.into_iter().find(|version| version.pending_channel.as_ref() == Some(channel));
+        Ok(awaited.map(|version| version.version))
     }
 
     /// The version that `reference` means, if it can run and is made for that.

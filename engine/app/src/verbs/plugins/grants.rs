@@ -10,10 +10,13 @@ use engate_model::{
 use engate_store::{PluginSettings, StoreError};
 use serde_json::Value;
 
-use super::fit::{Planned, check_part, refuse};
+use super::{
+    InstalledPlugin,
+    fit::{Planned, check_part, refuse},
+};
 use crate::{
     engine::Engine,
-    verbs::{VerbError, integrators::check_config, secrets::check_secret_name},
+    verbs::{VerbError, demand::Demand, integrators::check_config, secrets::check_secret_name},
 };
 
 /// Hosts one plugin may be granted.
@@ -49,14 +52,43 @@ impl Engine {
         principal: &Principal,
         name: &str,
         grants: Grants,
+        demand: &Demand<Granted>,
     ) -> Result<Granted, VerbError> {
         let grants = checked(grants)?;
-        let plugin = self.plugin_get(principal, name).await?;
-        let settings = PluginSettings { grants, ..plugin.settings };
-        self.store.plugin_settings_put(&self.actor(principal), principal.tenant, name, &settings).await?;
-        self.views.refresh(&self.store, principal.tenant).await?;
+        demand.settle(|| Box::pin(self.grants_change(principal, name, grants.clone(), demand))).await
+    }
+
+    async fn grants_change(
+        &self,
+        principal: &Principal,
+        name: &str,
+        grants: Grants,
+        demand: &Demand<Granted>,
+    ) -> Result<Granted, VerbError> {
+        let InstalledPlugin { settings: before, current, secrets_missing, .. } =
+            self.plugin_get(principal, name).await?;
+        let manifest = current.manifest;
+        let granted = Granted { grants: before.grants.clone(), manifest, secrets_missing };
+        demand.check(&granted)?;
+        let settings = PluginSettings { grants, ..before.clone() };
+        self.settings_store(principal, name, &before, &settings).await?;
         let secrets_missing = self.secrets_missing(principal.tenant, &settings.grants).await?;
-        Ok(Granted { grants: settings.grants, manifest: plugin.current.manifest, secrets_missing })
+        Ok(Granted { grants: settings.grants, secrets_missing, ..granted })
+    }
+
+    /// Writes an installation's settings where they differ and still are as `before`.
+    pub(super) async fn settings_store(
+        &self,
+        principal: &Principal,
+        name: &str,
+        before: &PluginSettings,
+        settings: &PluginSettings,
+    ) -> Result<(), VerbError> {
+        if settings != before {
+            self.store.plugin_settings_put(&self.actor(principal), principal.tenant, name, before, settings).await?;
+            self.views.refresh(&self.store, principal.tenant).await?;
+        }
+        Ok(())
     }
 
     /// Sets the configuration of a plugin's installation, the lowest of the three layers; none takes it away.
@@ -65,17 +97,28 @@ impl Engine {
         principal: &Principal,
         name: &str,
         config: Option<Value>,
+        demand: &Demand<Option<Value>>,
     ) -> Result<Option<Value>, VerbError> {
         check_config(config.as_ref())?;
+        demand.settle(|| Box::pin(self.config_change(principal, name, config.clone(), demand))).await
+    }
+
+    async fn config_change(
+        &self,
+        principal: &Principal,
+        name: &str,
+        config: Option<Value>,
+        demand: &Demand<Option<Value>>,
+    ) -> Result<Option<Value>, VerbError> {
         let plugin = self.plugin_get(principal, name).await?;
+        demand.check(&plugin.settings.config)?;
         if let (Some(config), Some(manifest)) = (&config, &plugin.current.manifest) {
             check_part(&manifest.config_schema, config)?;
         }
         let misfits = self.misfits(principal.tenant, Planned::Installation(name, config.as_ref())).await?;
         refuse("config", &misfits)?;
-        let settings = PluginSettings { config, ..plugin.settings };
-        self.store.plugin_settings_put(&self.actor(principal), principal.tenant, name, &settings).await?;
-        self.views.refresh(&self.store, principal.tenant).await?;
+        let settings = PluginSettings { config, ..plugin.settings.clone() };
+        self.settings_store(principal, name, &plugin.settings, &settings).await?;
         Ok(settings.config)
     }
 

@@ -8,7 +8,10 @@ use engate_model::{
 };
 use engate_store::PluginSettings;
 
-use crate::{engine::Engine, verbs::VerbError};
+use crate::{
+    engine::Engine,
+    verbs::{VerbError, demand::Demand},
+};
 
 /// Shortest processor and wall time that may be set, in ms: one tick of the clock that counts it, and two.
 const CPU_MS_MIN: u64 = 5;
@@ -39,12 +42,24 @@ impl Engine {
         principal: &Principal,
         name: &str,
         calls: CallSettings,
+        demand: &Demand<PluginLimits>,
     ) -> Result<PluginLimits, VerbError> {
         check(&calls, &self.config.limits.plugin_ceiling)?;
+        demand.settle(|| Box::pin(self.limits_change(principal, name, calls, demand))).await
+    }
+
+    async fn limits_change(
+        &self,
+        principal: &Principal,
+        name: &str,
+        calls: CallSettings,
+        demand: &Demand<PluginLimits>,
+    ) -> Result<PluginLimits, VerbError> {
         let plugin = self.plugin_get(principal, name).await?;
-        let settings = PluginSettings { calls, ..plugin.settings };
-        self.store.plugin_settings_put(&self.actor(principal), principal.tenant, name, &settings).await?;
-        self.views.refresh(&self.store, principal.tenant).await?;
+        let (instances, limits) = self.call_limits(&plugin.settings.calls, plugin.current.size_bytes);
+        demand.check(&PluginLimits { set: plugin.settings.calls, instances, limits })?;
+        let settings = PluginSettings { calls, ..plugin.settings.clone() };
+        self.settings_store(principal, name, &plugin.settings, &settings).await?;
         let (instances, limits) = self.call_limits(&calls, plugin.current.size_bytes);
         Ok(PluginLimits { set: calls, instances, limits })
     }

@@ -1,5 +1,6 @@
 //! Installed plugins: versions, channels, grants, settings, and trying one out. Nothing here sends anything.
 
+mod compile;
 mod fit;
 mod grants;
 mod limits;
@@ -7,7 +8,7 @@ mod push;
 mod trial;
 
 use engate_model::{
-    Invalid,
+    Invalid, TenantId,
     plugin::{CHANNEL_DEFAULT, Manifest, Pin, PluginRef, check_plugin_name},
     token::Principal,
 };
@@ -15,6 +16,7 @@ use engate_store::{PluginChannel, PluginSettings, PluginVersion, StoreError};
 
 use self::fit::{Planned, told};
 pub(crate) use self::{
+    compile::{ABANDONED_AFTER, Compilations},
     grants::Granted,
     limits::PluginLimits,
     push::{COMPONENT_BYTES_MAX, PushedPlugin},
@@ -26,7 +28,7 @@ use crate::engine::Engine;
 /// An installed plugin with all its versions.
 #[derive(Debug, Clone)]
 pub(crate) struct InstalledPlugin {
-    /// The version that production binds to: the channel `stable`, else the newest.
+    /// The version that production binds to: the channel `stable`, else the newest that is no developer's.
     pub(crate) current: PluginVersion,
     /// Every version, the newest first.
     pub(crate) versions: Vec<PluginVersion>,
@@ -52,7 +54,8 @@ impl Engine {
         let channels = self.store.plugin_channels(principal.tenant, name).await?;
         let stable = channels.iter().find(|channel| channel.channel == CHANNEL_DEFAULT);
         let current = versions.iter().find(|version| stable.is_some_and(|stable| stable.version == version.version));
-        let current = current.or(versions.first()).cloned().ok_or(VerbError::NotFound("plugin"))?;
+        let newest = versions.iter().find(|version| !version.development).or(versions.first());
+        let current = current.or(newest).cloned().ok_or(VerbError::NotFound("plugin"))?;
         let settings = self.store.plugin_settings_get(principal.tenant, name).await?;
         let secrets_missing = self.secrets_missing(principal.tenant, &settings.grants).await?;
         Ok(InstalledPlugin { current, versions, channels, settings, secrets_missing })
@@ -70,6 +73,17 @@ impl Engine {
         }
         versions.sort_by(|a, b| (b.created_at, &b.version).cmp(&(a.created_at, &a.version)));
         Ok(versions)
+    }
+
+    /// One version of a plugin.
+    pub(crate) async fn plugin_version(
+        &self,
+        principal: &Principal,
+        name: &str,
+        version: &str,
+    ) -> Result<PluginVersion, VerbError> {
+        let found = self.store.plugin_version_get(principal.tenant, name, version).await?;
+        found.ok_or(VerbError::NotFound("version of that plugin"))
     }
 
     /// What each channel of a plugin means.
@@ -95,12 +109,12 @@ impl Engine {
         let exact = PluginRef { name: name.to_owned(), pin: Pin::Version(version.to_owned()) };
         self.plugin_versions(principal, name).await?;
         let usable = self.plugin_usable(principal.tenant, &exact).await;
-        let (_, manifest) = usable.map_err(|error| blame(error, "version"))?;
-        if channel == CHANNEL_DEFAULT && manifest.version != version {
+        let (bound, manifest) = usable.map_err(|error| blame(error, "version"))?;
+        if channel == CHANNEL_DEFAULT && bound.development {
             let cure = "is a development version, which goes by itself after a while; push the component to keep it";
             return Err(VerbError::field("version", format!("{version} {cure}")));
         }
-        self.require_fit(principal, &reference, &manifest).await?;
+        self.require_fit(principal.tenant, &reference, &manifest).await?;
         let set = self.store.plugin_channel_set(&self.actor(principal), principal.tenant, name, channel, version).await;
         let before = set.map_err(|error| match error {
             StoreError::NotFound { .. } => VerbError::field("version", format!("{name} has no version {version}")),
@@ -130,13 +144,8 @@ impl Engine {
     }
 
     /// Refuses to let a channel mean a version that some endpoint or inbound does not fit.
-    async fn require_fit(
-        &self,
-        principal: &Principal,
-        channel: &PluginRef,
-        manifest: &Manifest,
-    ) -> Result<(), VerbError> {
-        let misfits = self.misfits(principal.tenant, Planned::Channel(channel, manifest)).await?;
+    async fn require_fit(&self, tenant: TenantId, channel: &PluginRef, manifest: &Manifest) -> Result<(), VerbError> {
+        let misfits = self.misfits(tenant, Planned::Channel(channel, manifest)).await?;
         if misfits.is_empty() {
             return Ok(());
         }

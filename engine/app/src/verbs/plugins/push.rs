@@ -1,6 +1,8 @@
 //! Installing a component.
 
-use engate_host::{InstallCode, InstallError, Installed};
+use std::{sync::Arc, time::Duration};
+
+use engate_host::{Digest, Effort, InstallCode, InstallError, Installed};
 use engate_model::{
     Invalid,
     plugin::{CHANNEL_DEFAULT, CHANNEL_DEVELOPMENT, Manifest},
@@ -13,6 +15,9 @@ use crate::{engine::Engine, verbs::VerbError};
 
 /// Largest component, in bytes (the plugin contract's limit).
 pub(crate) const COMPONENT_BYTES_MAX: usize = 64 << 20;
+/// Largest component that is compiled before the push is answered, in bytes: a compiled guest of that size takes about
+/// a second. What is larger carries a language's runtime along.
+const AT_ONCE_BYTES_MAX: usize = 1 << 20;
 
 /// A component as it is installed now.
 #[derive(Debug, Clone)]
@@ -21,27 +26,38 @@ pub(crate) struct PushedPlugin {
     pub(crate) version: PluginVersion,
     /// Whether it was not there before.
     pub(crate) created: bool,
-    /// The channel that means it now.
+    /// The channel that means it now, or will once it is compiled.
     pub(crate) channel: String,
 }
 
 impl Engine {
     /// Installs a component and lets a channel mean it. The same bytes again change nothing but the channel;
-    /// other bytes under a version that is there are refused: a version never changes.
+    /// other bytes under a version that is there are refused: a version never changes. A large component is compiled
+    /// afterwards, which is waited for no longer than `patience`.
     pub(crate) async fn plugin_push(
-        &self,
+        self: &Arc<Self>,
         principal: &Principal,
         component: &[u8],
         name: Option<&str>,
         channel: Option<&str>,
+        patience: Duration,
     ) -> Result<PushedPlugin, VerbError> {
         let channel = channel.unwrap_or(CHANNEL_DEFAULT);
-        let version = self.plugin_install(principal, component, name, channel).await?;
+        let at_once = component.len() <= AT_ONCE_BYTES_MAX || self.host.is_compiled(&Digest::of(component));
+        let (effort, state) =
+            if at_once { (Effort::Full, PluginState::Ready) } else { (Effort::Quick, PluginState::Compiling) };
+        let version = self.plugin_install(principal, component, name, channel, effort).await?;
+        let version = PluginVersion { state, ..version };
         let pushed = self.store.plugin_push(&self.actor(principal), &version, component, Some(channel)).await?;
         let created = match pushed {
             Pushed::Created => true,
             Pushed::Unchanged => {
-                self.channel_move(principal, &version.name, channel, &version.version).await?;
+                let there = self.plugin_version(principal, &version.name, &version.version).await?;
+                if there.state == PluginState::Compiling {
+                    self.store.plugin_pending_channel(&there, channel).await?;
+                } else {
+                    self.channel_move(principal, &version.name, channel, &version.version).await?;
+                }
                 false
             }
             Pushed::VersionTaken { digest } => {
@@ -53,8 +69,12 @@ impl Engine {
             }
         };
         self.views.refresh(&self.store, principal.tenant).await?;
-        let stored = self.store.plugin_version_get(principal.tenant, &version.name, &version.version).await?;
-        Ok(PushedPlugin { version: stored.unwrap_or(version), created, channel: channel.to_owned() })
+        let mut stored = self.plugin_version(principal, &version.name, &version.version).await?;
+        if stored.state == PluginState::Compiling {
+            self.plugin_compile(stored.clone());
+            stored = self.plugin_settled(stored, patience).await?;
+        }
+        Ok(PushedPlugin { version: stored, created, channel: channel.to_owned() })
     }
 
     /// Installs a component under a development version of its own version and lets a channel mean that, so that a
@@ -72,7 +92,7 @@ impl Engine {
                 "a development version goes to a channel of its own, such as dev; stable is for versions that stay";
             return Err(VerbError::field("channel", cure));
         }
-        let mut version = self.plugin_install(principal, component, name, channel).await?;
+        let mut version = self.plugin_install(principal, component, name, channel, Effort::Quick).await?;
         let actor = self.actor(principal);
         let pushed = self.store.plugin_push_development(&actor, &version, component, channel).await?;
         self.views.refresh(&self.store, principal.tenant).await?;
@@ -92,15 +112,17 @@ impl Engine {
         component: &[u8],
         name: Option<&str>,
         channel: &str,
+        effort: Effort,
     ) -> Result<PluginVersion, VerbError> {
         // Before the component is compiled: a bad name would waste seconds of it.
         channel_ref(name.unwrap_or("name"), channel)?;
-        let Installed { digest, manifest, size_bytes, .. } = self.host.install(component).await.map_err(refused)?;
+        let installed = self.host.install(component, effort).await.map_err(refused)?;
+        let Installed { digest, manifest, size_bytes, .. } = installed;
         if name.is_some_and(|name| name != manifest.id) {
             let message = format!("the component's manifest says `{}`; push it under that name", manifest.id);
             return Err(VerbError::Refused { code: "bad_manifest", invalid: Invalid::field("name", message) });
         }
-        self.require_fit(principal, &channel_ref(&manifest.id, channel)?, &manifest).await?;
+        self.require_fit(principal.tenant, &channel_ref(&manifest.id, channel)?, &manifest).await?;
         let Manifest { id, version, .. } = &manifest;
         Ok(PluginVersion {
             tenant: principal.tenant,
@@ -112,6 +134,8 @@ impl Engine {
             message: None,
             size_bytes,
             created_at: self.now(),
+            development: false,
+            pending_channel: None,
         })
     }
 

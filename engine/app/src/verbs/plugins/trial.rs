@@ -121,6 +121,7 @@ struct Scene {
     label: String,
     installation: String,
     digest: Digest,
+    development: bool,
     manifest: Manifest,
     grants: Grants,
     config: Arc<Value>,
@@ -149,7 +150,7 @@ impl Engine {
         new: TrialNew,
     ) -> Result<Trial, VerbError> {
         let scene = self.trial_scene(principal, name, &new).await?;
-        let loaded = match self.plugin_load(&scene.digest).await {
+        let loaded = match self.plugin_load(&scene.digest, scene.development).await {
             Ok(loaded) => loaded,
             Err(fault) => return Ok(scene.of_fault(fault)),
         };
@@ -228,6 +229,7 @@ impl Engine {
             // Not the installation's own key: a try must not share anything with deliveries.
             installation: format!("{}/{name}/try", principal.tenant),
             digest,
+            development: version.development,
             manifest,
             config: Arc::new(config),
             secrets: self.trial_secrets(principal.tenant, &plugin.settings.grants).await?,

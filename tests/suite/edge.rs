@@ -1,0 +1,213 @@
+//! The edge of the API: connections that say nothing, too many of them, headers and bodies without end, pages of other
+//! origins, and refusals in the reader's language.
+
+use std::time::Duration;
+
+use axum::http::Method;
+use bytes::Bytes;
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+
+use crate::harness::{App, PATIENCE, Setup, api::Answer, run, run_with};
+
+async fn connect(app: &App) -> TcpStream {
+    let url = app.engine.url();
+    TcpStream::connect(url.trim_start_matches("http://")).await.unwrap()
+}
+
+/// What the engine says before it closes the connection.
+async fn until_closed(stream: &mut TcpStream) -> String {
+    let mut said = Vec::new();
+    // A reset is a close too.
+    let _ = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut said)).await.expect("the connection stays open");
+    String::from_utf8_lossy(&said).into_owned()
+}
+
+#[test]
+fn a_connection_that_says_nothing_or_never_ends_its_headers_is_closed() {
+    run_with(Setup::new().set("server.idle_ms", "400"), async |app| {
+        let mut silent = connect(app).await;
+        let mut slow = connect(app).await;
+        slow.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\nx-a: ").await.unwrap();
+        let mut served = connect(app).await;
+        served.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        assert_eq!(until_closed(&mut silent).await, "");
+        let said = until_closed(&mut slow).await;
+        assert!(said.is_empty() || said.starts_with("HTTP/1.1 408"), "{said}");
+        // A connection that was served is closed when it says nothing more.
+        assert!(until_closed(&mut served).await.starts_with("HTTP/1.1 200"));
+    });
+}
+
+#[test]
+fn more_connections_than_may_be_wait_for_one_to_end() {
+    run_with(Setup::new().set("server.connections_max", "6"), async |app| {
+        // Whatever the tests' own client keeps open is given up first.
+        app.engine.kill().await;
+        app.engine.start_again().await;
+        let mut held = Vec::new();
+        for _ in 0..6 {
+            let mut one = connect(app).await;
+            one.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+            let mut first = [0; 12];
+            tokio::time::timeout(PATIENCE, one.read_exact(&mut first)).await.unwrap().unwrap();
+            assert_eq!(&first, b"HTTP/1.1 200");
+            held.push(one);
+        }
+        let mut late = connect(app).await;
+        late.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+        let mut byte = [0; 1];
+        let early = tokio::time::timeout(Duration::from_millis(300), late.read_exact(&mut byte)).await;
+        assert!(early.is_err(), "a seventh connection was served: {early:?}");
+        drop(held);
+        assert!(until_closed(&mut late).await.starts_with("HTTP/1.1 200"));
+    });
+}
+
+#[test]
+fn headers_and_nesting_have_bounds() {
+    run(async |app| {
+        for headers in [
+            (0..101).map(|n| format!("x-{n}: a\r\n")).collect::<String>(),
+            format!("x-long: {}\r\n", "a".repeat(70 << 10)),
+        ] {
+            let mut stream = connect(app).await;
+            let request = format!("GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{headers}\r\n");
+            let _ = stream.write_all(request.as_bytes()).await;
+            let said = until_closed(&mut stream).await;
+            assert!(said.starts_with("HTTP/1.1 431"), "{said:.100}");
+        }
+        let deep = format!("{}1{}", "[".repeat(10_000), "]".repeat(10_000));
+        let description = app.api.get("/openapi.json").await.expect(200);
+        let mut tried = 0;
+        for (path, operations) in description["paths"].as_object().unwrap() {
+            for (method, operation) in operations.as_object().unwrap() {
+                if operation.pointer("/requestBody/content/application~1json").is_none() {
+                    continue;
+                }
+                tried += 1;
+                let path = path.replace(['{', '}'], "");
+                let method = method.to_uppercase().parse::<Method>().unwrap();
+                let headers = [("content-type", "application/json")];
+                let answer = app.api.send(method.clone(), &path, &headers, deep.clone().into()).await;
+                // A path that names nothing may say so first.
+                assert!(matches!(answer.status, 400 | 404 | 422), "{method} {path}: {}", answer.status);
+            }
+        }
+        assert!(tried > 12, "{tried}");
+    });
+}
+
+fn allowed(answer: &Answer) -> Option<&str> {
+    answer.headers.get("access-control-allow-origin").map(|value| value.to_str().unwrap())
+}
+
+async fn preflight(app: &App, path: &str, origin: &str) -> Answer {
+    let headers = [
+        ("origin", origin),
+        ("access-control-request-method", "PATCH"),
+        ("access-control-request-headers", "authorization, content-type, if-match"),
+    ];
+    app.api.anonymous().send(Method::OPTIONS, path, &headers, Bytes::new()).await
+}
+
+#[test]
+fn pages_of_other_origins_are_kept_out_unless_named() {
+    run(async |app| {
+        let answer = preflight(app, "/v1/integrators/partner", "https://app.example.com").await;
+        assert_eq!(allowed(&answer), None);
+        answer.expect_problem(401, "unauthorized");
+        let headers = [("origin", "https://app.example.com")];
+        let answer = app.api.send(Method::GET, "/v1/integrators", &headers, Bytes::new()).await;
+        assert_eq!((answer.status, allowed(&answer)), (200, None));
+    });
+    let named = Setup::new().set("cors.origins", "https://app.example.com,http://localhost:3000");
+    run_with(named, async |app| {
+        for origin in ["https://app.example.com", "http://localhost:3000"] {
+            let answer = preflight(app, "/v1/integrators/partner", origin).await;
+            assert_eq!((answer.status, allowed(&answer)), (204, Some(origin)));
+            assert_eq!(answer.headers["access-control-allow-methods"], "DELETE, GET, PATCH, PUT");
+            let may_send = answer.headers["access-control-allow-headers"].to_str().unwrap();
+            assert!(["authorization", "if-match", "idempotency-key"].iter().all(|name| may_send.contains(name)));
+            let answer = app.api.send(Method::GET, "/v1/integrators", &[("origin", origin)], Bytes::new()).await;
+            assert_eq!((answer.status, allowed(&answer)), (200, Some(origin)));
+            assert_eq!(answer.headers["vary"], "Origin");
+            // A page must be able to read why it was refused.
+            let stranger = app.api.anonymous();
+            let answer = stranger.send(Method::GET, "/v1/integrators", &[("origin", origin)], Bytes::new()).await;
+            assert_eq!((answer.status, allowed(&answer)), (401, Some(origin)));
+        }
+        for origin in ["https://evil.example.com", "https://app.example.com.evil.com", "null"] {
+            let answer = preflight(app, "/v1/integrators/partner", origin).await;
+            assert_eq!(allowed(&answer), None, "{origin}");
+            let answer = app.api.send(Method::GET, "/v1/integrators", &[("origin", origin)], Bytes::new()).await;
+            assert_eq!((answer.status, allowed(&answer)), (200, None), "{origin}");
+        }
+    });
+}
+
+#[test]
+fn pages_are_guarded_against_other_pages() {
+    run(async |app| {
+        for path in ["/docs", "/docs/problems"] {
+            let answer = app.api.get(path).await;
+            let header = |name: &str| answer.headers.get(name).map(|value| value.to_str().unwrap().to_owned());
+            assert!(header("content-security-policy").unwrap().contains("frame-ancestors 'none'"), "{path}");
+            assert_eq!(header("x-frame-options").as_deref(), Some("DENY"), "{path}");
+            assert_eq!(header("cross-origin-opener-policy").as_deref(), Some("same-origin"), "{path}");
+            assert_eq!(header("x-content-type-options").as_deref(), Some("nosniff"), "{path}");
+        }
+    });
+}
+
+async fn in_language(app: &App, language: &str, method: Method, path: &str, body: &Value) -> Answer {
+    let headers = [("content-type", "application/json"), ("accept-language", language)];
+    app.api.send(method, path, &headers, body.to_string().into()).await
+}
+
+#[test]
+fn p31_refusals_are_told_in_portuguese_to_who_reads_it() {
+    run(async |app| {
+        let bad = json!({"slug": "", "surprise": 1});
+        let answer = in_language(app, "pt-BR, en;q=0.5", Method::POST, "/v1/integrators", &bad).await;
+        assert_eq!(answer.headers["content-language"], "pt-BR");
+        assert_eq!(answer.headers["content-type"], "application/problem+json");
+        let problem = answer.expect(422);
+        assert_eq!((&problem["code"], &problem["title"]), (&json!("invalid"), &json!("Campos não podem ser aceitos")));
+        let errors = problem["errors"].as_array().unwrap();
+        let told = |field: &str| errors.iter().find(|error| error["field"] == field).unwrap()["message"].clone();
+        assert_eq!(told("slug"), "não pode ficar vazio");
+        assert_eq!(told("surprise"), "não é conhecido aqui; retire-o ou corrija o nome");
+        assert!(problem["detail"].as_str().unwrap().contains("slug: não pode ficar vazio"), "{problem}");
+
+        let answer = in_language(app, "pt", Method::GET, "/v1/integrators/nobody", &json!({})).await;
+        let problem = answer.expect(404);
+        assert_eq!((&problem["code"], &problem["title"]), (&json!("not_found"), &json!("Não existe")));
+        for language in ["en", "en-GB, pt;q=0.9", "fr"] {
+            let problem =
+                in_language(app, language, Method::GET, "/v1/integrators/nobody", &json!({})).await.expect(404);
+            assert_eq!(problem["title"], "There is no such thing", "{language}");
+        }
+        let headers = [("accept-language", "pt-BR")];
+        let problem = app.api.anonymous().send(Method::GET, "/v1/events", &headers, Bytes::new()).await.expect(401);
+        assert_eq!(problem["title"], "Sem token válido");
+        let page = app.api.send(Method::GET, "/docs/problems", &headers, Bytes::new()).await;
+        let page = String::from_utf8_lossy(&page.body).into_owned();
+        assert!(page.contains("id=\"not_found\"") && page.contains("Não existe"), "{page:.200}");
+    });
+}
+
+/// Every `type` leads to the documentation of its code, on this engine.
+#[test]
+fn the_type_of_a_problem_leads_to_its_documentation() {
+    run(async |app| {
+        let problem = app.api.get("/v1/integrators/nobody").await.expect(404);
+        let (path, code) = problem["type"].as_str().unwrap().split_once('#').unwrap();
+        let page = app.api.get(path).await;
+        assert_eq!(page.status, 200);
+        assert!(String::from_utf8_lossy(&page.body).contains(&format!("id=\"{code}\"")));
+    });
+}
