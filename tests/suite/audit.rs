@@ -183,7 +183,7 @@ async fn changes(app: &App) -> Vec<(Method, String, Value)> {
         to(
             Method::POST,
             "/v1/endpoints".into(),
-            crate::harness::app::endpoint(json!({"url": app.receiver.url("/x"), "event_types": ["P9"]})),
+            crate::harness::app::endpoint(json!({"url": app.receiver.url("/x"), "event_types": ["P1"]})),
         ),
         to(Method::PATCH, format!("/v1/endpoints/{endpoint}"), json!({"description": "other"})),
         to(Method::POST, format!("/v1/endpoints/{endpoint}/rotate-secret"), json!({})),

@@ -61,10 +61,18 @@ fn filled(template: &str, there: &[(&str, String)], read: bool) -> String {
     filled.join("/")
 }
 
+/// A call; once more where the engine closed the connection on a body that it did not take.
+async fn call(api: &Api, method: &Method, path: &str, body: Bytes) -> Answer {
+    let json = [("content-type", "application/json")];
+    match api.try_send(method.clone(), path, &json, body.clone()).await {
+        Ok(answer) => answer,
+        Err(_) => api.send(method.clone(), path, &json, body).await,
+    }
+}
+
 /// Calls every route in every way that may go wrong.
 async fn exercise(app: &App, canary: &Api, there: &[(&str, String)], told: &mut Told) -> usize {
     let document = app.api.get("/openapi.json").await.expect(200);
-    let json = [("content-type", "application/json")];
     let mut calls = 0;
     for (template, methods) in document["paths"].as_object().unwrap() {
         for (method, operation) in methods.as_object().unwrap() {
@@ -82,13 +90,13 @@ async fn exercise(app: &App, canary: &Api, there: &[(&str, String)], told: &mut 
                 ]);
             }
             for body in bodies {
-                told.note(canary.send(method.clone(), &path, &json, body).await);
+                told.note(call(canary, &method, &path, body).await);
                 calls += 1;
             }
-            told.note(canary.send(method.clone(), &format!("{path}?surprise=1"), &json, Bytes::new()).await);
+            told.note(call(canary, &method, &format!("{path}?surprise=1"), Bytes::new()).await);
             let other = if method == Method::DELETE { Method::PATCH } else { Method::DELETE };
             if methods.get(other.as_str().to_lowercase()).is_none() {
-                told.note(canary.send(other, &path, &json, Bytes::new()).await);
+                told.note(call(canary, &other, &path, Bytes::new()).await);
             }
             calls += 2;
         }
@@ -145,11 +153,13 @@ fn g10_g11_a_tokens_value_stays_in_the_authentication_layer() {
             let url = app.receiver.url(path);
             crate::harness::app::endpoint(json!({"url": url, "event_types": ["P1"], "plugin": plugin, "auth": auth}))
         };
-        let dump = canary.post("/v1/endpoints", &with("/dump", json!("dumps"), json!({"type": "none"}))).await.expect(201);
+        let dump =
+            canary.post("/v1/endpoints", &with("/dump", json!("dumps"), json!({"type": "none"}))).await.expect(201);
         let auth = json!({"type": "authorization", "value": ENDPOINT_SECRET});
         let keyed = canary.post("/v1/endpoints", &with("/key", Value::Null, auth)).await;
         told.note(keyed);
-        let taken = canary.post("/v1/events", &json!({"type": "P1", "payload": {"control": CONTROL}})).await.expect(202);
+        let taken =
+            canary.post("/v1/events", &json!({"type": "P1", "payload": {"control": CONTROL}})).await.expect(202);
         let delivery = canary.delivery_in(&id(&dump), "succeeded").await;
         let there = [
             ("endpoints", id(&dump)),
@@ -161,7 +171,9 @@ fn g10_g11_a_tokens_value_stays_in_the_authentication_layer() {
         let calls = exercise(app, &canary, &there, &mut told).await;
         assert!(calls > 250, "only {calls} calls");
         spoilt(app, &mut told).await;
-        for path in ["/metrics", "/v1/audit?limit=500", "/v1/audit/access?limit=500", "/v1/audit/refused", "/v1/audit.ndjson"] {
+        for path in
+            ["/metrics", "/v1/audit?limit=500", "/v1/audit/access?limit=500", "/v1/audit/refused", "/v1/audit.ndjson"]
+        {
             told.note(app.api.get(path).await);
         }
         app.api.settled().await;

@@ -88,7 +88,11 @@ fn isolation(backend: Backend) {
                     let answer = app.api.send(method.clone(), &target, &headers, body).await;
                     walked += 1;
                     let told = String::from_utf8_lossy(&answer.body).into_owned();
-                    assert!(matches!(answer.status, 400 | 404 | 405 | 415 | 422), "{method} {target}: {} {told}", answer.status);
+                    assert!(
+                        matches!(answer.status, 400 | 404 | 405 | 415 | 422),
+                        "{method} {target}: {} {told}",
+                        answer.status
+                    );
                     assert!(!told.contains("CANARY"), "{method} {target}: {told}");
                 }
             }

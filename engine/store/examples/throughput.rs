@@ -27,8 +27,8 @@ use engate_model::{
     transition::Transition,
 };
 use engate_store::{
-    AcceptEvent, AcceptRequest, Accepted, AccessEntry, AccessOfAccept, Actor, Database, FinishItem, Finished, NewDelivery, NodeSerial, SecretKey,
-    Start, Store, StoreOptions,
+    AcceptEvent, AcceptRequest, Accepted, AccessEntry, AccessOfAccept, Actor, Database, FinishItem, Finished,
+    NewDelivery, NodeSerial, SecretKey, Start, Store, StoreOptions,
 };
 
 static COUNT: AtomicU64 = AtomicU64::new(1);
