@@ -20,6 +20,7 @@ pub mod line;
 pub mod listing;
 pub mod plugin;
 pub mod rate;
+pub mod redaction;
 pub mod retry;
 pub mod routing;
 pub mod secret;
@@ -29,7 +30,7 @@ pub mod transition;
 pub mod verdict;
 pub mod zone;
 
-pub use id::{AuditId, DeliveryId, DiffId, EndpointId, EventId, IntegratorId, TenantId, TokenId, TypedId};
+pub use id::{AuditId, CallId, DeliveryId, DiffId, EndpointId, EventId, IntegratorId, TenantId, TokenId, TypedId};
 pub use invalid::{FieldError, Invalid};
 pub use secret::Secret;
 pub use time::{Clock, Timestamp};

@@ -4,12 +4,15 @@
 
 CREATE TABLE meta (key {text} NOT NULL PRIMARY KEY, value {blob} NOT NULL);
 
+-- A deleted tenant keeps its row without tokens and secrets, as long as its history is kept.
 CREATE TABLE tenants (
     id {id} NOT NULL PRIMARY KEY,
-    slug {text} NOT NULL UNIQUE,
+    slug {text} NOT NULL,
     name {text} NOT NULL,
-    created_at BIGINT NOT NULL
+    created_at BIGINT NOT NULL,
+    deleted_at BIGINT
 );
+CREATE UNIQUE INDEX tenants_slug ON tenants (slug) WHERE deleted_at IS NULL;
 
 -- Counts each change of a tenant's configuration that matters for routing or delivery. Read again in the
 -- transaction that accepts an event, so that no event is routed by a configuration that is no more.
@@ -18,6 +21,7 @@ CREATE TABLE revisions (
     revision BIGINT NOT NULL
 );
 
+-- `limits` is what narrows it, as JSON. `revoked_at` may lie ahead: a value replaced with a grace works until then.
 CREATE TABLE tokens (
     id {id} NOT NULL PRIMARY KEY,
     tenant_id {id} NOT NULL REFERENCES tenants (id),
@@ -25,9 +29,11 @@ CREATE TABLE tokens (
     role {text} NOT NULL,
     integrator_id {id},
     hash {blob} NOT NULL UNIQUE,
+    limits {text} NOT NULL,
     expires_at BIGINT,
     revoked_at BIGINT,
-    created_at BIGINT NOT NULL
+    created_at BIGINT NOT NULL,
+    last_used_at BIGINT
 );
 CREATE UNIQUE INDEX tokens_live ON tokens (tenant_id, client) WHERE revoked_at IS NULL;
 
@@ -316,6 +322,9 @@ CREATE TABLE settings (
     PRIMARY KEY (tenant_id, key)
 );
 
+-- What was changed, and by whom: a chain per tenant. An entry is written in the transaction of its change, without a
+-- place in the chain; `hash` is then a MAC under the engine's key. The sealer gives it `seq`, the predecessor's hash
+-- and its own over both.
 CREATE TABLE audit (
     id {id} NOT NULL PRIMARY KEY,
     tenant_id {id} NOT NULL,
@@ -324,6 +333,36 @@ CREATE TABLE audit (
     client {text} NOT NULL,
     action {text} NOT NULL,
     object {text} NOT NULL,
-    detail {text} NOT NULL
+    detail {text} NOT NULL,
+    seq BIGINT,
+    previous {blob},
+    hash {blob} NOT NULL
 );
 CREATE INDEX audit_tenant ON audit (tenant_id, id);
+CREATE UNIQUE INDEX audit_chain ON audit (tenant_id, seq) WHERE seq IS NOT NULL;
+CREATE INDEX audit_unsealed ON audit (tenant_id, id) WHERE seq IS NULL;
+
+-- Where each chain begins and ends, sealed: whoever can write the tables but has no key cannot make one up.
+CREATE TABLE audit_heads (tenant_id {id} NOT NULL PRIMARY KEY, sealed {blob} NOT NULL);
+
+-- A call of the API that came with a valid token. The id carries the time; `route` is method and template.
+CREATE TABLE access (
+    tenant_id {id} NOT NULL,
+    id {id} NOT NULL,
+    token_id {id} NOT NULL,
+    route {text} NOT NULL,
+    status BIGINT NOT NULL,
+    duration_us BIGINT NOT NULL,
+    source {text} NOT NULL,
+    PRIMARY KEY (tenant_id, id)
+[sqlite]   ) WITHOUT ROWID;
+[postgres] ) PARTITION BY RANGE (id);
+[postgres] CREATE TABLE access_default PARTITION OF access DEFAULT;
+
+-- Calls without a valid token belong to no tenant: a number for each source and minute.
+CREATE TABLE access_refused (
+    minute BIGINT NOT NULL,
+    source {text} NOT NULL,
+    calls BIGINT NOT NULL,
+    PRIMARY KEY (minute, source)
+);

@@ -29,6 +29,12 @@ pub enum StoreError {
          the key's backup"
     )]
     WrongKey,
+    /// The key is being replaced; until that is finished, part of what is sealed needs the old key and part the new.
+    #[error(
+        "the key of this database is being replaced, and that was not finished; run `engate secret rotate-key` again with \
+         the same keys"
+    )]
+    Rotating,
     /// The database cannot be reached, is busy or out of space; trying again may help.
     #[error("the database is not available: {0}")]
     Unavailable(String),
@@ -54,6 +60,7 @@ impl StoreError {
             Self::Conflict { .. } => "conflict",
             Self::Stale { .. } => "stale",
             Self::WrongKey => "wrong_key",
+            Self::Rotating => "key_rotating",
             Self::Unavailable(_) => "store_unavailable",
             Self::Corrupt(_) => "store_corrupt",
             Self::Data(_) => "store_data",

@@ -7,9 +7,11 @@
 //! One text of SQL serves both databases ([`sql`](crate)'s twins where a fragment differs), and one conformance
 //! suite runs on both.
 
+mod access;
 mod attempts;
 mod audit;
 mod catalog;
+mod chain;
 mod claims;
 mod commit;
 mod compose;
@@ -32,6 +34,7 @@ mod parking;
 mod partitions;
 mod plugin_data;
 mod plugins;
+mod rotation;
 mod seal;
 mod secrets;
 mod settings;
@@ -48,7 +51,9 @@ use std::sync::{
 
 use engate_model::Timestamp;
 
-pub use audit::{Actor, AuditEntry};
+pub use access::{AccessEntry, AccessFilter, AccessOfAccept, AccessPage, RefusedCalls, SOURCES_MAX};
+pub use audit::{Actor, AuditEntry, AuditFilter, AuditPage, Link};
+pub use chain::{ChainCheck, ChainFault, ExportCheck, entry_hash};
 pub use claims::{ClaimedDelivery, Head};
 pub use commit::{
     Acknowledge,
@@ -70,16 +75,17 @@ pub use nodes::{NodeSerial, Renewal};
 pub use parking::{ENDPOINT_DISABLED, PLUGIN_FAULTY};
 pub use plugin_data::PluginSettings;
 pub use plugins::{PluginChannel, PluginDeleted, PluginState, PluginVersion, Pushed};
+pub use rotation::Rotated;
 pub use seal::SecretKey;
 pub use secrets::SecretEntry;
 pub use settings::{MODULE_SWITCH, USE_WEBHOOKS};
+pub use tokens::HashedToken;
 pub use versions::{Taken, Version, WantedNow};
 
 use commit::Committers;
 use db::{Db, Sizes};
 use listing::SpanWatch;
 use seal::Sealer;
-use value::args;
 
 /// How a store is opened.
 #[derive(Debug, Clone, Copy)]
@@ -132,7 +138,7 @@ impl Store {
     /// sealed with. A SQLite file that is not there is created, readable for its owner alone.
     ///
     /// # Errors
-    /// [`StoreError::WrongKey`], [`StoreError::Migration`], or [`StoreError::Unavailable`].
+    /// [`StoreError::WrongKey`], [`StoreError::Rotating`], [`StoreError::Migration`], or [`StoreError::Unavailable`].
     pub async fn open(
         database: &Database,
         key: &SecretKey,
@@ -143,7 +149,7 @@ impl Store {
         let db = Arc::new(Db::open(database, sizes).await?);
         migrate::migrate(database, &db).await?;
         let sealer = Sealer::new(key)?;
-        check_key(&db, &sealer).await?;
+        rotation::check_key(&db, &sealer).await?;
         partitions::maintain(&db, now).await?;
         let committers = Committers::start(&db, options.acknowledge);
         Ok(Self {
@@ -211,30 +217,5 @@ impl Store {
 impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Store").field("backend", &self.backend()).finish_non_exhaustive()
-    }
-}
-
-/// A known text, sealed by whoever opened the database first.
-const KEY_CHECK: &[u8] = b"engate";
-const KEY_CHECK_PLACE: &str = "meta/key_check";
-
-async fn check_key(db: &Db, sealer: &Sealer) -> Result<(), StoreError> {
-    let select = "SELECT value FROM meta WHERE key = 'key_check'";
-    let row = match db.row(select, args![]).await? {
-        Some(row) => Some(row),
-        None => {
-            let mut session = db.begin().await?;
-            let sql = "INSERT INTO meta (key, value) VALUES ('key_check', $1) ON CONFLICT (key) DO NOTHING";
-            session.execute(sql, args![sealer.seal(KEY_CHECK_PLACE, KEY_CHECK)?]).await?;
-            session.commit().await?;
-            // Another node may have been first, with another key.
-            db.row(select, args![]).await?
-        }
-    };
-    let row = row.ok_or_else(|| StoreError::Corrupt("no check value of the key".to_owned()))?;
-    match sealer.open(KEY_CHECK_PLACE, &row.cells().blob()?) {
-        Ok(plain) if plain == KEY_CHECK => Ok(()),
-        Ok(_) | Err(StoreError::WrongKey | StoreError::Corrupt(_)) => Err(StoreError::WrongKey),
-        Err(error) => Err(error),
     }
 }

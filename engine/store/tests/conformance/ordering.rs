@@ -267,7 +267,8 @@ async fn at_once(t: &Subject, ordering: Ordering) {
     let mut tasks = Vec::new();
     for n in 0..EVENTS {
         let accept = single(t, about(t, "P", ["7", "8"][n % 2]), endpoint, ordering, Start::HandedOver(node(n / 2)));
-        let request = AcceptRequest { tenant: t.tenant, revision, events: vec![accept.clone()], state: None };
+        let request =
+            AcceptRequest { tenant: t.tenant, revision, events: vec![accept.clone()], state: None, call: None };
         let (store, serial) = (stores[n / 2 % 2].clone(), node(n / 2));
         tasks.push(tokio::spawn(async move {
             let Accepted::Stored(stored) = store.event_accept(request).await.unwrap() else { panic!("refused") };
