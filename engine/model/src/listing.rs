@@ -99,9 +99,10 @@ impl Column {
     pub fn fits(self, value: &SortValue) -> bool {
         match (self, value) {
             (Self::Id | Self::Event | Self::Endpoint | Self::Integrator, SortValue::Id(_)) => true,
-            (Self::EventType | Self::Subject | Self::State | Self::Reason | Self::CorrelationId, SortValue::Text(_)) => {
-                true
-            }
+            (
+                Self::EventType | Self::Subject | Self::State | Self::Reason | Self::CorrelationId,
+                SortValue::Text(_),
+            ) => true,
             (Self::Code | Self::Success | Self::Attempts | Self::CreatedAt, SortValue::Int(_)) => true,
             (Self::LastAttemptAt | Self::IntegratedAt | Self::NextAttemptAt, SortValue::Int(_)) => true,
             (_, SortValue::Null) => self.may_be_absent(),
@@ -327,7 +328,11 @@ mod tests {
         };
         assert_eq!(up.compare(&place(None, 2), &place(Some(""), 1)), Ordering::Less);
         assert_eq!(down.compare(&place(None, 1), &place(Some(""), 2)), Ordering::Greater);
-        assert_eq!(down.compare(&place(Some("a"), 1), &place(Some("a"), 2)), Ordering::Less, "the code stays ascending");
+        assert_eq!(
+            down.compare(&place(Some("a"), 1), &place(Some("a"), 2)),
+            Ordering::Less,
+            "the code stays ascending"
+        );
     }
 
     #[test]

@@ -41,7 +41,8 @@ impl Zone {
     /// The instant at which a day begins here. Some days have no midnight: they begin when the clock was put forward.
     pub fn start_of(self, day: NaiveDate) -> Timestamp {
         let midnight = day.and_time(NaiveTime::MIN);
-        let steps = (0..=GAP_MINUTES_MAX / GAP_STEP_MINUTES).map(|n| midnight + chrono::Duration::minutes(n * GAP_STEP_MINUTES));
+        let steps = (0..=GAP_MINUTES_MAX / GAP_STEP_MINUTES)
+            .map(|n| midnight + chrono::Duration::minutes(n * GAP_STEP_MINUTES));
         let begun = steps.filter_map(|at| self.0.from_local_datetime(&at).earliest()).next();
         begun.map_or_else(|| midnight.and_utc().into(), |at| at.with_timezone(&Utc).into())
     }
@@ -68,7 +69,8 @@ impl Zone {
             let fits = digits.contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
             fits.then(|| text.parse::<u32>().ok()).flatten()
         };
-        let (small, year) = (|text| number(text, 1..=2), |text| number(text, 4..=4).and_then(|y| i32::try_from(y).ok()));
+        let (small, year) =
+            (|text| number(text, 1..=2), |text| number(text, 4..=4).and_then(|y| i32::try_from(y).ok()));
         let day = |year, month, day| NaiveDate::from_ymd_opt(year, month, day).and_then(|day| self.day(day));
         let month = |year, month| {
             let first = NaiveDate::from_ymd_opt(year, month, 1)?;

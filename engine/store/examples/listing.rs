@@ -102,10 +102,20 @@ impl World {
             let filter = DeliveryFilter { event_types: vec![format!("type.{kind}")], ..any.clone() };
             self.time(&format!("event type {kind}"), &filter, "code").await;
         }
-        for (name, from, before) in [("first tenth", 0, 10), ("middle", 45, 55), ("last tenth", 90, 200), ("a day's worth", 50, 51)] {
-            let filter = DeliveryFilter { created_from: Some(self.at(from)), created_before: Some(self.at(before)), ..any.clone() };
+        for (name, from, before) in
+            [("first tenth", 0, 10), ("middle", 45, 55), ("last tenth", 90, 200), ("a day's worth", 50, 51)]
+        {
+            let filter = DeliveryFilter {
+                created_from: Some(self.at(from)),
+                created_before: Some(self.at(before)),
+                ..any.clone()
+            };
             self.time(&format!("created {name}"), &filter, "code").await;
-            let filter = DeliveryFilter { integrated_from: Some(self.at(from)), integrated_before: Some(self.at(before)), ..any.clone() };
+            let filter = DeliveryFilter {
+                integrated_from: Some(self.at(from)),
+                integrated_before: Some(self.at(before)),
+                ..any.clone()
+            };
             self.time(&format!("integrated {name}"), &filter, "code").await;
         }
         for (min, max) in [(2, None), (0, Some(0)), (1, Some(1)), (0, Some(1)), (10, Some(10))] {
@@ -152,7 +162,12 @@ impl World {
             told = match page {
                 Ok(page) => {
                     let total = page.total.unwrap();
-                    format!("{} rows of {}{}", page.items.len(), if total.exact { "" } else { "at least " }, total.count)
+                    format!(
+                        "{} rows of {}{}",
+                        page.items.len(),
+                        if total.exact { "" } else { "at least " },
+                        total.count
+                    )
                 }
                 Err(error) => error.code().to_owned(),
             };
@@ -162,7 +177,9 @@ impl World {
         took.sort_unstable();
         let (median, most) = (took[RUNS / 2].as_secs_f64() * 1e3, took[RUNS - 1].as_secs_f64() * 1e3);
         println!("{median:8.1} ms (most {most:.1})  {name:24} sort {sort:24} {told}");
-        if self.explain && let Ok(plan) = self.store.delivery_explain(self.tenant, filter, &order).await {
+        if self.explain
+            && let Ok(plan) = self.store.delivery_explain(self.tenant, filter, &order).await
+        {
             let mut lines: Vec<_> = plan.into_iter().map(|line| line.trim().to_owned()).collect();
             lines.dedup();
             lines.iter().take(12).for_each(|line| println!("             {line}"));
@@ -202,11 +219,14 @@ async fn fill(store: &Store, database: &Database, rows: i64) -> (TenantId, Times
         run(database, &insert(sqlite, tenant, &endpoints, begin, first, last)).await;
         first = last + 1;
     }
-    run(database, &if store.backend() == "sqlite" {
-        format!("UPDATE counters SET value = {rows} WHERE name = 'delivery_code'")
-    } else {
-        format!("SELECT setval('delivery_code', {rows}); ANALYZE deliveries")
-    })
+    run(
+        database,
+        &if store.backend() == "sqlite" {
+            format!("UPDATE counters SET value = {rows} WHERE name = 'delivery_code'")
+        } else {
+            format!("SELECT setval('delivery_code', {rows}); ANALYZE deliveries")
+        },
+    )
     .await;
     println!("{rows} deliveries written in {:.0} s", started.elapsed().as_secs_f64());
     (tenant, begin)
@@ -230,7 +250,14 @@ async fn run(database: &Database, sql: &str) {
 }
 
 /// Nine of ten deliveries are tried once and taken; the others wait, failed, were tried again, or never went.
-fn insert(sqlite: bool, tenant: TenantId, endpoints: &[(EndpointId, IntegratorId)], begin: Timestamp, first: i64, last: i64) -> String {
+fn insert(
+    sqlite: bool,
+    tenant: TenantId,
+    endpoints: &[(EndpointId, IntegratorId)],
+    begin: Timestamp,
+    first: i64,
+    last: i64,
+) -> String {
     let literal = |uuid: uuid::Uuid| if sqlite { format!("X'{}'", uuid.simple()) } else { format!("'{uuid}'::uuid") };
     let choose = |ids: Vec<String>| {
         let whens: String = ids.iter().enumerate().map(|(n, id)| format!(" WHEN {n} THEN {id}")).collect();
@@ -276,7 +303,12 @@ fn insert(sqlite: bool, tenant: TenantId, endpoints: &[(EndpointId, IntegratorId
         jitter = chance(31, 500_000),
         e = chance(7, i64::try_from(endpoints.len()).unwrap()),
         k = chance(13, 1_000),
-        t = format!("(CASE WHEN {} < 900 THEN {} ELSE {} END)", chance(17, 1_000), chance(19, 5), chance(23, i64::from(TYPES))),
+        t = format!(
+            "(CASE WHEN {} < 900 THEN {} ELSE {} END)",
+            chance(17, 1_000),
+            chance(19, 5),
+            chance(23, i64::from(TYPES))
+        ),
         u = chance(29, 200_000),
         tenant = literal(tenant.uuid()),
         end = now().as_micros(),

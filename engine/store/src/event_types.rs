@@ -45,12 +45,19 @@ impl Store {
     ) -> Result<(), StoreError> {
         let mut session = self.change(entry.tenant).await?;
         require_unchanged(&mut session, before).await?;
-        let sql =
-            "UPDATE event_types SET title = $3, macro_process = $4, process = $5, enabled = $6 WHERE tenant_id = $1 AND key = $2";
+        let sql = "UPDATE event_types SET title = $3, macro_process = $4, process = $5, enabled = $6 WHERE tenant_id = $1 AND key = $2";
         let EventType { tenant, key, title, macro_process, process, enabled, .. } = entry;
         let values = args![*tenant, key, title, macro_process, process, *enabled];
         found(session.execute(sql, values).await?, "event type")?;
-        self.audit(&mut session, actor, *tenant, "event_type.update", key, &json!({ "title": title, "enabled": enabled })).await?;
+        self.audit(
+            &mut session,
+            actor,
+            *tenant,
+            "event_type.update",
+            key,
+            &json!({ "title": title, "enabled": enabled }),
+        )
+        .await?;
         session.commit().await
     }
 

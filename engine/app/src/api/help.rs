@@ -23,9 +23,11 @@ const HELP: [&str; 2] = [include_str!("help/deliveries.pt-BR.html"), include_str
 const SUMMARY: [&str; 2] = [include_str!("help/summary.pt-BR.html"), include_str!("help/summary.en.html")];
 
 pub(super) fn routes() -> Routes {
-    Routes::default()
-        .add(__path_deliveries, Permission::ReadDocs, deliveries)
-        .add(__path_summary, Permission::ReadDocs, summary)
+    Routes::default().add(__path_deliveries, Permission::ReadDocs, deliveries).add(
+        __path_summary,
+        Permission::ReadDocs,
+        summary,
+    )
 }
 
 /// In which language.

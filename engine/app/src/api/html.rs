@@ -51,6 +51,8 @@ mod tests {
     fn v17_nothing_in_a_text_is_markup() {
         assert_eq!(escaped("<a href='x'>&\"ç"), "&lt;a href=&#39;x&#39;&gt;&amp;&quot;ç");
         let html = page(Language::Portuguese, "<t>", "<p>b</p>");
-        assert!(html.contains("<title>&lt;t&gt;</title>") && html.contains("<p>b</p>") && html.contains("@media print"));
+        assert!(
+            html.contains("<title>&lt;t&gt;</title>") && html.contains("<p>b</p>") && html.contains("@media print")
+        );
     }
 }

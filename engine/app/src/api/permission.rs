@@ -73,11 +73,9 @@ impl Permission {
         match self {
             Self::Public | Self::CheckedByPlugin => &[],
             Self::SendEvents => &[Admin, Operator, Producer],
-            Self::ReadEvents
-            | Self::ReadMetrics
-            | Self::ReadPlugins
-            | Self::ReadInbounds
-            | Self::ExportDeliveries => &[Admin, Operator, Auditor],
+            Self::ReadEvents | Self::ReadMetrics | Self::ReadPlugins | Self::ReadInbounds | Self::ExportDeliveries => {
+                &[Admin, Operator, Auditor]
+            }
             Self::ReadDeliveries
             | Self::ReadQueues
             | Self::ReadEventTypes

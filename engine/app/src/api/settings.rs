@@ -45,8 +45,7 @@ struct SettingsChange {
 
 impl SettingsChange {
     fn given(self) -> Map<String, Value> {
-        let switches =
-            [(USE_WEBHOOKS, self.service_desk_use_webhooks), ("use_webhooks", self.use_webhooks)];
+        let switches = [(USE_WEBHOOKS, self.service_desk_use_webhooks), ("use_webhooks", self.use_webhooks)];
         let texts = [("locale.timezone", self.locale_timezone), ("locale.language", self.locale_language)];
         let switches = switches.into_iter().filter_map(|(key, value)| Some((key.to_owned(), Value::Bool(value?))));
         let texts = texts.into_iter().filter_map(|(key, value)| Some((key.to_owned(), Value::String(value?))));

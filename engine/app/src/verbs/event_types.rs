@@ -226,7 +226,10 @@ impl Engine {
 }
 
 fn system_record(key: &str) -> VerbError {
-    VerbError::conflict("system_record", format!("{key} belongs to the engine and can be neither described anew nor deleted; set enabled to false"))
+    VerbError::conflict(
+        "system_record",
+        format!("{key} belongs to the engine and can be neither described anew nor deleted; set enabled to false"),
+    )
 }
 
 fn check(event_type: &EventType) -> Result<(), VerbError> {

@@ -134,7 +134,8 @@ mod tests {
 
     #[test]
     fn v27_a_number_is_the_beginning_of_a_code() {
-        let codes = |word: &str| numbers(word).into_iter().filter(|m| matches!(m, Meaning::Codes(..))).collect::<Vec<_>>();
+        let codes =
+            |word: &str| numbers(word).into_iter().filter(|m| matches!(m, Meaning::Codes(..))).collect::<Vec<_>>();
         let found = codes("12");
         assert_eq!(found[..3], [Meaning::Codes(12, 12), Meaning::Codes(120, 129), Meaning::Codes(1_200, 1_299)]);
         assert!(found.len() < 20);

@@ -133,10 +133,8 @@ fn checked(given: &Map<String, Value>) -> Result<Vec<(String, Value)>, VerbError
     for (key, value) in given {
         let Some((full, kind)) = known(key) else {
             let keys: Vec<_> = KNOWN.iter().map(|known| known.key).collect();
-            complaints.add(
-                key,
-                format!("there is no such setting; there is {} and MODULE{MODULE_SWITCH}", keys.join(", ")),
-            );
+            complaints
+                .add(key, format!("there is no such setting; there is {} and MODULE{MODULE_SWITCH}", keys.join(", ")));
             continue;
         };
         if let Some(complaint) = kind.complaint(value) {
@@ -179,7 +177,8 @@ mod tests {
 
     #[test]
     fn v5_a_module_has_a_switch_of_its_own() {
-        let given = json!({"billing.use_webhooks": false, "locale.timezone": "America/Manaus", "locale.language": "en"});
+        let given =
+            json!({"billing.use_webhooks": false, "locale.timezone": "America/Manaus", "locale.language": "en"});
         assert_eq!(checked(given.as_object().unwrap()).unwrap().len(), 3);
         assert_eq!(blamed(json!({"a.b.use_webhooks": false})), ["a.b.use_webhooks"]);
         assert_eq!(blamed(json!({".use_webhooks": false})), [".use_webhooks"]);

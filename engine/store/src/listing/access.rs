@@ -1,13 +1,19 @@
 //! The narrowest ranges of indexes that hold everything a filter takes.
 
-use engate_model::{
-    EndpointId,
-    delivery::DeliveryState,
-    listing::Column,
-};
+use engate_model::{EndpointId, delivery::DeliveryState, listing::Column};
 
-use super::{Lister, conditions::Conditions, filter::{DeliveryFilter, SuccessFilter, column_of}, near::late_index};
-use crate::{commit::finish::success_number, compose::Range, error::StoreError, value::{Value, args}};
+use super::{
+    Lister,
+    conditions::Conditions,
+    filter::{DeliveryFilter, SuccessFilter, column_of},
+    near::late_index,
+};
+use crate::{
+    commit::finish::success_number,
+    compose::Range,
+    error::StoreError,
+    value::{Value, args},
+};
 
 /// SQLite's own index of the ids.
 pub(crate) const BY_ID: &str = "sqlite_autoindex_deliveries_1";
@@ -264,7 +270,8 @@ impl Lister {
         if !bounded || (min <= 1 && 1 <= max) {
             return Ok(None);
         }
-        let numbers = self.unusual_attempts().await?.into_iter().filter(|n| (i64::from(min)..=i64::from(max)).contains(n));
+        let numbers =
+            self.unusual_attempts().await?.into_iter().filter(|n| (i64::from(min)..=i64::from(max)).contains(n));
         let mut on = Conditions::default();
         let start = format!("tenant_id = ${}", on.bind(self.tenant.into()));
         let range = |number: i64| Range {

@@ -341,12 +341,7 @@ impl Lister {
         self.read(&access, &order(keys), limit).await
     }
 
-    async fn read(
-        &mut self,
-        access: &Access,
-        order: &[OrderTerm],
-        limit: usize,
-    ) -> Result<Vec<Delivery>, StoreError> {
+    async fn read(&mut self, access: &Access, order: &[OrderTerm], limit: usize) -> Result<Vec<Delivery>, StoreError> {
         if access.ranges.is_empty() {
             return Ok(Vec::new());
         }

@@ -74,7 +74,11 @@ impl Lister {
     ) -> Result<(), StoreError> {
         let (mut from, mut to) = wanted(scope, first.column);
         if let Some(SortValue::Int(at)) = after.and_then(<[_]>::first) {
-            if first.descending { to = to.min(*at) } else { from = from.max(*at) };
+            if first.descending {
+                to = to.min(*at)
+            } else {
+                from = from.max(*at)
+            };
         }
         let bounds = (from.saturating_sub(slack), to);
         let keys = best.sort.keys().to_vec();

@@ -129,7 +129,8 @@ impl Lister {
     ) -> Result<Vec<(i64, i64)>, StoreError> {
         let from = from.map_or(i64::MIN, Timestamp::as_micros);
         let last = before.map_or(i64::MAX, |before| before.as_micros().saturating_sub(1));
-        let sql = "SELECT min(first_code), max(last_code) FROM delivery_spans WHERE created_max >= $1 AND created_min <= $2";
+        let sql =
+            "SELECT min(first_code), max(last_code) FROM delivery_spans WHERE created_max >= $1 AND created_min <= $2";
         let row = self.reader.session.row(sql, args![from, last]).await?;
         let mut codes = Vec::new();
         if let Some(row) = row {

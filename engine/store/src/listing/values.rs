@@ -7,7 +7,11 @@ use engate_model::{
 };
 use uuid::Uuid;
 
-use super::{Lister, access::Scope, filter::{DeliveryFilter, SuccessFilter}};
+use super::{
+    Lister,
+    access::Scope,
+    filter::{DeliveryFilter, SuccessFilter},
+};
 use crate::{
     compose::{Range, Scan, next_value},
     error::StoreError,

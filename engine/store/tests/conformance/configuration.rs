@@ -181,7 +181,11 @@ pub(crate) async fn a_deleted_endpoint_cancels_what_waits_and_keeps_its_history(
     assert_eq!(t.state_of(held.id).await, DeliveryState::Cancelled);
     let filter = engate_store::DeliveryFilter { integrators: vec![t.integrator], ..Default::default() };
     let page = engate_store::Page { after: None, limit: 10 };
-    assert_eq!(t.store.delivery_list(t.tenant, &filter, &Sort::default(), &page).await.unwrap().items.len(), 2, "history stays");
+    assert_eq!(
+        t.store.delivery_list(t.tenant, &filter, &Sort::default(), &page).await.unwrap().items.len(),
+        2,
+        "history stays"
+    );
     assert!(t.store.catalog_load(t.tenant).await.unwrap().endpoint(t.endpoint).is_none());
 }
 

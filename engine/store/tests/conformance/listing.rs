@@ -60,7 +60,8 @@ pub(crate) async fn deliveries_are_filtered_paged_and_counted(t: &Subject) {
     assert_eq!(codes(impossible).await, [] as [i64; 0]);
     assert_eq!(codes(DeliveryFilter { endpoints: vec![other], ..any.clone() }).await, [to_other]);
     assert_eq!(codes(DeliveryFilter { event: Some(event), ..any.clone() }).await, [to_other, skipped]);
-    let narrow = DeliveryFilter { event: Some(event), endpoints: vec![t.endpoint], ..states(&[DeliveryState::Skipped]) };
+    let narrow =
+        DeliveryFilter { event: Some(event), endpoints: vec![t.endpoint], ..states(&[DeliveryState::Skipped]) };
     assert_eq!(codes(narrow).await, [skipped]);
     let typed = DeliveryFilter { event_types: vec!["order.created".into()], ..any.clone() };
     assert_eq!(codes(typed.clone()).await, [to_other, skipped]);

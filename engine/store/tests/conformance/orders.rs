@@ -7,7 +7,9 @@ use engate_model::{
     delivery::{Delivery, DeliveryState},
     listing::{Column, Sort, SortKey, folded},
 };
-use engate_store::{DeliveryFilter, Meaning, NodeSerial, Page, SecretKey, Start, Store, StoreOptions, SuccessFilter, Total};
+use engate_store::{
+    DeliveryFilter, Meaning, NodeSerial, Page, SecretKey, Start, Store, StoreOptions, SuccessFilter, Total,
+};
 
 use crate::harness::{Subject, actor, at, unique};
 
@@ -91,8 +93,11 @@ impl World {
         let (endpoint, integrator) = dice.pick(&self.endpoints);
         let state = if dice.odds(60) { DeliveryState::Succeeded } else { dice.pick(&DeliveryState::ALL) };
         // Mostly as the codes are, sometimes of quite another time.
-        let millis = if dice.odds(3) { dice.roll(2_000_000) } else { usize::try_from(n * 1_000).unwrap() + dice.roll(4_000) };
-        let created = Timestamp::from_micros(at(i64::try_from(millis).unwrap()).as_micros() + i64::try_from(dice.roll(3)).unwrap());
+        let millis =
+            if dice.odds(3) { dice.roll(2_000_000) } else { usize::try_from(n * 1_000).unwrap() + dice.roll(4_000) };
+        let created = Timestamp::from_micros(
+            at(i64::try_from(millis).unwrap()).as_micros() + i64::try_from(dice.roll(3)).unwrap(),
+        );
         let success = match state {
             DeliveryState::Succeeded => Some(true),
             DeliveryState::Failed => Some(false),
@@ -102,7 +107,13 @@ impl World {
             let millis = if dice.odds(80) { dice.roll(1_500) } else { dice.roll(900_000) };
             std::time::Duration::from_millis(u64::try_from(millis).unwrap())
         };
-        let attempts = if success.is_none() { 0 } else if dice.odds(75) { 1 } else { 2 + dice.roll(5) };
+        let attempts = if success.is_none() {
+            0
+        } else if dice.odds(75) {
+            1
+        } else {
+            2 + dice.roll(5)
+        };
         let last = success.map(|_| created.after(late(dice)));
         let integrated = match success {
             Some(true) => last.map(|last| last.after(late(dice))),
@@ -157,11 +168,16 @@ impl World {
 
     fn word(&self, dice: &mut Dice) -> Vec<Meaning> {
         let row = &self.rows[dice.roll(ROWS)];
-        let mut meanings = vec![Meaning::Text(folded(dice.pick(&["operação", "OPERA", "0140", "[a]*?", "%", "nao", ".", "corr-1"])))];
+        let mut meanings =
+            vec![Meaning::Text(folded(dice.pick(&["operação", "OPERA", "0140", "[a]*?", "%", "nao", ".", "corr-1"])))];
         let more = [
             Meaning::Codes(row.code, row.code + 30),
             Meaning::Attempts(row.attempts),
-            Meaning::Time(Column::LastAttemptAt, row.created_at, row.created_at.after(std::time::Duration::from_secs(60))),
+            Meaning::Time(
+                Column::LastAttemptAt,
+                row.created_at,
+                row.created_at.after(std::time::Duration::from_secs(60)),
+            ),
             Meaning::Integrators(vec![row.integrator]),
             Meaning::EventTypes(vec![row.event_type.clone()]),
             Meaning::States(vec![row.state]),

@@ -11,7 +11,10 @@ use axum::{
 use engate_model::{delivery::Delivery, listing::Column};
 use futures_util::stream;
 use serde::Deserialize;
-use utoipa::{IntoParams, ToSchema, openapi::path::{Parameter, ParameterIn}};
+use utoipa::{
+    IntoParams, ToSchema,
+    openapi::path::{Parameter, ParameterIn},
+};
 
 use super::{
     query::DeliveryQuery,
@@ -45,7 +48,7 @@ pub(super) enum Separator {
 #[into_params(parameter_in = Query)]
 struct CsvForm {
     /// Columns in turn; the seven of the screen where nothing is said.
-    #[param(value_type = Option<Vec<ColumnName>>, style = Form, explode = false, min_items = 1, max_items = 16)]
+    #[param(inline, value_type = Option<Vec<ColumnName>>, style = Form, explode = false, min_items = 1, max_items = 16)]
     columns: Option<Vec<ColumnName>>,
     /// Begins with a byte order mark, by which Excel knows UTF-8.
     bom: Option<bool>,
@@ -116,7 +119,8 @@ pub(super) async fn csv(
 /// Deliveries as JSON, one a line, as the list shows them.
 #[utoipa::path(get, path = "/v1/deliveries.ndjson", tag = "deliveries", operation_id = "delivery_export_ndjson",
     params(WholeQuery),
-    responses((status = 200, description = "A line for each", body = String, content_type = "application/x-ndjson")))]
+    responses((status = 200, description = "A line for each", body = String, content_type = "application/x-ndjson",
+        example = json!("{\"code\":1042,\"state\":\"succeeded\"}\n"))))]
 pub(super) async fn ndjson(
     State(engine): State<Arc<Engine>>,
     Caller(principal): Caller,
@@ -218,7 +222,11 @@ impl Csv {
 
 /// A text that a spreadsheet would run is made one that it shows (OWASP, CSV injection).
 fn guarded(cell: String) -> String {
-    if cell.starts_with(['=', '+', '-', '@', '\t', '\r', '\n', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}']) { format!("'{cell}") } else { cell }
+    if cell.starts_with(['=', '+', '-', '@', '\t', '\r', '\n', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}']) {
+        format!("'{cell}")
+    } else {
+        cell
+    }
 }
 
 fn quote(cell: &str, separator: char, text: &mut String) {
@@ -244,7 +252,10 @@ mod tests {
 
     #[test]
     fn v19_cells_are_quoted_where_they_must_and_run_nothing() {
-        assert_eq!(line(Separator::Comma, &["a", "b;c", "d,e", "f\"g", "h\ni"]), "a,b;c,\"d,e\",\"f\"\"g\",\"h\ni\"\r\n");
+        assert_eq!(
+            line(Separator::Comma, &["a", "b;c", "d,e", "f\"g", "h\ni"]),
+            "a,b;c,\"d,e\",\"f\"\"g\",\"h\ni\"\r\n"
+        );
         assert_eq!(line(Separator::Semicolon, &["b;c", "d,e"]), "\"b;c\";d,e\r\n");
         assert_eq!(line(Separator::Tab, &["a\tb", " c"]), "\"a\tb\"\t\" c\"\r\n");
         assert_eq!(line(Separator::Comma, &["=1+1", "+1", "-1", "@x", "\tx", "1=1"]), "'=1+1,'+1,'-1,'@x,'\tx,1=1\r\n");

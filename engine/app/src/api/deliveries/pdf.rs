@@ -94,7 +94,8 @@ impl Sheet<'_> {
         };
         let (catalog, tree, info, plain, bold) = (id(), id(), id(), id(), id());
         // An empty listing has a page too.
-        let sheets: Vec<&[Delivery]> = if deliveries.is_empty() { vec![&[]] } else { deliveries.chunks(ROWS_OF_PAGE).collect() };
+        let sheets: Vec<&[Delivery]> =
+            if deliveries.is_empty() { vec![&[]] } else { deliveries.chunks(ROWS_OF_PAGE).collect() };
         let ids: Vec<(Ref, Ref)> = sheets.iter().map(|_| (id(), id())).collect();
         let mut pdf = Pdf::new();
         pdf.catalog(catalog).pages(tree).lang(TextStr(self.locale.language.tag()));
@@ -165,10 +166,33 @@ fn cut(text: &str, chars: usize) -> String {
 
 /// What WinAnsi (Windows-1252) has between 0x80 and 0x9f.
 const SPECIALS: [(char, u8); 27] = [
-    ('€', 0x80), ('‚', 0x82), ('ƒ', 0x83), ('„', 0x84), ('…', 0x85), ('†', 0x86), ('‡', 0x87), ('ˆ', 0x88),
-    ('‰', 0x89), ('Š', 0x8a), ('‹', 0x8b), ('Œ', 0x8c), ('Ž', 0x8e), ('‘', 0x91), ('’', 0x92), ('“', 0x93),
-    ('”', 0x94), ('•', 0x95), ('–', 0x96), ('—', 0x97), ('˜', 0x98), ('™', 0x99), ('š', 0x9a), ('›', 0x9b),
-    ('œ', 0x9c), ('ž', 0x9e), ('Ÿ', 0x9f),
+    ('€', 0x80),
+    ('‚', 0x82),
+    ('ƒ', 0x83),
+    ('„', 0x84),
+    ('…', 0x85),
+    ('†', 0x86),
+    ('‡', 0x87),
+    ('ˆ', 0x88),
+    ('‰', 0x89),
+    ('Š', 0x8a),
+    ('‹', 0x8b),
+    ('Œ', 0x8c),
+    ('Ž', 0x8e),
+    ('‘', 0x91),
+    ('’', 0x92),
+    ('“', 0x93),
+    ('”', 0x94),
+    ('•', 0x95),
+    ('–', 0x96),
+    ('—', 0x97),
+    ('˜', 0x98),
+    ('™', 0x99),
+    ('š', 0x9a),
+    ('›', 0x9b),
+    ('œ', 0x9c),
+    ('ž', 0x9e),
+    ('Ÿ', 0x9f),
 ];
 
 /// A text in the encoding of the fonts; what they lack is a question mark.

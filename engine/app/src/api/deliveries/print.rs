@@ -2,7 +2,11 @@
 
 use std::{fmt::Write as _, sync::Arc};
 
-use axum::{extract::{RawQuery, State}, http::{HeaderValue, header}, response::{Html, IntoResponse as _, Response}};
+use axum::{
+    extract::{RawQuery, State},
+    http::{HeaderValue, header},
+    response::{Html, IntoResponse as _, Response},
+};
 use engate_model::{Invalid, listing::Column};
 
 use super::{
