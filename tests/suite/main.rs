@@ -17,6 +17,7 @@
 )]
 
 mod accept;
+mod actions;
 mod auth;
 mod bad_input;
 mod bundled;
@@ -37,6 +38,7 @@ mod inbound;
 mod kill;
 mod languages;
 mod lifecycle;
+mod ordering;
 mod payloads;
 mod plugin_limits;
 mod receivers;

@@ -164,6 +164,7 @@ pub(crate) mod tests {
             event_types: event_types.iter().map(|t| (*t).to_owned()).collect(),
             enabled,
             disabled_reason: None,
+            ordering: crate::line::Ordering::Parallel,
             max_in_flight: 1,
             timeout: Duration::from_secs(1),
             retry: RetryPolicy::default(),

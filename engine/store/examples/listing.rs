@@ -343,6 +343,7 @@ fn endpoint(id: EndpointId, tenant: TenantId, integrator: IntegratorId, at: Time
         event_types: vec!["*".into()],
         enabled: true,
         disabled_reason: None,
+        ordering: engate_model::line::Ordering::Parallel,
         max_in_flight: 16,
         timeout: Duration::from_secs(15),
         retry: RetryPolicy::default(),

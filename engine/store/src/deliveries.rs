@@ -3,6 +3,7 @@
 use engate_model::{
     DeliveryId, TenantId,
     delivery::{Delivery, DeliveryState},
+    line::Ordering,
 };
 use serde_json::json;
 
@@ -10,6 +11,7 @@ use crate::{
     Store,
     audit::Actor,
     error::StoreError,
+    lines,
     parking::PLUGIN_FAULTY,
     value::{Cells, args},
 };
@@ -25,6 +27,8 @@ pub enum Retried {
     EndpointDeleted,
     /// Nothing of this state is tried again.
     NotAllowed(DeliveryState),
+    /// Its endpoint takes the newest version only, and the delivery of this code is newer.
+    Outdated(i64),
 }
 
 /// What became of a wish to call off.
@@ -91,12 +95,27 @@ impl Store {
     /// # Errors
     /// [`StoreError::NotFound`], or when the database gives no answer.
     pub async fn delivery_retry(&self, actor: &Actor, tenant: TenantId, id: DeliveryId) -> Result<Retried, StoreError> {
+        let missing = StoreError::NotFound { what: "delivery" };
+        let wanted = self.delivery_get(tenant, id).await?.ok_or(missing)?;
         let mut session = self.db().begin().await?;
-        let sql = "UPDATE deliveries SET state = 'pending', due_at = $3, next_trigger = 'manual' \
-                   WHERE id = $1 AND tenant_id = $2 \
+        let held = lines::lock(&mut session, [wanted.endpoint]).await?;
+        let ordering = held.get(&wanted.endpoint).copied().unwrap_or_default();
+        let line = ordering.line(&wanted.event_type, wanted.subject.as_deref());
+        if ordering == Ordering::Latest
+            && let Some(newer) = lines::newer(&mut session, &wanted).await?
+        {
+            session.rollback().await?;
+            return Ok(Retried::Outdated(newer));
+        }
+        // In a line it joins those that wait; whether it may go follows from who is there.
+        let sql = "UPDATE deliveries SET state = 'pending', due_at = CASE WHEN $5 IS NULL THEN $3 END, next_trigger = 'manual', \
+                   line = $5, waits_behind = CASE WHEN $5 IS NOT NULL THEN $3 END WHERE id = $1 AND tenant_id = $2 \
                    AND (state IN ('failed', 'pending') OR (state = 'parked' AND reason = $4)) \
                    AND endpoint_id IN (SELECT id FROM endpoints WHERE deleted_at IS NULL)";
-        if session.execute(sql, args![id, tenant, actor.now, PLUGIN_FAULTY]).await? == 1 {
+        let values = args![id, tenant, actor.now, PLUGIN_FAULTY, line.as_deref()];
+        if session.execute(sql, values).await? == 1 {
+            let lines = line.map(|line| (wanted.endpoint, line.into())).into_iter().collect();
+            lines::settle_lines(&mut session, &held, lines).await?;
             self.audit(&mut session, actor, tenant, "delivery.retry", &id.to_string(), &json!({})).await?;
             session.commit().await?;
             return Ok(Retried::Scheduled);
@@ -122,9 +141,12 @@ impl Store {
         reason: &str,
     ) -> Result<Cancelled, StoreError> {
         let mut session = self.db().begin().await?;
-        let sql = "UPDATE deliveries SET state = 'cancelled', reason = $3, due_at = NULL \
+        let lines = lines::lines_of(&mut session, [id]).await?;
+        let held = lines::lock_of(&mut session, &lines).await?;
+        let sql = "UPDATE deliveries SET state = 'cancelled', reason = $3, due_at = NULL, line = NULL, waits_behind = NULL \
                    WHERE id = $1 AND tenant_id = $2 AND state IN ('pending', 'parked')";
         if session.execute(sql, args![id, tenant, reason]).await? == 1 {
+            lines::settle_lines(&mut session, &held, lines).await?;
             let detail = json!({ "reason": reason });
             self.audit(&mut session, actor, tenant, "delivery.cancel", &id.to_string(), &detail).await?;
             session.commit().await?;

@@ -24,6 +24,7 @@ mod health;
 mod inbounds;
 mod integrators;
 mod keyed_calls;
+mod lines;
 mod listing;
 mod migrate;
 mod nodes;
@@ -38,6 +39,7 @@ mod sql;
 mod tenants;
 mod tokens;
 mod value;
+mod versions;
 
 use std::sync::{
     Arc,
@@ -62,6 +64,7 @@ pub use events::{EventFilter, EventPage, Order, PAGE_MAX};
 pub use health::{Orphan, QueueDepth};
 pub use inbounds::InboundState;
 pub use keyed_calls::{CALL_KEPT_FOR, CallBegun, CallKey};
+pub use lines::{NEWER_VERSION, WAITS_BEHIND};
 pub use listing::{DeliveryFilter, DeliveryPage, Meaning, Page, SuccessFilter, TOTAL_EXACT_MAX, Total};
 pub use nodes::{NodeSerial, Renewal};
 pub use parking::{ENDPOINT_DISABLED, PLUGIN_FAULTY};
@@ -70,6 +73,7 @@ pub use plugins::{PluginChannel, PluginDeleted, PluginState, PluginVersion, Push
 pub use seal::SecretKey;
 pub use secrets::SecretEntry;
 pub use settings::{MODULE_SWITCH, USE_WEBHOOKS};
+pub use versions::{Taken, Version, WantedNow};
 
 use commit::Committers;
 use db::{Db, Sizes};

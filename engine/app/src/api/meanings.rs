@@ -126,6 +126,48 @@ pub(crate) const MEANINGS: &[Meaning] = &[
         "Wait for one of them to end, or cancel one.",
     ),
     meaning(
+        "newer_version",
+        StatusCode::CONFLICT,
+        "A newer version took its place",
+        "Send the newest one; an endpoint with the ordering `latest` gets nothing older after it.",
+    ),
+    meaning(
+        "never_published",
+        StatusCode::CONFLICT,
+        "Nothing of this type was ever published",
+        "Publish an event of the type first, or try the endpoint with `/test`.",
+    ),
+    meaning(
+        "not_subscribed",
+        StatusCode::CONFLICT,
+        "The endpoint does not subscribe to this type",
+        "Add it to the endpoint's `event_types` first.",
+    ),
+    meaning(
+        "endpoint_disabled",
+        StatusCode::CONFLICT,
+        "The endpoint is disabled",
+        "Enable it with PATCH (`enabled: true`) first.",
+    ),
+    meaning(
+        "integrator_inactive",
+        StatusCode::CONFLICT,
+        "The integrator is not active",
+        "Activate the integrator first.",
+    ),
+    meaning(
+        "webhooks_disabled",
+        StatusCode::CONFLICT,
+        "Webhooks are switched off",
+        "Switch the setting `use_webhooks` on first.",
+    ),
+    meaning(
+        "waits_behind",
+        StatusCode::CONFLICT,
+        "An earlier one has to be finished first",
+        "The endpoint keeps its order (`fifo`): wait for the delivery that `detail` names, retry or cancel it.",
+    ),
+    meaning(
         "idempotency_key_reused",
         StatusCode::UNPROCESSABLE_ENTITY,
         "The Idempotency-Key means another call",

@@ -128,6 +128,10 @@ impl Engine {
             Retried::EndpointDeleted => {
                 return Err(VerbError::conflict("not_allowed_in_state", "the endpoint of this delivery was deleted"));
             }
+            Retried::Outdated(newer) => {
+                let detail = format!("the endpoint takes the newest version only, and delivery {newer} is newer");
+                return Err(VerbError::conflict("newer_version", detail));
+            }
             Retried::NotAllowed(state) => {
                 let detail = format!("a delivery that is {} cannot be tried again", state.code());
                 return Err(VerbError::conflict("not_allowed_in_state", detail));
@@ -141,7 +145,8 @@ impl Engine {
         self.delivery_get(principal, id).await?;
         let actor = self.actor(principal);
         match self.store.delivery_cancel(&actor, principal.tenant, id, CANCELLED_BY_HAND).await? {
-            Cancelled::Cancelled => {}
+            // What waited behind it may go.
+            Cancelled::Cancelled => self.worker.wake(),
             Cancelled::InProgress => {
                 return Err(VerbError::conflict("in_progress", "a try is under way; wait for how it ends"));
             }

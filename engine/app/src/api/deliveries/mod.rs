@@ -13,7 +13,7 @@ use axum::{Json, extract::State, http::StatusCode};
 use engate_model::{DeliveryId, delivery::Delivery, token::Principal};
 use engate_store::Page;
 
-pub(super) use self::shapes::by_name;
+pub(super) use self::shapes::{ResponseView, by_name};
 use self::{
     query::DeliveryQuery,
     shapes::{AttemptView, DeliveryView},

@@ -185,6 +185,13 @@ impl From<Response> for ResponseView {
     }
 }
 
+impl ResponseView {
+    /// The body, how it is written, and whether it was cut.
+    pub(in crate::api) fn into_body(self) -> (String, &'static str, bool) {
+        (self.body, self.body_encoding, self.truncated)
+    }
+}
+
 fn without_cut_character(mut bytes: Vec<u8>) -> Vec<u8> {
     if let Err(error) = std::str::from_utf8(&bytes)
         && error.error_len().is_none()
