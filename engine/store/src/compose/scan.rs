@@ -37,18 +37,15 @@ pub(crate) struct Scan<'a> {
 }
 
 impl Scan<'_> {
-    /// The first rows in an order, cut at the placeholder `limit`.
+    /// The first rows in an order, cut at the placeholder `limit`: of each range, then of all.
     ///
-    /// Where the order is one column, each range is read in the order of its index and cut, then merged: the way to
-    /// page through a choice of states without reading what is not chosen.
+    /// Where a range's index has the order, no more of it is read than is shown: the way to page through a choice of
+    /// states without reading what is not chosen.
     pub(crate) fn page(&self, dialect: Dialect, columns: &str, order: &[OrderTerm], limit: usize) -> Sql {
-        let order_by = order_by(dialect, order);
-        let cut = if order.len() == 1 { format!("{order_by} LIMIT ${limit}") } else { String::new() };
+        let cut = format!("{} LIMIT ${limit}", order_by(dialect, order));
         let mut text = self.union(dialect, columns, &cut);
-        if self.ranges.len() == 1 && cut.is_empty() {
-            let _ = write!(text, "{order_by} LIMIT ${limit}");
-        } else if self.ranges.len() > 1 {
-            text = format!("SELECT {columns} FROM ({text}) AS merged{order_by} LIMIT ${limit}");
+        if self.ranges.len() > 1 {
+            text = format!("SELECT {columns} FROM ({text}) AS merged{cut}");
         }
         Sql::Composed(text.into())
     }

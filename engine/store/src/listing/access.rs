@@ -59,7 +59,6 @@ impl Scope {
             // What was never tried has no success either way.
             Column::LastAttemptAt => scope.narrow_success(&[SuccessFilter::Pending]),
             Column::IntegratedAt => scope.narrow_success(&[SuccessFilter::Pending, SuccessFilter::No]),
-            Column::NextAttemptAt => scope.narrow_states(|state| state != DeliveryState::Pending),
             _ => {}
         }
         scope
@@ -70,15 +69,6 @@ impl Scope {
         let kept = to.iter().copied().filter(|success| given.is_empty() || given.contains(success));
         self.filter.success = kept.collect();
         if self.filter.success.is_empty() {
-            self.filter.words.push(Vec::new());
-        }
-    }
-
-    fn narrow_states(&mut self, keep: impl Fn(DeliveryState) -> bool) {
-        let given = std::mem::take(&mut self.filter.states);
-        let all = if given.is_empty() { DeliveryState::ALL.to_vec() } else { given };
-        self.filter.states = all.into_iter().filter(|state| keep(*state)).collect();
-        if self.filter.states.is_empty() {
             self.filter.words.push(Vec::new());
         }
     }

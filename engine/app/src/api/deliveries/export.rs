@@ -48,7 +48,7 @@ pub(super) enum Separator {
 #[into_params(parameter_in = Query)]
 struct CsvForm {
     /// Columns in turn; the seven of the screen where nothing is said.
-    #[param(value_type = Option<Vec<ColumnName>>, style = Form, explode = false, min_items = 1, max_items = 16)]
+    #[param(inline, value_type = Option<Vec<ColumnName>>, style = Form, explode = false, min_items = 1, max_items = 16)]
     columns: Option<Vec<ColumnName>>,
     /// Begins with a byte order mark, by which Excel knows UTF-8.
     bom: Option<bool>,
@@ -119,7 +119,8 @@ pub(super) async fn csv(
 /// Deliveries as JSON, one a line, as the list shows them.
 #[utoipa::path(get, path = "/v1/deliveries.ndjson", tag = "deliveries", operation_id = "delivery_export_ndjson",
     params(WholeQuery),
-    responses((status = 200, description = "A line for each", body = String, content_type = "application/x-ndjson")))]
+    responses((status = 200, description = "A line for each", body = String, content_type = "application/x-ndjson",
+        example = json!("{\"code\":1042,\"state\":\"succeeded\"}\n"))))]
 pub(super) async fn ndjson(
     State(engine): State<Arc<Engine>>,
     Caller(principal): Caller,

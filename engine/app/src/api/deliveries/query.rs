@@ -41,7 +41,7 @@ pub(super) struct DeliveryQuery {
     #[param(value_type = Option<Vec<StateName>>, style = Form, explode = false, min_items = 1, max_items = 8)]
     state: Option<Vec<DeliveryState>>,
     /// By how the last attempt ended; several with commas.
-    #[param(value_type = Option<Vec<Success>>, style = Form, explode = false, min_items = 1, max_items = 3)]
+    #[param(inline, value_type = Option<Vec<Success>>, style = Form, explode = false, min_items = 1, max_items = 3)]
     success: Option<Vec<Success>>,
     /// Ids or slugs of integrators, comma-separated.
     #[param(value_type = Option<Vec<crate::api::text::NameText>>, style = Form, explode = false, min_items = 1, max_items = 50)]
