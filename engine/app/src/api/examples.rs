@@ -101,6 +101,7 @@ const PARTS: &[(&str, &str)] = &[
     ("channel", "stable"),
     ("file", "swagger-ui.css"),
     ("id", "dif_0192f0c1a2b37c4d8e5f60718293a4b5"),
+    ("key", "bill.paid"),
     ("name", "sintegre-link"),
     ("version", "1.2.0"),
 ];
