@@ -8,21 +8,23 @@ use engate_model::{
     endpoint::Endpoint,
     event::{Event, NoDelivery, check_key, check_labels, check_name},
     invalid::Complaints,
+    line::Ordering,
     routing::{Catalog, Route},
 };
 use engate_store::{
-    AcceptEvent, AcceptRequest, Accepted, InboundState, NewDelivery, NodeSerial, PAUSED, Start, StoreError,
+    AcceptEvent, AcceptRequest, Accepted, AccessOfAccept, InboundState, NewDelivery, NodeSerial, PAUSED, Start,
+    StoreError,
 };
 use ring::digest::{SHA256, digest};
 
 use crate::{
     carried::Carried,
     engine::Engine,
-    worker::{Job, Worker},
+    worker::{Doubt, Job},
 };
 
 /// How often an accept is repeated because the configuration changed under it.
-const STALE_TRIES_MAX: u32 = 8;
+pub(crate) const STALE_TRIES_MAX: u32 = 8;
 /// Deepest nesting of a payload; plugins and readers walk it.
 pub(crate) const DEPTH_MAX: usize = 128;
 /// Media type of payloads that are JSON.
@@ -132,25 +134,18 @@ pub(crate) enum NotTaken {
 }
 
 impl Engine {
-    /// Takes all of `events` or none, in one transaction. The work goes on where the caller goes away: a
-    /// committed delivery must reach its lane.
-    pub(crate) async fn accept(
-        self: &Arc<Self>,
-        tenant: TenantId,
-        events: Vec<NewEvent>,
-    ) -> Result<Vec<Taken>, NotTaken> {
-        self.accept_with(tenant, events, None).await
-    }
-
-    /// As [`Engine::accept`], together with what the plugin that made the events wants kept.
+    /// Takes all of `events` or none, in one transaction, together with what the plugin that made them wants kept and the
+    /// access entry of the call that brought them. The work goes on where the caller goes away: a committed delivery must
+    /// reach its lane.
     pub(crate) async fn accept_with(
         self: &Arc<Self>,
         tenant: TenantId,
         events: Vec<NewEvent>,
         state: Option<InboundState>,
+        call: Option<AccessOfAccept>,
     ) -> Result<Vec<Taken>, NotTaken> {
         let engine = Arc::clone(self);
-        Carried::new(async move { engine.accept_all(tenant, events, state).await }).await
+        Carried::new(async move { engine.accept_all(tenant, events, state, call).await }).await
     }
 
     async fn accept_all(
@@ -158,16 +153,17 @@ impl Engine {
         tenant: TenantId,
         events: Vec<NewEvent>,
         state: Option<InboundState>,
+        call: Option<AccessOfAccept>,
     ) -> Result<Vec<Taken>, NotTaken> {
         let now = self.now();
         let mut events: Vec<_> = events.into_iter().map(|event| self.prepare(tenant, now, event)).collect();
         for _ in 0..STALE_TRIES_MAX {
             let view = self.views.get(&self.store, tenant).await?;
-            let request =
-                AcceptRequest { state: state.clone(), ..self.request(&view.catalog, tenant, &mut events, now) };
+            let request = self.request(&view.catalog, tenant, &mut events, now);
+            let request = AcceptRequest { state: state.clone(), call: call.clone(), ..request };
             // The places reserved in the lanes are given back however this future ends; an end in between, by a panic,
             // leaves open what was committed.
-            let doubt = Doubt(&self.worker);
+            let doubt = Doubt::of(&self.worker);
             let mut places = Places::of(self, &request);
             let prepared = request.events.clone();
             let accepted = self.store.event_accept(request).await?;
@@ -223,17 +219,18 @@ impl Engine {
             let deliveries = routes.to.iter().map(|route| self.delivery(catalog, route, deliver_at, now)).collect();
             AcceptEvent { event: Arc::clone(event), body_hash: *body_hash, deliveries }
         });
-        AcceptRequest { tenant, revision: catalog.revision, events: events.collect(), state: None }
+        AcceptRequest { tenant, revision: catalog.revision, events: events.collect(), state: None, call: None }
     }
 
     fn delivery(&self, catalog: &Catalog, route: &Route, deliver_at: Option<Timestamp>, now: Timestamp) -> NewDelivery {
         let id = DeliveryId::new(now, self.chance.bits());
+        let ordering = catalog.endpoint(route.endpoint).map(|endpoint| endpoint.ordering).unwrap_or_default();
         let start = match (route.skipped, catalog.endpoint(route.endpoint)) {
             (Some(reason), _) => Start::Skipped(reason.to_owned()),
             (None, Some(endpoint)) => self.start(endpoint, deliver_at, now),
             (None, None) => Start::Pending(now),
         };
-        NewDelivery { id, endpoint: route.endpoint, integrator: route.integrator, start }
+        NewDelivery { id, endpoint: route.endpoint, integrator: route.integrator, ordering, start }
     }
 
     fn start(&self, endpoint: &Endpoint, deliver_at: Option<Timestamp>, now: Timestamp) -> Start {
@@ -289,22 +286,6 @@ fn body_hash(event: &NewEvent) -> [u8; 32] {
     hash
 }
 
-/// Dropped, it makes the worker compare its lanes with the store.
-struct Doubt<'a>(&'a Worker);
-
-impl Doubt<'_> {
-    /// Lanes and store agree.
-    fn settle(self) {
-        std::mem::forget(self);
-    }
-}
-
-impl Drop for Doubt<'_> {
-    fn drop(&mut self) {
-        self.0.suspect();
-    }
-}
-
 /// Places reserved in the lanes for deliveries that are being written down.
 struct Places<'a> {
     engine: &'a Arc<Engine>,
@@ -321,15 +302,20 @@ impl<'a> Places<'a> {
         Self { engine, held: held.collect() }
     }
 
-    /// Queues what was committed in the places held for it; a repeat's places are given back.
+    /// Queues what was committed in the places held for it; the places of a repeat, and of what its line holds back, are
+    /// given back.
     fn hand_over(&mut self, prepared: &[AcceptEvent], stored: &[engate_store::AcceptedEvent]) {
         let held = std::mem::take(&mut self.held);
         let mut jobs = Vec::with_capacity(held.len());
         for (event, stored) in prepared.iter().zip(stored) {
             for (n, delivery) in event.deliveries.iter().enumerate() {
                 let Start::HandedOver(serial) = delivery.start else { continue };
-                match stored.codes.get(n).and_then(|code| event.delivery(n, *code)) {
-                    Some(row) => jobs.push(Job::of_event(row, Arc::clone(&event.event), serial)),
+                let code = stored.codes.get(n).filter(|_| !stored.held_back.contains(&n));
+                match code.and_then(|code| event.delivery(n, *code)) {
+                    Some(row) => {
+                        let in_line = delivery.ordering != Ordering::Parallel;
+                        jobs.push(Job::of_event(row, Arc::clone(&event.event), in_line, serial));
+                    }
                     None => self.held.push((delivery.endpoint, serial)),
                 }
             }

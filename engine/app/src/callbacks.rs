@@ -8,6 +8,7 @@ use engate_model::{
     delivery::{Attempt, Delivery},
     endpoint::Endpoint,
     event::Event,
+    line::Ordering,
     routing::{Catalog, Route},
     transition::Transition,
 };
@@ -72,6 +73,8 @@ impl Engine {
             }
         };
         let id = DeliveryId::new(now, self.chance.bits());
-        NewDelivery { id, endpoint: route.endpoint, integrator: route.integrator, start }
+        // Facts go as they come, whatever the order of the listener's other deliveries.
+        let ordering = Ordering::Parallel;
+        NewDelivery { id, endpoint: route.endpoint, integrator: route.integrator, ordering, start }
     }
 }

@@ -9,6 +9,7 @@ use crate::{
     filter::Filter,
     id::{EndpointId, IntegratorId, TenantId},
     lanes::LaneRules,
+    line::Ordering,
     plugin::PluginRef,
     rate::RateLimit,
     retry::RetryPolicy,
@@ -50,6 +51,8 @@ pub struct Endpoint {
     pub enabled: bool,
     /// Why the engine itself disabled it (`gone`), where it did.
     pub disabled_reason: Option<String>,
+    /// In which order deliveries go.
+    pub ordering: Ordering,
     /// Requests under way at once at most.
     pub max_in_flight: u32,
     /// One deadline for the whole exchange.

@@ -1,6 +1,9 @@
 //! Which endpoints get an event.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use crate::{
     callback::{self, CallbackScope, Fact, SYSTEM_TYPES},
@@ -18,6 +21,10 @@ pub struct Catalog {
     pub revision: i64,
     /// The switch `use_webhooks`.
     pub use_webhooks: bool,
+    /// Modules whose own switch is off: an event type's module is what its key has before the first dot.
+    pub modules_off: HashSet<String>,
+    /// Event types that are disabled in the catalogue.
+    pub types_off: HashSet<String>,
     integrators: HashMap<IntegratorId, Arc<Integrator>>,
     endpoints: HashMap<EndpointId, Arc<Endpoint>>,
     by_key: HashMap<String, Vec<EndpointId>>,
@@ -89,7 +96,7 @@ impl Catalog {
 
     /// Whether anyone hears facts of that type; asked before a fact is put together.
     pub fn is_heard(&self, key: &str) -> bool {
-        !self.listeners.is_empty() && self.listeners.contains_key(key)
+        !self.listeners.is_empty() && self.listeners.contains_key(key) && !self.types_off.contains(key)
     }
 
     /// Who hears a fact, as `event`: listeners of its type, where they may hear of that integrator. Nobody hears of
@@ -123,10 +130,14 @@ impl Catalog {
     /// `endpoint_disabled`, one whose filter says no a row that says [`FILTERED`]; an inactive integrator's endpoints
     /// have none.
     pub fn route(&self, event: &Event) -> Routes {
-        if !self.use_webhooks {
+        let (key, subject) = (event.event_type.as_str(), Subject::new(event));
+        let module = key.split('.').next().unwrap_or(key);
+        if !self.use_webhooks || self.modules_off.contains(module) {
             return Routes { to: Vec::new(), reason: Some(NoDelivery::WebhooksDisabled) };
         }
-        let (key, subject) = (event.event_type.as_str(), Subject::new(event));
+        if self.types_off.contains(key) {
+            return Routes { to: Vec::new(), reason: Some(NoDelivery::EventTypeDisabled) };
+        }
         let exact = self.by_key.get(key).into_iter().flatten();
         let patterns = self.by_pattern.iter().filter(|(p, _)| subscribes(p, key)).map(|(_, id)| id);
         let mut matched: Vec<_> = exact.chain(patterns).copied().collect();
@@ -198,6 +209,7 @@ pub(crate) mod tests {
             event_types: event_types.iter().map(|t| (*t).to_owned()).collect(),
             enabled,
             disabled_reason: None,
+            ordering: crate::line::Ordering::Parallel,
             max_in_flight: 1,
             timeout: Duration::from_secs(1),
             retry: RetryPolicy::default(),
@@ -305,7 +317,12 @@ pub(crate) mod tests {
         assert_eq!(catalog.route(&event("P1")).to.first().unwrap().skipped, Some("endpoint_disabled"));
         assert_eq!(catalog.route(&event("P2")).reason, Some(NoDelivery::IntegratorInactive));
         assert_eq!(catalog.route(&event("P3")).reason, Some(NoDelivery::NoMatch));
-        let switched_off = Catalog::new(2, false, [on], []);
+        let switched_off = Catalog::new(2, false, [on.clone()], []);
         assert_eq!(switched_off.route(&event("P1")).reason, Some(NoDelivery::WebhooksDisabled));
+        let mut module_off = Catalog::new(2, true, [on], []);
+        module_off.modules_off.insert("billing".into());
+        for (key, off) in [("billing.paid", true), ("billing", true), ("billings.paid", false), ("a.billing", false)] {
+            assert_eq!(module_off.route(&event(key)).reason == Some(NoDelivery::WebhooksDisabled), off, "{key}");
+        }
     }
 }

@@ -52,8 +52,11 @@ impl Store {
     /// When the database gives no answer.
     pub async fn doctor_orphans(&self) -> Result<Vec<Orphan>, StoreError> {
         let mut session = self.db().snapshot().await?;
+        // What waits behind another one of its line is scheduled by it, if that one moves.
         let sql = "SELECT event_id, id FROM deliveries WHERE state IN ('pending', 'delivering') AND due_at IS NULL AND \
-                   (owner IS NULL OR owner NOT IN (SELECT serial FROM nodes)) ORDER BY code LIMIT $1";
+                   (owner IS NULL OR owner NOT IN (SELECT serial FROM nodes)) AND NOT (waits_behind IS NOT NULL AND EXISTS \
+                   (SELECT 1 FROM deliveries m WHERE m.endpoint_id = deliveries.endpoint_id AND m.line = deliveries.line \
+                   AND m.waits_behind IS NULL AND m.state IN ('pending', 'delivering', 'parked'))) ORDER BY code LIMIT $1";
         let mut orphans = Vec::new();
         for row in session.rows(sql, args![ORPHANS_MAX]).await? {
             let mut cells = row.cells();

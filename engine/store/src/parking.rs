@@ -9,6 +9,7 @@ use crate::{
     compose::Bulk,
     db::Session,
     error::StoreError,
+    lines,
     nodes::NodeSerial,
     sql::twins,
     value::{Kind, args},
@@ -100,11 +101,18 @@ impl Store {
         reason: &str,
     ) -> Result<Finished, StoreError> {
         let mut session = self.db().begin().await?;
-        let sql =
-            "UPDATE deliveries SET state = $3, reason = $4, owner = NULL, due_at = NULL WHERE id = $1 AND owner = $2";
-        let changed = session.execute(sql, args![id, serial, state, reason]).await?;
+        let lines = lines::lines_of(&mut session, [id]).await?;
+        let held = lines::lock_of(&mut session, &lines).await?;
+        let sql = "UPDATE deliveries SET state = $3, reason = $4, owner = NULL, due_at = NULL, \
+                   line = CASE WHEN $5 = 1 THEN NULL ELSE line END WHERE id = $1 AND owner = $2";
+        let changed = session.execute(sql, args![id, serial, state, reason, state.is_finished()]).await?;
+        let released = lines::settle_lines(&mut session, &held, lines).await? > 0;
         session.commit().await?;
-        Ok(if changed == 1 { Finished::Finished } else { Finished::LeaseLost })
+        Ok(match (changed, released) {
+            (1, true) => Finished::Released,
+            (1, false) => Finished::Finished,
+            _ => Finished::LeaseLost,
+        })
     }
 
     /// Puts deliveries of one endpoint aside that were in hand under these serials, without an attempt: parked where the
@@ -121,12 +129,15 @@ impl Store {
         now: Timestamp,
     ) -> Result<u64, StoreError> {
         let mut session = self.db().begin().await?;
+        let lines = lines::lines_of(&mut session, held.iter().map(|(_, id)| *id)).await?;
+        let locked = lines::lock_of(&mut session, &lines).await?;
         let (state, reason, due_at) = match reason(&mut session, endpoint).await? {
             Some(reason) => (DeliveryState::Parked, Some(reason), None),
             None => (DeliveryState::Pending, waits_for, Some(now)),
         };
         let cells = held.iter().flat_map(|(serial, id)| args![*id, *serial, state, reason, due_at]).collect();
         let changed = ASIDE.execute(&mut session, cells).await?;
+        lines::settle_lines(&mut session, &locked, lines).await?;
         session.commit().await?;
         Ok(changed)
     }

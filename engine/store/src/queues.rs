@@ -12,11 +12,11 @@ pub struct QueueDepth {
     pub tenant: TenantId,
     /// The endpoint.
     pub endpoint: EndpointId,
-    /// Deliveries that wait, due or not, those that a pause holds included.
+    /// Deliveries that wait, due or not, or behind others; those that a pause holds included.
     pub waiting: u64,
     /// When the event of the oldest of them was taken.
     pub oldest_at: Timestamp,
-    /// When the first of them is due; none where a pause holds all.
+    /// When the first of them is due; none where a pause holds all, or all wait behind others of their lines.
     pub due_at: Option<Timestamp>,
 }
 
@@ -29,7 +29,9 @@ impl Store {
         let sql = "SELECT e.tenant_id, w.endpoint_id, w.waiting, w.oldest_at, w.due_at FROM (SELECT endpoint_id, \
                    CAST(sum(waiting) AS BIGINT) AS waiting, min(oldest_at) AS oldest_at, min(due_at) AS due_at FROM \
                    (SELECT endpoint_id, count(*) AS waiting, min(created_at) AS oldest_at, min(due_at) AS due_at FROM \
-                   deliveries WHERE due_at IS NOT NULL GROUP BY endpoint_id UNION ALL SELECT d.endpoint_id, count(*), \
+                   deliveries WHERE due_at IS NOT NULL GROUP BY endpoint_id UNION ALL SELECT endpoint_id, count(*), \
+                   min(created_at), min(due_at) FROM deliveries WHERE waits_behind IS NOT NULL GROUP BY endpoint_id \
+                   UNION ALL SELECT d.endpoint_id, count(*), \
                    min(d.created_at), min(d.due_at) FROM endpoints p JOIN deliveries d ON d.endpoint_id = p.id AND \
                    d.owner IS NULL AND d.state = 'parked' AND d.reason = $1 WHERE p.paused_at IS NOT NULL GROUP BY \
                    d.endpoint_id) AS each_kind GROUP BY endpoint_id) AS w \

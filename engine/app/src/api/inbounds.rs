@@ -18,7 +18,7 @@ use super::{
     page::{Listing, PageParams},
     permission::Permission,
     problem::Problem,
-    rate::RateLimit,
+    rate::CallRate,
     routes::Routes,
 };
 use crate::{
@@ -60,8 +60,8 @@ struct InboundNewBody {
     /// Largest body it takes, before and after it is inflated; 1 MiB where it is left out.
     #[schema(minimum = 1, maximum = 1_048_576)]
     max_body_bytes: Option<u32>,
-    /// How many calls it takes on each node, one too many is answered 429; 20 a second and 40 at once where it is left out.
-    rate_limit: Option<RateLimit>,
+    /// How many calls it takes; 20 a second and 40 at once where it is left out.
+    rate_limit: Option<CallRate>,
 }
 
 /// What to change of an inbound; what is left out stays, a null `config` takes it away.
@@ -85,7 +85,7 @@ struct InboundChangeBody {
     #[schema(minimum = 1, maximum = 1_048_576)]
     max_body_bytes: Option<u32>,
     /// How many calls it takes.
-    rate_limit: Option<RateLimit>,
+    rate_limit: Option<CallRate>,
 }
 
 /// An address for a partner to call.
@@ -113,7 +113,7 @@ struct InboundView {
     /// Largest body it takes.
     max_body_bytes: u32,
     /// How many calls it takes.
-    rate_limit: RateLimit,
+    rate_limit: CallRate,
     /// When it was made.
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,

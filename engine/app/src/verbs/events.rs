@@ -9,7 +9,7 @@ use engate_model::{
     explain::{Explanation, explain, explain_deleted},
     token::Principal,
 };
-use engate_store::{DeliveryFilter, EventFilter, EventPage, Order, Page};
+use engate_store::{AccessOfAccept, DeliveryFilter, EventFilter, EventPage, Order, Page};
 use serde_json::Value;
 
 use super::VerbError;
@@ -30,13 +30,14 @@ pub(crate) struct Explained {
 }
 
 impl Engine {
-    /// Takes all of `events` or none; on return they are on disk.
+    /// Takes all of `events` or none; on return they and the entry of the `call` are on disk.
     pub(crate) async fn event_send(
         self: &Arc<Self>,
         principal: &Principal,
         events: Vec<NewEvent>,
+        call: Option<AccessOfAccept>,
     ) -> Result<Vec<Taken>, NotTaken> {
-        self.accept(principal.tenant, events).await
+        self.accept_with(principal.tenant, events, None, call).await
     }
 
     /// An event.

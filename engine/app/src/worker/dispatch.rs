@@ -7,6 +7,7 @@ use engate_model::{
     callback::{self, Fact},
     delivery::{DeliveryState, Trigger},
     endpoint::Endpoint,
+    event::NoDelivery,
     lanes::Pace,
 };
 use engate_store::{FinishItem, Finished, PLUGIN_FAULTY, StoreError};
@@ -38,6 +39,13 @@ impl Engine {
         self.start_ready();
     }
 
+    /// Queues a delivery before all others of its lane, and starts what can go: someone waits for it.
+    pub(crate) fn hand_over_first(self: &Arc<Self>, job: Job, max_in_flight: u32) {
+        let bytes = job.bytes();
+        self.worker.lanes().enter_first(job.delivery.endpoint, max_in_flight, job, bytes);
+        self.start_ready();
+    }
+
     /// Starts an attempt for every lane whose turn it is, as far as bounds allow.
     pub(super) fn start_ready(self: &Arc<Self>) {
         while let Some((endpoint, job)) = self.worker.next(self.now()) {
@@ -48,8 +56,9 @@ impl Engine {
 
     async fn carry_out(self: &Arc<Self>, job: Job) -> Pace {
         if !self.worker.holds(job.serial, self.now()) {
-            // The lease lapsed while it was queued: by now another node, or this one anew, has it.
+            // The lease lapsed while it was queued: by now another node, or this one anew, has it or will have it.
             self.metrics.leases_lost.inc();
+            self.worker.let_lapse(job.serial);
             return Pace::Steady;
         }
         let view = match self.views.get(&self.store, job.delivery.tenant).await {
@@ -73,7 +82,18 @@ impl Engine {
         if digest.is_some_and(|digest| view.is_out_of_order(digest)) && job.trigger != Trigger::Manual {
             return self.park_until_something_changes(&job, view.catalog.revision).await;
         }
-        let done = match attempt::run(self, &view, &endpoint, &binding, &job).await {
+        let done = if job.in_line {
+            let attempt = Box::pin(attempt::run(self, &view, &endpoint, &binding, &job));
+            let Some(done) = self.worker.while_held(job.serial, || self.now(), attempt).await else {
+                self.metrics.leases_lost.inc();
+                self.worker.let_lapse(job.serial);
+                return Pace::Steady;
+            };
+            done
+        } else {
+            attempt::run(self, &view, &endpoint, &binding, &job).await
+        };
+        let done = match done {
             Ok(done) => done,
             Err(error) => return self.let_go(&job, &error).await,
         };
@@ -97,12 +117,18 @@ impl Engine {
     }
 
     /// Writes the attempt and what follows from it.
-    async fn write_down(self: &Arc<Self>, view: &View, endpoint: &Endpoint, job: Job, done: Done) -> Pace {
+    async fn write_down(self: &Arc<Self>, view: &View, endpoint: &Endpoint, mut job: Job, done: Done) -> Pace {
         let Done { attempt, transition, pace, plugin_state, impression, .. } = done;
         self.metrics.attempt(transition.outcome, attempt.duration);
-        let facts = self.told_of_end(&view.catalog, &job.delivery, &attempt, &transition);
+        // A trial is nobody's news.
+        let facts = match job.event.reason {
+            Some(NoDelivery::Test) => Vec::new(),
+            _ => self.told_of_end(&view.catalog, &job.delivery, &attempt, &transition),
+        };
+        let answer = job.answer.take();
         let build = || {
             let item = FinishItem::new(&job.delivery, &job.event, job.serial, &attempt, &transition);
+            let item = item.in_line(job.in_line);
             let item = if facts.is_empty() { item } else { item.with_facts(&facts) };
             match &plugin_state {
                 Some((plugin, writes)) => item.with_state_writes(&job.delivery, plugin, writes.clone()),
@@ -112,11 +138,14 @@ impl Engine {
         let mut wait = FINISH_WAIT;
         for _ in 0..FINISH_TRIES_MAX {
             match self.store.delivery_finish(build()).await {
-                Ok(Finished::Finished) => {
+                Ok(finished @ (Finished::Finished | Finished::Released)) => {
                     let soon = self.now().after(super::poller::INTERVAL);
-                    if !facts.is_empty() || transition.next_attempt_at.is_some_and(|at| at <= soon) {
+                    let due_soon = transition.next_attempt_at.is_some_and(|at| at <= soon);
+                    if finished == Finished::Released || !facts.is_empty() || due_soon {
                         self.worker.wake();
                     }
+                    // Whoever waits for it may be gone by now.
+                    let _ = answer.map(|answer| answer.send(attempt));
                     self.heed(view, endpoint, &job, &transition, impression).await;
                     return pace;
                 }
@@ -156,8 +185,10 @@ impl Engine {
 
     /// Ends or parks a delivery without an attempt.
     async fn set_aside(&self, job: &Job, state: DeliveryState, reason: &str) -> Pace {
-        if let Err(error) = self.store.delivery_set_aside(job.serial, job.delivery.id, state, reason).await {
-            return self.let_go(job, &error).await;
+        match self.store.delivery_set_aside(job.serial, job.delivery.id, state, reason).await {
+            Ok(Finished::Released) => self.worker.wake(),
+            Ok(Finished::Finished | Finished::LeaseLost) => {}
+            Err(error) => return self.let_go(job, &error).await,
         }
         Pace::Steady
     }

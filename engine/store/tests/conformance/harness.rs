@@ -4,7 +4,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{self, AtomicU64},
     },
     time::Duration,
 };
@@ -17,6 +17,7 @@ use engate_model::{
     event::Event,
     filter::Filter,
     integrator::{Integrator, Tenant},
+    line::Ordering,
     rate::RateLimit,
     retry::RetryPolicy,
     transition::Transition,
@@ -34,7 +35,7 @@ static COUNT: AtomicU64 = AtomicU64::new(1);
 
 /// A number no other call got.
 pub(crate) fn unique() -> u128 {
-    u128::from(COUNT.fetch_add(1, Ordering::Relaxed)) << 56
+    u128::from(COUNT.fetch_add(1, atomic::Ordering::Relaxed)) << 56
 }
 
 /// An instant of the test's own time.
@@ -173,6 +174,7 @@ impl Subject {
             event_types: vec!["bill.*".into(), "order.created".into()],
             enabled: true,
             disabled_reason: None,
+            ordering: Ordering::Parallel,
             max_in_flight: 16,
             timeout: Duration::from_millis(15_000),
             retry: RetryPolicy::default(),
@@ -219,7 +221,8 @@ impl Subject {
     }
 
     pub(crate) fn delivery_to(&self, endpoint: EndpointId, millis: i64, start: Start) -> NewDelivery {
-        NewDelivery { id: DeliveryId::new(at(millis), unique()), endpoint, integrator: self.integrator, start }
+        let id = DeliveryId::new(at(millis), unique());
+        NewDelivery { id, endpoint, integrator: self.integrator, ordering: Ordering::Parallel, start }
     }
 
     /// An event for one endpoint.
@@ -230,7 +233,7 @@ impl Subject {
 
     pub(crate) async fn request(&self, events: Vec<AcceptEvent>) -> AcceptRequest {
         let revision = self.store.revision_get(self.tenant).await.unwrap();
-        AcceptRequest { tenant: self.tenant, revision, events, state: None }
+        AcceptRequest { tenant: self.tenant, revision, events, state: None, call: None }
     }
 
     /// Accepts one event and gives what became of it.

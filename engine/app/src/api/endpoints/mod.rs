@@ -1,5 +1,6 @@
 //! `/v1/endpoints`: registered URLs of integrators.
 
+mod actions;
 mod shapes;
 
 use std::sync::Arc;
@@ -29,6 +30,7 @@ pub(super) fn routes() -> Routes {
         .add(__path_delete, Permission::ManageEndpoints, delete)
         .add(__path_rotate_secret, Permission::ManageEndpoints, rotate_secret)
         .add(__path_verify, Permission::ManageEndpoints, verify)
+        .merge(actions::routes())
 }
 
 /// Which endpoints.

@@ -6,6 +6,7 @@ use engate_model::{
     EndpointId, IntegratorId, Secret, Timestamp,
     callback::CallbackScope,
     endpoint::{Auth, Endpoint, MAX_IN_FLIGHT_DEFAULT, Signing, TIMEOUT_MS_DEFAULT},
+    line,
     plugin::PluginRef,
 };
 use serde::{Deserialize, Serialize};
@@ -15,7 +16,7 @@ use utoipa::ToSchema;
 use crate::{
     api::{
         conditional::Shown,
-        rate::RateLimit,
+        rate::CallRate,
         text::{NameText, ValueText, WaitMs},
     },
     verbs::{
@@ -147,15 +148,15 @@ impl EndpointAuth {
     }
 }
 
-/// In which order an endpoint's deliveries go; only `parallel` is built yet.
+/// In which order an endpoint's deliveries go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Ordering {
     /// As they come, several at once.
     Parallel,
-    /// Per subject one after the other; not built yet.
+    /// Per subject one after the other: the next waits until the one before has finished, its retries included.
     Fifo,
-    /// Per subject the newest only; not built yet.
+    /// Per event type and subject the newest only: it supersedes what waits, and nothing older is sent after it.
     Latest,
 }
 
@@ -184,6 +185,24 @@ impl From<CallbackScope> for CallbackScopeName {
         match scope {
             CallbackScope::Integrator => Self::Integrator,
             CallbackScope::Tenant => Self::Tenant,
+        }
+    }
+}
+
+impl Ordering {
+    const fn of(ordering: line::Ordering) -> Self {
+        match ordering {
+            line::Ordering::Parallel => Self::Parallel,
+            line::Ordering::Fifo => Self::Fifo,
+            line::Ordering::Latest => Self::Latest,
+        }
+    }
+
+    const fn ordering(self) -> line::Ordering {
+        match self {
+            Self::Parallel => line::Ordering::Parallel,
+            Self::Fifo => line::Ordering::Fifo,
+            Self::Latest => line::Ordering::Latest,
         }
     }
 }
@@ -258,7 +277,7 @@ pub(super) struct EndpointNewBody {
     event_types: Option<Vec<String>>,
     /// Whether deliveries go out; true where it is left out.
     enabled: Option<bool>,
-    /// In which order deliveries go.
+    /// In which order deliveries go; `parallel` where it is left out.
     ordering: Option<Ordering>,
     /// Requests under way at once; 16 where it is left out.
     #[schema(minimum = 1, maximum = 1024)]
@@ -274,7 +293,7 @@ pub(super) struct EndpointNewBody {
     /// Signing.
     signing: Option<EndpointSigningNew>,
     /// Requests that each node begins at most; left out: as many as go.
-    rate_limit: Option<RateLimit>,
+    rate_limit: Option<CallRate>,
     /// Which events of its types it wants, as clauses such as `{"path": "/amount", "gte": 100}` or
     /// `{"label": "region", "in": ["br"]}` below `all`, `any` and `not`; left out: all. See docs/delivery-controls.md.
     #[schema(value_type = Option<Object>)]
@@ -332,8 +351,8 @@ pub(super) struct EndpointChangeBody {
     signing: Option<EndpointSigningNew>,
     /// Requests that each node begins at most; null: as many as go.
     #[serde(default, deserialize_with = "crate::api::extract::present")]
-    #[schema(value_type = Option<RateLimit>)]
-    rate_limit: Option<Option<RateLimit>>,
+    #[schema(value_type = Option<CallRate>)]
+    rate_limit: Option<Option<CallRate>>,
     /// Which events of its types it wants, all of the filter; null: all events.
     #[serde(default, deserialize_with = "crate::api::extract::present")]
     #[schema(value_type = Option<Object>)]
@@ -395,7 +414,7 @@ pub(super) struct EndpointView {
     /// Signing.
     signing: EndpointSigning,
     /// Requests that each node begins at most; null: as many as go.
-    rate_limit: Option<RateLimit>,
+    rate_limit: Option<CallRate>,
     /// Which events of its types it wants; null: all.
     #[schema(value_type = Option<Object>)]
     filter: Option<Value>,
@@ -425,7 +444,6 @@ pub(super) struct EndpointView {
 
 impl EndpointNewBody {
     pub(super) fn into_new(self) -> Result<EndpointNew, VerbError> {
-        require_parallel(self.ordering)?;
         let (signing_enabled, signing_secret) = self.signing.map_or((None, None), |s| (s.enabled, s.secret));
         Ok(EndpointNew {
             integrator: self.integrator,
@@ -436,6 +454,7 @@ impl EndpointNewBody {
             config: self.config,
             event_types: self.event_types.unwrap_or_default(),
             enabled: self.enabled.unwrap_or(true),
+            ordering: self.ordering.map(Ordering::ordering).unwrap_or_default(),
             max_in_flight: self.max_in_flight.unwrap_or(MAX_IN_FLIGHT_DEFAULT),
             timeout_ms: self.timeout_ms.unwrap_or(TIMEOUT_MS_DEFAULT),
             retry_schedule_ms: self.retry.map(|retry| retry.schedule_ms),
@@ -451,7 +470,6 @@ impl EndpointNewBody {
 
 impl EndpointChangeBody {
     pub(super) fn into_change(self) -> Result<EndpointChange, VerbError> {
-        require_parallel(self.ordering)?;
         let (signing_enabled, signing_secret) = self.signing.map_or((None, None), |s| (s.enabled, s.secret));
         Ok(EndpointChange {
             integrator: self.integrator,
@@ -462,6 +480,7 @@ impl EndpointChangeBody {
             config: self.config,
             event_types: self.event_types,
             enabled: self.enabled,
+            ordering: self.ordering.map(Ordering::ordering),
             max_in_flight: self.max_in_flight,
             timeout_ms: self.timeout_ms,
             retry_schedule_ms: self.retry.map(|retry| retry.map(|retry| retry.schedule_ms)),
@@ -472,15 +491,6 @@ impl EndpointChangeBody {
             filter: self.filter,
             callbacks: self.callbacks.map(Into::into),
         })
-    }
-}
-
-fn require_parallel(ordering: Option<Ordering>) -> Result<(), VerbError> {
-    match ordering {
-        None | Some(Ordering::Parallel) => Ok(()),
-        Some(_) => {
-            Err(VerbError::field("ordering", "fifo and latest are not built yet; use parallel, or leave it out"))
-        }
     }
 }
 
@@ -511,7 +521,7 @@ impl EndpointView {
             event_types: endpoint.event_types,
             enabled: endpoint.enabled,
             disabled_reason: endpoint.disabled_reason,
-            ordering: Ordering::Parallel,
+            ordering: Ordering::of(endpoint.ordering),
             max_in_flight: endpoint.max_in_flight,
             timeout_ms: u64::try_from(endpoint.timeout.as_millis()).unwrap_or(u64::MAX),
             retry: RetrySchedule { schedule_ms: endpoint.retry.schedule_ms() },

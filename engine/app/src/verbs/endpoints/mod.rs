@@ -1,8 +1,10 @@
 //! Endpoints: where events go. A token of one integrator sees and changes that integrator's own only; others' are
 //! as if they were not there (seed O4).
 
+pub(crate) mod actions;
 mod auth;
 mod check;
+pub(crate) mod trial;
 mod verify;
 
 use engate_model::{
@@ -11,6 +13,7 @@ use engate_model::{
     endpoint::{Endpoint, Signing},
     integrator::Integrator,
     invalid::Complaints,
+    line::Ordering,
     rate::RateLimit,
     token::Principal,
 };
@@ -58,6 +61,8 @@ pub(crate) struct EndpointNew {
     pub(crate) event_types: Vec<String>,
     /// Whether deliveries go out.
     pub(crate) enabled: bool,
+    /// In which order deliveries go.
+    pub(crate) ordering: Ordering,
     /// Requests under way at once.
     pub(crate) max_in_flight: u32,
     /// One deadline for the whole exchange.
@@ -97,6 +102,8 @@ pub(crate) struct EndpointChange {
     pub(crate) event_types: Option<Vec<String>>,
     /// Whether deliveries go out.
     pub(crate) enabled: Option<bool>,
+    /// In which order deliveries go.
+    pub(crate) ordering: Option<Ordering>,
     /// Requests under way at once.
     pub(crate) max_in_flight: Option<u32>,
     /// One deadline for the whole exchange.
@@ -188,6 +195,7 @@ impl Engine {
             event_types,
             enabled: new.enabled,
             disabled_reason: None,
+            ordering: new.ordering,
             max_in_flight: new.max_in_flight,
             timeout: Duration::from_millis(new.timeout_ms),
             retry,
@@ -359,6 +367,11 @@ impl Engine {
             return Ok(None);
         };
         match self.integrator_get(principal, name).await {
+            Ok(integrator) if integrator.services.is_empty() => {
+                let message = format!("{} offers no service yet; enter its services first", integrator.slug);
+                complaints.add("integrator", message);
+                Ok(None)
+            }
             Ok(integrator) => Ok(Some(integrator)),
             Err(VerbError::NotFound(_)) => {
                 complaints.add("integrator", "there is no such integrator; enter it first");
@@ -401,6 +414,7 @@ fn apply(endpoint: &mut Endpoint, change: EndpointChange, now: Timestamp, compla
     endpoint.description = change.description.unwrap_or_else(|| std::mem::take(&mut endpoint.description));
     endpoint.url = change.url.unwrap_or_else(|| std::mem::take(&mut endpoint.url));
     endpoint.config = change.config.unwrap_or_else(|| endpoint.config.take());
+    endpoint.ordering = change.ordering.unwrap_or(endpoint.ordering);
     endpoint.max_in_flight = change.max_in_flight.unwrap_or(endpoint.max_in_flight);
     endpoint.timeout = change.timeout_ms.map_or(endpoint.timeout, Duration::from_millis);
     endpoint.headers = change.headers.unwrap_or_else(|| std::mem::take(&mut endpoint.headers));
