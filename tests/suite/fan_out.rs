@@ -96,3 +96,23 @@ fn an_event_that_goes_to_nobody_says_why() {
         assert_eq!(app.api.delivery_count("").await, 0);
     });
 }
+
+#[test]
+fn v4_the_switch_keeps_events_at_home_and_brings_none_of_them_back() {
+    run(async |app| {
+        app.receiver.always("/hook", 200);
+        let endpoint = app.endpoint_at("/hook", &["P1"]).await;
+        app.api.put("/v1/settings", &json!({"use_webhooks": false})).await.expect(200);
+        let kept = app.api.event(json!({"type": "P1", "payload": {"n": 1}})).await;
+        assert_eq!((&kept["deliveries"], &kept["reason"]), (&json!(0), &json!("webhooks_disabled")));
+        assert_eq!(app.api.delivery_count("").await, 0);
+        app.api.put("/v1/settings", &json!({"use_webhooks": true})).await.expect(200);
+        let sent = app.api.event(json!({"type": "P1", "payload": {"n": 2}})).await;
+        assert_eq!(sent["deliveries"], json!(1));
+        assert_eq!(app.receiver.only("/hook").await.json(), json!({"n": 2}));
+        let delivery = app.api.delivery_in(&endpoint, "succeeded").await;
+        assert_eq!(delivery["event"], sent["id"]);
+        let shown = app.api.get(&format!("/v1/events/{}", kept["id"].as_str().unwrap())).await.expect(200);
+        assert_eq!(shown["reason"], "webhooks_disabled");
+    });
+}

@@ -27,6 +27,7 @@ mod cloud_events;
 mod cluster;
 mod compiling;
 mod conditional;
+mod controls;
 mod data_storage;
 mod developing;
 mod edge;

@@ -30,7 +30,7 @@ const MAY: &[(&str, &str)] = &[
     ("admin operator producer", "event_send"),
     (
         "admin operator auditor",
-        "metrics event_list event_get inbound_list inbound_get replay_list delivery_export_csv delivery_export_ndjson",
+        "metrics event_list event_get event_explain inbound_list inbound_get replay_list delivery_export_csv delivery_export_ndjson",
     ),
     (
         "admin operator auditor",
@@ -39,7 +39,11 @@ const MAY: &[(&str, &str)] = &[
     ("admin operator auditor", "plugin_limits_get plugin_versions plugin_version plugin_component"),
     ("admin operator auditor", "delivery_export_pdf delivery_print"),
     ("admin operator integrator", "delivery_cancel delivery_retry"),
-    ("admin operator integrator", "endpoint_create endpoint_delete endpoint_update endpoint_rotate_secret"),
+    (
+        "admin operator integrator",
+        "endpoint_create endpoint_delete endpoint_update endpoint_rotate_secret endpoint_verify",
+    ),
+    ("admin operator integrator", "queue_pause queue_resume"),
     ("admin operator integrator", "endpoint_send endpoint_send_all endpoint_resend_pending endpoint_test"),
     (
         "admin operator integrator auditor",
@@ -76,6 +80,7 @@ fn filled(template: &str) -> String {
     template
         .replace("/deliveries/{id}", &format!("/deliveries/{}", id("dlv")))
         .replace("/endpoints/{id}", &format!("/endpoints/{}", id("ep")))
+        .replace("/queues/{endpoint}", &format!("/queues/{}", id("ep")))
         .replace("/events/{id}", &format!("/events/{}", id("evt")))
         .replace("/tokens/{id}", &format!("/tokens/{}", id("tok")))
         .replace("/diffs/{id}", &format!("/diffs/{}", id("dif")))

@@ -3,14 +3,17 @@
 use std::sync::Arc;
 
 use engate_model::{
-    DeliveryId, EndpointId, EventId, Invalid, TenantId, Timestamp,
+    DeliveryId, EndpointId, EventId, Invalid, TenantId, Timestamp, callback,
+    circuit::ENDPOINT_FAILING,
+    endpoint::Endpoint,
     event::{Event, NoDelivery, check_key, check_labels, check_name},
     invalid::Complaints,
     line::Ordering,
-    routing::Route,
+    routing::{Catalog, Route},
 };
 use engate_store::{
-    AcceptEvent, AcceptRequest, Accepted, AccessOfAccept, InboundState, NewDelivery, NodeSerial, Start, StoreError,
+    AcceptEvent, AcceptRequest, Accepted, AccessOfAccept, InboundState, NewDelivery, NodeSerial, PAUSED, Start,
+    StoreError,
 };
 use ring::digest::{SHA256, digest};
 
@@ -42,6 +45,8 @@ pub(crate) struct NewEvent {
     pub(crate) idempotency_key: Option<String>,
     /// When it happened; none: now.
     pub(crate) occurred_at: Option<Timestamp>,
+    /// Before when it is not to be delivered; none: at once.
+    pub(crate) deliver_at: Option<Timestamp>,
     /// Names and values.
     pub(crate) labels: Vec<(String, String)>,
     /// Ties it to its cause.
@@ -56,6 +61,9 @@ impl NewEvent {
     pub(crate) fn check(&self) -> Result<(), Invalid> {
         let mut complaints = Complaints::default();
         complaints.take(check_key("type", &self.event_type));
+        if callback::is_system(&self.event_type) {
+            complaints.add("type", "is one of the engine's own, which only the engine makes; choose another");
+        }
         let names =
             [("subject", &self.subject), ("id", &self.idempotency_key), ("correlation_id", &self.correlation_id)];
         for (field, name) in names {
@@ -186,6 +194,7 @@ impl Engine {
             content_type: event.content_type,
             occurred_at: event.occurred_at.unwrap_or(now),
             accepted_at: now,
+            deliver_at: event.deliver_at,
             labels: event.labels,
             correlation_id: event.correlation_id,
             idempotency_key: event.idempotency_key,
@@ -196,39 +205,47 @@ impl Engine {
 
     fn request(
         &self,
-        catalog: &engate_model::routing::Catalog,
+        catalog: &Catalog,
         tenant: TenantId,
         events: &mut [(Arc<Event>, [u8; 32])],
         now: Timestamp,
     ) -> AcceptRequest {
         let events = events.iter_mut().map(|(event, body_hash)| {
-            let routes = catalog.route(&event.event_type);
+            let routes = catalog.route(event);
             if event.reason != routes.reason {
                 Arc::make_mut(event).reason = routes.reason;
             }
-            let deliveries = routes.to.iter().map(|route| self.delivery(catalog, route, now)).collect();
+            let deliver_at = event.deliver_at;
+            let deliveries = routes.to.iter().map(|route| self.delivery(catalog, route, deliver_at, now)).collect();
             AcceptEvent { event: Arc::clone(event), body_hash: *body_hash, deliveries }
         });
         AcceptRequest { tenant, revision: catalog.revision, events: events.collect(), state: None, call: None }
     }
 
-    fn delivery(&self, catalog: &engate_model::routing::Catalog, route: &Route, now: Timestamp) -> NewDelivery {
+    fn delivery(&self, catalog: &Catalog, route: &Route, deliver_at: Option<Timestamp>, now: Timestamp) -> NewDelivery {
         let id = DeliveryId::new(now, self.chance.bits());
         let ordering = catalog.endpoint(route.endpoint).map(|endpoint| endpoint.ordering).unwrap_or_default();
         let start = match (route.skipped, catalog.endpoint(route.endpoint)) {
             (Some(reason), _) => Start::Skipped(reason.to_owned()),
-            (None, Some(endpoint)) if endpoint.retry.first_wait().is_zero() => {
-                match self.worker.reserve(route.endpoint, endpoint.max_in_flight, 1) {
-                    Some((serial, _)) => Start::HandedOver(serial),
-                    None => Start::Pending(now),
-                }
-            }
-            (None, endpoint) => {
-                let wait = endpoint.map(|endpoint| endpoint.retry.first_wait()).unwrap_or_default();
-                Start::Pending(now.after(wait))
-            }
+            (None, Some(endpoint)) => self.start(endpoint, deliver_at, now),
+            (None, None) => Start::Pending(now),
         };
         NewDelivery { id, endpoint: route.endpoint, integrator: route.integrator, ordering, start }
+    }
+
+    fn start(&self, endpoint: &Endpoint, deliver_at: Option<Timestamp>, now: Timestamp) -> Start {
+        if endpoint.paused_at.is_some() {
+            return Start::Parked(PAUSED);
+        }
+        let due_at = now.after(endpoint.retry.first_wait()).max(deliver_at.unwrap_or(now));
+        if due_at > now {
+            return Start::Pending(due_at);
+        }
+        match self.worker.reserve(endpoint.id, endpoint.lane_rules(), 1, now) {
+            Some((serial, _)) => Start::HandedOver(serial),
+            None if self.worker.is_shut(endpoint.id) => Start::Held(now, ENDPOINT_FAILING),
+            None => Start::Pending(now),
+        }
     }
 
     fn answers(&self, prepared: &[AcceptEvent], stored: &[engate_store::AcceptedEvent]) -> Vec<Taken> {
@@ -257,10 +274,12 @@ fn body_hash(event: &NewEvent) -> [u8; 32] {
         said.extend_from_slice(value.as_bytes());
         said.push(0);
     }
-    if let Some(at) = event.occurred_at {
-        said.extend_from_slice(&at.as_micros().to_le_bytes());
+    for at in [event.occurred_at, event.deliver_at] {
+        if let Some(at) = at {
+            said.extend_from_slice(&at.as_micros().to_le_bytes());
+        }
+        said.push(0);
     }
-    said.push(0);
     said.extend_from_slice(&event.payload);
     let mut hash = [0_u8; 32];
     hash.iter_mut().zip(digest(&SHA256, &said).as_ref()).for_each(|(to, from)| *to = *from);
@@ -278,7 +297,7 @@ impl<'a> Places<'a> {
         let deliveries = request.events.iter().flat_map(|event| &event.deliveries);
         let held = deliveries.filter_map(|delivery| match delivery.start {
             Start::HandedOver(serial) => Some((delivery.endpoint, serial)),
-            Start::Pending(_) | Start::Skipped(_) => None,
+            Start::Pending(_) | Start::Held(..) | Start::Parked(_) | Start::Skipped(_) => None,
         });
         Self { engine, held: held.collect() }
     }
@@ -308,7 +327,7 @@ impl<'a> Places<'a> {
 impl Drop for Places<'_> {
     fn drop(&mut self) {
         for (endpoint, _) in self.held.drain(..) {
-            self.engine.worker.leave(endpoint, 1);
+            self.engine.worker.leave(endpoint, 1, self.engine.now());
         }
     }
 }

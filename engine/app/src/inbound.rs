@@ -239,6 +239,7 @@ fn new_event(event: InboundEvent) -> NewEvent {
         content_type: event.content_type,
         idempotency_key: event.idempotency_key,
         occurred_at: event.occurred_at,
+        deliver_at: None,
         labels: event.labels,
         correlation_id: event.correlation_id,
     }
@@ -308,6 +309,7 @@ mod tests {
             content_type: content_type.to_owned(),
             idempotency_key: None,
             occurred_at: None,
+            deliver_at: None,
             labels: Vec::new(),
             correlation_id: None,
         }

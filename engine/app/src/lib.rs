@@ -6,6 +6,7 @@
 
 pub(crate) mod accept;
 pub(crate) mod api;
+pub(crate) mod callbacks;
 pub(crate) mod carried;
 pub mod cli;
 pub mod clock;

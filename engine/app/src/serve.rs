@@ -95,7 +95,12 @@ impl Server {
             host: start_host(&config, Arc::clone(&clock))?,
             egress: start_egress(&config)?,
             views: Views::default(),
-            worker: Worker::new(config.limits.queued_max, config.limits.queued_bytes_max, config.limits.in_flight_max),
+            worker: Worker::new(
+                config.limits.queued_max,
+                config.limits.queued_bytes_max,
+                config.limits.in_flight_max,
+                config.limits.circuits,
+            ),
             metrics: Metrics::new(store.durability().await?),
             health: Health::default(),
             tokens: TokenCache::default(),
@@ -119,6 +124,7 @@ impl Server {
         let mut tasks = vec![
             tokio::spawn(Arc::clone(&engine).lease_keep()),
             tokio::spawn(Arc::clone(&engine).poll()),
+            tokio::spawn(Arc::clone(&engine).pace()),
             tokio::spawn(Arc::clone(&engine).upkeep(stopped.clone())),
             tokio::spawn(listener::serve(listener, router, tls.clone(), connections, stopped.clone())),
         ];

@@ -5,9 +5,13 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::{
+    callback::CallbackScope,
+    filter::Filter,
     id::{EndpointId, IntegratorId, TenantId},
+    lanes::LaneRules,
     line::Ordering,
     plugin::PluginRef,
+    rate::RateLimit,
     retry::RetryPolicy,
     secret::Secret,
     time::Timestamp,
@@ -59,12 +63,35 @@ pub struct Endpoint {
     pub headers: Vec<(String, String)>,
     /// Whether, and with which keys, requests are signed.
     pub signing: Signing,
+    /// Requests that each node begins in a second at most; none: as many as go.
+    pub rate_limit: Option<RateLimit>,
+    /// Which events of its types it wants; none: all.
+    pub filter: Option<Filter>,
+    /// Since when its queue is paused, where it is.
+    pub paused_at: Option<Timestamp>,
+    /// When it last answered a challenge under its present URL and authentication.
+    pub verified_at: Option<Timestamp>,
+    /// Whose facts it hears where it subscribes to the engine's own.
+    pub callbacks: CallbackScope,
     /// Counts its edits; an attempt records the one it ran under.
     pub revision: u64,
     /// When it was registered.
     pub created_at: Timestamp,
     /// When it was last changed.
     pub updated_at: Timestamp,
+}
+
+impl Endpoint {
+    /// What it allows its lane.
+    pub const fn lane_rules(&self) -> LaneRules {
+        LaneRules { in_flight_max: self.max_in_flight, rate: self.rate_limit }
+    }
+
+    /// Whether it is known to be who it should be: the engine shows credentials that the partner gave it, or it
+    /// answered a challenge.
+    pub fn is_verified(&self) -> bool {
+        self.auth != Auth::None || self.verified_at.is_some()
+    }
 }
 
 /// How the engine authenticates itself to an endpoint. Exactly one.

@@ -1,5 +1,7 @@
 //! Events and the catalogue of their types.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -14,6 +16,9 @@ pub const NAME_BYTES_MAX: usize = 255;
 pub const LABELS_MAX: usize = 64;
 /// Longest label value, in bytes.
 pub const LABEL_VALUE_BYTES_MAX: usize = 1_024;
+
+/// How far ahead a delivery may be put off.
+pub const DELIVER_AHEAD_MAX: Duration = Duration::from_secs(366 * 24 * 3_600);
 
 /// An entry of the catalogue, placed in a two-level tree.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,6 +60,8 @@ pub struct Event {
     pub occurred_at: Timestamp,
     /// When the engine took it.
     pub accepted_at: Timestamp,
+    /// Before when it is not to be delivered.
+    pub deliver_at: Option<Timestamp>,
     /// Name and value, in the order given.
     pub labels: Vec<(String, String)>,
     /// Ties this event to what caused it.
@@ -127,6 +134,18 @@ pub fn check_name(field: &str, text: &str) -> Result<(), Invalid> {
     }
     if text.chars().any(char::is_control) {
         return Err(Invalid::field(field, "must not hold control characters"));
+    }
+    Ok(())
+}
+
+/// Checks how far ahead a delivery is put off; what is past is due at once.
+///
+/// # Errors
+/// Names `field`.
+pub fn check_deliver_at(field: &str, deliver_at: Timestamp, now: Timestamp) -> Result<(), Invalid> {
+    if deliver_at.since(now) > DELIVER_AHEAD_MAX {
+        let days = DELIVER_AHEAD_MAX.as_secs() / 86_400;
+        return Err(Invalid::field(field, format!("must be at most {days} days ahead")));
     }
     Ok(())
 }

@@ -1,10 +1,18 @@
-//! Whose turn it is. Each endpoint has a lane: a bounded queue and a bounded number of requests under way.
-//! Lanes that can go are served in turn, one item each, so an endpoint that hangs or floods costs its own
-//! lane only.
+//! Whose turn it is. Each endpoint has a lane: a bounded queue, a bounded number of requests under way, at most a
+//! certain number in a second, and a circuit that shuts while its endpoint is down. Lanes that can go are served in
+//! turn, one item each, so an endpoint that hangs, floods or fails costs its own lane only.
 
-use std::collections::{HashMap, VecDeque};
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, HashMap, VecDeque},
+};
 
-use crate::id::EndpointId;
+use crate::{
+    circuit::{Circuit, CircuitRules, Failing, Finding, Gate, Impression},
+    id::EndpointId,
+    rate::{Bucket, RateLimit},
+    time::Timestamp,
+};
 
 /// Items one lane holds in memory while there is room; what is beyond waits in the store, where other nodes find it.
 pub const LANE_ITEMS_MAX: usize = 256;
@@ -21,11 +29,23 @@ pub enum Pace {
     SlowDown,
 }
 
+/// What an endpoint allows its lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LaneRules {
+    /// Requests under way at once, at least 1.
+    pub in_flight_max: u32,
+    /// Requests that may begin in a second; none: as many as go.
+    pub rate: Option<RateLimit>,
+}
+
 /// Lanes of items `T`, served in turn.
 #[derive(Debug)]
 pub struct Lanes<T> {
     lanes: HashMap<EndpointId, Lane<T>>,
     turn: VecDeque<EndpointId>,
+    /// Lanes that may go on at an instant, the earliest first; an entry that its lane does not confirm is stale.
+    resting: BinaryHeap<Reverse<(Timestamp, EndpointId)>>,
+    circuit_rules: CircuitRules,
     queued: usize,
     queued_max: usize,
     bytes: usize,
@@ -45,22 +65,70 @@ struct Lane<T> {
     /// Places kept for items that are on their way.
     reserved: usize,
     in_flight: u32,
-    in_flight_max: u32,
+    rules: LaneRules,
     /// The pace: how many at once the partner bears, 1 to `in_flight_max`.
     bearable: f64,
     in_turn: bool,
+    /// Until when it does not take part.
+    rests_until: Option<Timestamp>,
+    /// Looked at only where there is a rate.
+    bucket: Bucket,
+    circuit: Circuit,
 }
 
 impl<T> Lane<T> {
+    fn new(rules: LaneRules) -> Self {
+        Self {
+            queue: VecDeque::new(),
+            reserved: 0,
+            in_flight: 0,
+            rules,
+            bearable: f64::from(rules.in_flight_max.max(1)),
+            in_turn: false,
+            rests_until: None,
+            bucket: Bucket::full(Timestamp::default()),
+            circuit: Circuit::default(),
+        }
+    }
+
+    fn in_flight_max(&self) -> f64 {
+        f64::from(self.rules.in_flight_max.max(1))
+    }
+
     fn can_go(&self) -> bool {
         !self.queue.is_empty() && f64::from(self.in_flight) < self.bearable.floor()
+    }
+
+    /// Whether a new lane would be no different at `now`, its bucket aside.
+    fn is_idle(&self) -> bool {
+        self.queue.is_empty()
+            && self.reserved == 0
+            && self.in_flight == 0
+            && self.bearable >= self.in_flight_max()
+            && self.circuit.is_at_rest()
     }
 }
 
 impl<T> Lanes<T> {
     /// Lanes that hold at most `queued_max` items of `bytes_max` together, beside [`LANE_ITEMS_MIN`] each.
     pub fn new(queued_max: usize, bytes_max: usize) -> Self {
-        Self { lanes: HashMap::new(), turn: VecDeque::new(), queued: 0, queued_max, bytes: 0, bytes_max }
+        Self {
+            lanes: HashMap::new(),
+            turn: VecDeque::new(),
+            resting: BinaryHeap::new(),
+            circuit_rules: CircuitRules::default(),
+            queued: 0,
+            queued_max,
+            bytes: 0,
+            bytes_max,
+        }
+    }
+
+    /// The same with other rules for circuits.
+    #[must_use]
+    pub const fn with_circuit_rules(mut self, rules: CircuitRules) -> Self {
+        self.circuit_rules = rules;
+        self
     }
 
     /// How many items the endpoint's lane can take.
@@ -81,20 +149,39 @@ impl<T> Lanes<T> {
         self.held(endpoint) <= LANE_ITEMS_MAX / 2 && self.room(endpoint) > 0
     }
 
+    /// Whether the endpoint is left alone because it is down.
+    pub fn is_shut(&self, endpoint: EndpointId) -> bool {
+        self.lanes.get(&endpoint).is_some_and(|lane| lane.circuit.is_shut())
+    }
+
     /// Keeps up to `wanted` places for items that are on their way, and says how many. Each is settled by one
-    /// [`Lanes::enter`] or [`Lanes::leave`].
-    pub fn reserve(&mut self, endpoint: EndpointId, in_flight_max: u32, wanted: usize) -> usize {
-        let got = self.room(endpoint).min(wanted);
-        if got > 0 {
-            self.lane(endpoint, in_flight_max).reserved += got;
-            self.queued += got;
+    /// [`Lanes::enter`] or [`Lanes::leave`]. While the endpoint is down there is a place for a probe only, when it
+    /// is time for one.
+    pub fn reserve(&mut self, endpoint: EndpointId, rules: LaneRules, wanted: usize, now: Timestamp) -> usize {
+        let room = self.room(endpoint).min(wanted);
+        let Some(lane) = self.lanes.get_mut(&endpoint) else {
+            if room > 0 {
+                self.lanes.insert(endpoint, Lane { reserved: room, ..Lane::new(rules) });
+                self.queued += room;
+            }
+            return room;
+        };
+        let got = match lane.circuit.gate(now) {
+            Gate::Open => room,
+            Gate::Probe if lane.in_flight == 0 && lane.queue.is_empty() && lane.reserved == 0 => room.min(1),
+            Gate::Probe | Gate::Shut(_) => 0,
+        };
+        lane.reserved += got;
+        self.queued += got;
+        if lane.rules != rules {
+            self.set_rules(endpoint, rules);
         }
         got
     }
 
     /// Queues an item that takes `bytes` of memory in a reserved place.
     pub fn enter(&mut self, endpoint: EndpointId, item: T, bytes: usize) {
-        let lane = self.lane(endpoint, 1);
+        let lane = self.lanes.entry(endpoint).or_insert_with(|| Lane::new(LaneRules { in_flight_max: 1, rate: None }));
         let reserved = lane.reserved > 0;
         lane.reserved = lane.reserved.saturating_sub(1);
         lane.queue.push_back(Held { item, bytes });
@@ -113,42 +200,53 @@ impl<T> Lanes<T> {
     }
 
     /// Gives `places` reserved ones back.
-    pub fn leave(&mut self, endpoint: EndpointId, places: usize) {
+    pub fn leave(&mut self, endpoint: EndpointId, places: usize, now: Timestamp) {
         if let Some(lane) = self.lanes.get_mut(&endpoint) {
             let places = places.min(lane.reserved);
             lane.reserved -= places;
             self.queued = self.queued.saturating_sub(places);
-            self.forget_if_idle(endpoint);
+            self.forget_if_idle(endpoint, now);
         }
     }
 
-    fn lane(&mut self, endpoint: EndpointId, in_flight_max: u32) -> &mut Lane<T> {
-        let most = in_flight_max.max(1);
-        self.lanes.entry(endpoint).or_insert_with(|| Lane {
-            queue: VecDeque::new(),
-            reserved: 0,
-            in_flight: 0,
-            in_flight_max: most,
-            bearable: f64::from(most),
-            in_turn: false,
-        })
-    }
-
-    /// Sets how many of a lane may be under way at once, after the endpoint was edited.
-    pub fn set_in_flight_max(&mut self, endpoint: EndpointId, in_flight_max: u32) {
-        if let Some(lane) = self.lanes.get_mut(&endpoint) {
-            lane.in_flight_max = in_flight_max.max(1);
-            lane.bearable = f64::from(lane.in_flight_max);
+    /// Has a lane keep to what its endpoint says now.
+    pub fn set_rules(&mut self, endpoint: EndpointId, rules: LaneRules) {
+        if let Some(lane) = self.lanes.get_mut(&endpoint)
+            && lane.rules != rules
+        {
+            if lane.rules.in_flight_max != rules.in_flight_max {
+                lane.bearable = f64::from(rules.in_flight_max.max(1));
+            }
+            // It rested by the old rate; its next turn finds out what the new one says.
+            lane.rests_until = None;
+            lane.rules = rules;
             self.join_turn(endpoint);
         }
     }
 
     /// The next item whose lane may have one more under way. The caller owes one [`Lanes::finished`] for it.
-    pub fn take(&mut self) -> Option<(EndpointId, T)> {
+    pub fn take(&mut self, now: Timestamp) -> Option<(EndpointId, T)> {
+        self.wake_rested(now);
         while let Some(endpoint) = self.turn.pop_front() {
             let Some(lane) = self.lanes.get_mut(&endpoint) else { continue };
             lane.in_turn = false;
             if !lane.can_go() {
+                continue;
+            }
+            match lane.circuit.gate(now) {
+                Gate::Open => {}
+                Gate::Probe if lane.in_flight == 0 => {}
+                // The end of what is under way gives it its turn again.
+                Gate::Probe => continue,
+                Gate::Shut(until) => {
+                    self.rest(endpoint, until);
+                    continue;
+                }
+            }
+            if let Some(rate) = lane.rules.rate
+                && let Err(wait) = lane.bucket.take(rate, now)
+            {
+                self.rest(endpoint, now.after(wait));
                 continue;
             }
             if let Some(Held { item, bytes }) = lane.queue.pop_front() {
@@ -162,17 +260,79 @@ impl<T> Lanes<T> {
         None
     }
 
+    /// When [`Lanes::take`] may give more without anything else happening.
+    pub fn next_at(&self) -> Option<Timestamp> {
+        self.resting.peek().map(|Reverse((at, _))| *at)
+    }
+
     /// An item of that lane is done with.
-    pub fn finished(&mut self, endpoint: EndpointId, pace: Pace) {
+    pub fn finished(&mut self, endpoint: EndpointId, pace: Pace, now: Timestamp) {
         let Some(lane) = self.lanes.get_mut(&endpoint) else { return };
         lane.in_flight = lane.in_flight.saturating_sub(1);
-        let most = f64::from(lane.in_flight_max);
+        let most = lane.in_flight_max();
         lane.bearable = match pace {
             Pace::Steady => (lane.bearable + 1.0 / lane.bearable).min(most),
             Pace::SlowDown => (lane.bearable / 2.0).max(1.0),
         };
         self.join_turn(endpoint);
-        self.forget_if_idle(endpoint);
+        self.forget_if_idle(endpoint, now);
+    }
+
+    /// Takes note of what an attempt said of its endpoint.
+    pub fn note(&mut self, endpoint: EndpointId, impression: Impression, now: Timestamp) -> Option<Finding> {
+        let rules = self.circuit_rules;
+        let circuit = &mut self.lanes.get_mut(&endpoint)?.circuit;
+        let was_shut = circuit.is_shut();
+        let found = circuit.note(impression, rules, now);
+        if found.is_some() || was_shut {
+            // What rested for the circuit need not rest as long.
+            self.rouse(endpoint);
+        }
+        found
+    }
+
+    /// Takes up how an endpoint fails by what is written down.
+    pub fn adopt(&mut self, endpoint: EndpointId, failing: Failing) {
+        let lane = self.lanes.entry(endpoint).or_insert_with(|| Lane::new(LaneRules { in_flight_max: 1, rate: None }));
+        lane.circuit.adopt(failing);
+    }
+
+    /// The endpoint counts as sound again, whatever was noted of it.
+    pub fn forgive(&mut self, endpoint: EndpointId, now: Timestamp) {
+        if let Some(lane) = self.lanes.get_mut(&endpoint) {
+            lane.circuit = Circuit::default();
+            self.rouse(endpoint);
+            self.forget_if_idle(endpoint, now);
+        }
+    }
+
+    /// What was to be written down of an endpoint was not.
+    pub fn forget_record(&mut self, endpoint: EndpointId) {
+        if let Some(lane) = self.lanes.get_mut(&endpoint) {
+            lane.circuit.forget_record();
+        }
+    }
+
+    /// Lets a probe of an endpoint that is down go now.
+    pub fn probe_now(&mut self, endpoint: EndpointId, now: Timestamp) {
+        if let Some(lane) = self.lanes.get_mut(&endpoint) {
+            lane.circuit.probe_now(now);
+            self.rouse(endpoint);
+        }
+    }
+
+    /// The endpoints that fail by what is written down, and how.
+    pub fn failing(&self) -> impl Iterator<Item = (EndpointId, Failing)> {
+        self.lanes.iter().filter_map(|(endpoint, lane)| Some((*endpoint, lane.circuit.recorded()?)))
+    }
+
+    /// Takes out what is queued in one lane, in order.
+    pub fn recall(&mut self, endpoint: EndpointId) -> Vec<T> {
+        let Some(lane) = self.lanes.get_mut(&endpoint) else { return Vec::new() };
+        let (queued, bytes) = (lane.queue.len(), lane.queue.iter().map(|held| held.bytes).sum());
+        self.queued = self.queued.saturating_sub(queued);
+        self.bytes = self.bytes.saturating_sub(bytes);
+        lane.queue.drain(..).map(|held| held.item).collect()
     }
 
     /// Takes out everything queued, in no order: what a node gives back when it stops or loses its lease.
@@ -196,25 +356,56 @@ impl<T> Lanes<T> {
 
     /// Per lane with anything in it: endpoint, what is queued, how many are under way.
     pub fn depths(&self) -> impl Iterator<Item = (EndpointId, impl ExactSizeIterator<Item = &T>, u32)> {
-        self.lanes.iter().map(|(endpoint, lane)| (*endpoint, lane.queue.iter().map(|held| &held.item), lane.in_flight))
+        let busy = |lane: &Lane<T>| !lane.queue.is_empty() || lane.in_flight > 0 || lane.reserved > 0;
+        let lanes = self.lanes.iter().filter(move |(_, lane)| busy(lane));
+        lanes.map(|(endpoint, lane)| (*endpoint, lane.queue.iter().map(|held| &held.item), lane.in_flight))
     }
 
-    /// A lane at rest and at full pace need not be remembered.
-    fn forget_if_idle(&mut self, endpoint: EndpointId) {
-        let idle = |lane: &Lane<T>| {
-            lane.queue.is_empty()
-                && lane.reserved == 0
-                && lane.in_flight == 0
-                && lane.bearable >= f64::from(lane.in_flight_max)
-        };
-        if self.lanes.get(&endpoint).is_some_and(idle) {
+    /// A lane at rest and at full pace need not be remembered; one whose bucket is not full yet is, until it is.
+    fn forget_if_idle(&mut self, endpoint: EndpointId, now: Timestamp) {
+        let Some(lane) = self.lanes.get(&endpoint).filter(|lane| lane.is_idle()) else { return };
+        if lane.rules.rate.is_some() && !lane.bucket.is_full(now) {
+            let full_at = lane.bucket.full_at();
+            self.rest(endpoint, full_at);
+        } else {
             self.lanes.remove(&endpoint);
+        }
+    }
+
+    fn rest(&mut self, endpoint: EndpointId, until: Timestamp) {
+        if let Some(lane) = self.lanes.get_mut(&endpoint)
+            && lane.rests_until != Some(until)
+        {
+            lane.rests_until = Some(until);
+            self.resting.push(Reverse((until, endpoint)));
+        }
+    }
+
+    /// Ends a lane's rest before its time.
+    fn rouse(&mut self, endpoint: EndpointId) {
+        if let Some(lane) = self.lanes.get_mut(&endpoint) {
+            lane.rests_until = None;
+            self.join_turn(endpoint);
+        }
+    }
+
+    fn wake_rested(&mut self, now: Timestamp) {
+        while let Some(Reverse((at, endpoint))) = self.resting.peek().copied() {
+            if at > now {
+                return;
+            }
+            self.resting.pop();
+            if self.lanes.get(&endpoint).is_some_and(|lane| lane.rests_until == Some(at)) {
+                self.rouse(endpoint);
+                self.forget_if_idle(endpoint, now);
+            }
         }
     }
 
     fn join_turn(&mut self, endpoint: EndpointId) {
         if let Some(lane) = self.lanes.get_mut(&endpoint)
             && !lane.in_turn
+            && lane.rests_until.is_none()
             && lane.can_go()
         {
             lane.in_turn = true;
@@ -224,126 +415,5 @@ impl<T> Lanes<T> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::time::Timestamp;
-    use proptest::prelude::*;
-
-    fn endpoint(n: u128) -> EndpointId {
-        EndpointId::new(Timestamp::from_millis(1), n)
-    }
-
-    fn offer<T>(lanes: &mut Lanes<T>, lane: u128, in_flight_max: u32, item: T) -> bool {
-        let reserved = lanes.reserve(endpoint(lane), in_flight_max, 1) == 1;
-        if reserved {
-            lanes.enter(endpoint(lane), item, 1);
-        }
-        reserved
-    }
-
-    #[test]
-    fn lanes_take_turns_whatever_their_length() {
-        let mut lanes = Lanes::new(1_000, 1_000);
-        for n in 0..5 {
-            assert!(offer(&mut lanes, 1, 16, n));
-        }
-        assert!(offer(&mut lanes, 2, 16, 100));
-        let order: Vec<_> = std::iter::from_fn(|| lanes.take().map(|(_, item)| item)).collect();
-        assert_eq!(order, [0, 100, 1, 2, 3, 4]);
-    }
-
-    #[test]
-    fn a_lane_that_hangs_holds_no_more_than_its_own_share() {
-        let mut lanes = Lanes::new(1_000, 1_000);
-        for n in 0..10 {
-            assert!(offer(&mut lanes, 1, 2, n));
-        }
-        assert!(lanes.take().is_some() && lanes.take().is_some());
-        assert_eq!(lanes.take(), None);
-        assert!(offer(&mut lanes, 2, 2, 99));
-        assert_eq!(lanes.take(), Some((endpoint(2), 99)));
-        lanes.finished(endpoint(1), Pace::Steady);
-        assert_eq!(lanes.take(), Some((endpoint(1), 2)));
-    }
-
-    #[test]
-    fn a_lane_slows_by_half_and_recovers_little_by_little() {
-        let mut lanes = Lanes::new(1_000, 1_000);
-        for n in 0..100 {
-            assert!(offer(&mut lanes, 1, 8, n));
-        }
-        lanes.take().unwrap();
-        lanes.finished(endpoint(1), Pace::SlowDown);
-        let at_once = std::iter::from_fn(|| lanes.take()).count();
-        assert_eq!(at_once, 4);
-        for _ in 0..4 {
-            lanes.finished(endpoint(1), Pace::Steady);
-        }
-        assert_eq!(std::iter::from_fn(|| lanes.take()).count(), 4, "4 + 4 x 1/4 is not yet 5 by floor of 4.9");
-    }
-
-    #[test]
-    fn full_lanes_take_nothing_more_but_each_has_its_own_few() {
-        let mut lanes = Lanes::new(100, 1_000);
-        assert_eq!((0..200).filter(|n| offer(&mut lanes, 1, 1, *n)).count(), 100);
-        assert_eq!((0..200).filter(|n| offer(&mut lanes, 2, 1, *n)).count(), LANE_ITEMS_MIN);
-        assert_eq!(lanes.drain().len(), 100 + LANE_ITEMS_MIN);
-        assert_eq!((lanes.queued(), lanes.take()), (0, None));
-    }
-
-    #[test]
-    fn heavy_items_fill_the_lanes_before_many_do() {
-        let mut lanes = Lanes::new(1_000, 100);
-        lanes.reserve(endpoint(1), 1, 20);
-        (0..20).for_each(|n| lanes.enter(endpoint(1), n, 5));
-        assert_eq!((lanes.room(endpoint(1)), lanes.room(endpoint(2))), (0, LANE_ITEMS_MIN));
-        assert!(lanes.take().is_some());
-        assert!(lanes.room(endpoint(1)) > 0);
-    }
-
-    #[test]
-    fn reserved_places_count_until_they_are_used_or_given_back() {
-        let mut lanes: Lanes<u8> = Lanes::new(4, 1_000);
-        assert_eq!(lanes.reserve(endpoint(1), 1, 99), LANE_ITEMS_MIN);
-        assert_eq!(lanes.reserve(endpoint(1), 1, 1), 0);
-        lanes.leave(endpoint(1), LANE_ITEMS_MIN - 1);
-        assert_eq!((lanes.queued(), lanes.take()), (1, None));
-        lanes.enter(endpoint(1), 7, 1);
-        assert_eq!((lanes.queued(), lanes.take()), (1, Some((endpoint(1), 7))));
-        lanes.finished(endpoint(1), Pace::Steady);
-        assert_eq!((lanes.queued(), lanes.depths().count()), (0, 0));
-    }
-
-    proptest! {
-        /// Every item comes out exactly once, in its lane's order, and no lane exceeds its share.
-        #[test]
-        fn nothing_is_lost_doubled_or_reordered(steps in prop::collection::vec((0_u128..4, 0_u8..3), 1..300)) {
-            let mut lanes = Lanes::new(64, 1_000);
-            let mut expected: HashMap<EndpointId, VecDeque<usize>> = HashMap::new();
-            let mut under_way: Vec<EndpointId> = Vec::new();
-            for (n, (lane, action)) in steps.into_iter().enumerate() {
-                match action {
-                    0 => if offer(&mut lanes, lane, 2, n) {
-                        expected.entry(endpoint(lane)).or_default().push_back(n);
-                    },
-                    1 => if let Some((from, item)) = lanes.take() {
-                        prop_assert_eq!(expected.get_mut(&from).and_then(VecDeque::pop_front), Some(item));
-                        under_way.push(from);
-                        prop_assert!(under_way.iter().filter(|e| **e == from).count() <= 2);
-                    },
-                    _ => if let Some(from) = under_way.pop() {
-                        lanes.finished(from, if n % 3 == 0 { Pace::SlowDown } else { Pace::Steady });
-                    },
-                }
-            }
-            while lanes.queued() > 0 || !under_way.is_empty() {
-                under_way.drain(..).for_each(|from| lanes.finished(from, Pace::Steady));
-                while let Some((from, item)) = lanes.take() {
-                    prop_assert_eq!(expected.get_mut(&from).and_then(VecDeque::pop_front), Some(item));
-                    under_way.push(from);
-                }
-            }
-            prop_assert!(expected.values().all(VecDeque::is_empty));
-        }
-    }
-}
+#[path = "lanes_tests.rs"]
+mod tests;

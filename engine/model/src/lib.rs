@@ -7,9 +7,13 @@
 //! chance come in as arguments, so every rule can be tested as a table.
 
 pub mod breaker;
+pub mod callback;
+pub mod circuit;
 pub mod delivery;
 pub mod endpoint;
 pub mod event;
+pub mod explain;
+pub mod filter;
 pub mod id;
 pub mod inbound;
 pub mod integrator;

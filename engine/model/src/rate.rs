@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::time::Timestamp;
+use crate::{invalid::Complaints, time::Timestamp};
 
 /// Highest rate and burst that can be set.
 pub const RATE_CEILING: u32 = 10_000;
@@ -24,6 +24,17 @@ pub struct RateLimit {
 impl Default for RateLimit {
     fn default() -> Self {
         Self { per_second: 20, burst: 40 }
+    }
+}
+
+impl RateLimit {
+    /// Complains of numbers beyond 1 to [`RATE_CEILING`], below `field`.
+    pub fn check(self, field: &str, complaints: &mut Complaints) {
+        for (name, number) in [("per_second", self.per_second), ("burst", self.burst)] {
+            if !(1..=RATE_CEILING).contains(&number) {
+                complaints.add(format!("{field}.{name}"), format!("must be a whole number from 1 to {RATE_CEILING}"));
+            }
+        }
     }
 }
 
@@ -55,6 +66,11 @@ impl Bucket {
         }
         self.full_at = full_at;
         Ok(())
+    }
+
+    /// When it will be full, if nothing is taken until then.
+    pub const fn full_at(self) -> Timestamp {
+        self.full_at
     }
 
     /// Tokens in it, and how long until it is full.

@@ -84,10 +84,25 @@ CREATE TABLE endpoints (
     revision BIGINT NOT NULL,
     created_at BIGINT NOT NULL,
     updated_at BIGINT NOT NULL,
+    rate_per_second BIGINT,
+    rate_burst BIGINT,
+    filter {text},
+    paused_at BIGINT,
+    verified_at BIGINT,
+    callbacks {text} NOT NULL,
     deleted_at BIGINT
 );
 CREATE INDEX endpoints_tenant ON endpoints (tenant_id, id);
 CREATE INDEX endpoints_integrator ON endpoints (integrator_id, id);
+
+-- Endpoints whose attempts all fail, for as long as they do. While `probe_at` is set they are left alone until then.
+CREATE TABLE endpoint_failures (
+    endpoint_id {id} NOT NULL PRIMARY KEY,
+    since BIGINT NOT NULL,
+    probe_at BIGINT,
+    openings BIGINT NOT NULL,
+    warnings BIGINT NOT NULL
+);
 
 -- Events, deliveries and attempts refer to each other without foreign keys: checking them would cost a look-up
 -- per row on the hot path, and would keep old partitions from being dropped.
@@ -104,6 +119,7 @@ CREATE TABLE events (
     correlation_id {text},
     idempotency_key {text},
     reason {text},
+    deliver_at BIGINT,
     PRIMARY KEY (tenant_id, id)
 [sqlite]   );
 [postgres] ) PARTITION BY RANGE (id);

@@ -63,7 +63,7 @@ static CLAIM: Bulk = Bulk::new(
 
 static EVENTS: Bulk = Bulk::new(
     "SELECT e.id, e.tenant_id, e.event_type, e.subject, e.payload, e.content_type, e.occurred_at, e.accepted_at, \
-     e.labels, e.correlation_id, e.idempotency_key, e.reason FROM (",
+     e.labels, e.correlation_id, e.idempotency_key, e.reason, e.deliver_at FROM (",
     &[("tenant_id", Kind::Id), ("event_id", Kind::Id)],
     ") AS v JOIN events e ON e.tenant_id = v.tenant_id AND e.id = v.event_id",
 );

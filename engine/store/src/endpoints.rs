@@ -5,8 +5,11 @@ use std::time::Duration;
 
 use engate_model::{
     EndpointId, IntegratorId, Secret, TenantId, Timestamp,
+    callback::CallbackScope,
     endpoint::{Auth, Endpoint, Signing},
+    filter::Filter,
     line::Ordering,
+    rate::RateLimit,
     retry::RetryPolicy,
 };
 use serde::{Deserialize, Serialize};
@@ -15,13 +18,14 @@ use serde_json::json;
 use crate::{
     Store,
     audit::Actor,
+    commit::accept::{AcceptEvent, write_facts},
     db::Session,
     error::{StoreError, conflict},
-    lines, parking,
+    failures, lines, parking,
     seal::Sealer,
     sql::twins,
     tenants::{found, unchanged},
-    value::{Row, Value, args, json, json_opt},
+    value::{Cells, Row, Value, args, json, json_opt},
 };
 
 /// Which endpoints are listed.
@@ -31,14 +35,22 @@ pub struct EndpointFilter {
     pub integrator: Option<IntegratorId>,
 }
 
-/// Columns in the order of [`endpoint`].
-macro_rules! endpoint_columns {
+/// Columns in the order of [`values`].
+macro_rules! written_columns {
     () => {
         "id, tenant_id, integrator_id, description, url, plugin, config, event_types, enabled, disabled_reason, \
-         ordering, max_in_flight, timeout_ms, retry_ms, signing_enabled, sealed, revision, created_at, updated_at"
+         ordering, max_in_flight, timeout_ms, retry_ms, signing_enabled, sealed, revision, created_at, updated_at, \
+         rate_per_second, rate_burst, filter, verified_at, callbacks"
     };
 }
-pub(crate) use endpoint_columns;
+
+/// Columns in the order of [`endpoint`]; the pause has verbs of its own.
+macro_rules! endpoint_columns {
+    () => {
+        concat!($crate::endpoints::written_columns!(), ", paused_at")
+    };
+}
+pub(crate) use {endpoint_columns, written_columns};
 
 /// What is sealed of an endpoint.
 #[derive(Serialize, Deserialize)]
@@ -111,6 +123,11 @@ fn values(sealer: &Sealer, endpoint: &Endpoint) -> Result<Vec<Value>, StoreError
         endpoint.revision,
         endpoint.created_at,
         endpoint.updated_at,
+        endpoint.rate_limit.map(|limit| limit.per_second),
+        endpoint.rate_limit.map(|limit| limit.burst),
+        json_opt(endpoint.filter.as_ref().map(Filter::source))?,
+        endpoint.verified_at,
+        endpoint.callbacks.code(),
     ])
 }
 
@@ -120,6 +137,7 @@ fn detail(endpoint: &Endpoint) -> serde_json::Value {
         "url": endpoint.url,
         "auth": endpoint.auth.kind(),
         "enabled": endpoint.enabled,
+        "filtered": endpoint.filter.is_some(),
         "ordering": endpoint.ordering,
     })
 }
@@ -133,8 +151,9 @@ impl Store {
         let mut session = self.change(endpoint.tenant).await?;
         let sql = concat!(
             "INSERT INTO endpoints (",
-            endpoint_columns!(),
-            ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)"
+            written_columns!(),
+            ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, \
+             $21, $22, $23, $24)"
         );
         let values = values(self.sealer(), endpoint)?;
         session.execute(sql, values).await.map_err(conflict("an endpoint of this id or without its integrator"))?;
@@ -143,12 +162,25 @@ impl Store {
         session.commit().await
     }
 
-    /// Writes everything of an endpoint but its id and tenant, where its revision still is the one given; gives the
-    /// next one.
+    /// Writes everything of an endpoint but its id, its tenant and its pause, where its revision still is the one given;
+    /// gives the next one.
     ///
     /// # Errors
     /// [`StoreError::NotFound`], [`StoreError::Stale`], or when the database gives no answer.
     pub async fn endpoint_update(&self, actor: &Actor, endpoint: &Endpoint) -> Result<u64, StoreError> {
+        self.endpoint_update_telling(actor, endpoint, &[]).await
+    }
+
+    /// As [`Store::endpoint_update`], and tells listeners of it.
+    ///
+    /// # Errors
+    /// As [`Store::endpoint_update`].
+    pub async fn endpoint_update_telling(
+        &self,
+        actor: &Actor,
+        endpoint: &Endpoint,
+        facts: &[AcceptEvent],
+    ) -> Result<u64, StoreError> {
         let mut session = self.change(endpoint.tenant).await?;
         let (id, tenant) = (endpoint.id, endpoint.tenant);
         require_revision(&mut session, tenant, id, endpoint.revision).await?;
@@ -162,7 +194,8 @@ impl Store {
         let sql = "UPDATE endpoints SET integrator_id = $3, description = $4, url = $5, plugin = $6, config = $7, \
                    event_types = $8, enabled = $9, disabled_reason = $10, ordering = $11, max_in_flight = $12, \
                    timeout_ms = $13, retry_ms = $14, signing_enabled = $15, sealed = $16, revision = $17 + 1, \
-                   created_at = $18, updated_at = $19 WHERE id = $1 AND tenant_id = $2 AND deleted_at IS NULL \
+                   created_at = $18, updated_at = $19, rate_per_second = $20, rate_burst = $21, filter = $22, \
+                   verified_at = $23, callbacks = $24 WHERE id = $1 AND tenant_id = $2 AND deleted_at IS NULL \
                    RETURNING revision";
         let values = values(self.sealer(), endpoint)?;
         let row = session.row(sql, values).await.map_err(conflict("an endpoint without its integrator"))?;
@@ -170,11 +203,9 @@ impl Store {
         if before != endpoint.ordering {
             lines::reorder(&mut session, id, endpoint.ordering, actor.now).await?;
         }
-        if endpoint.enabled {
-            parking::resume(&mut session, endpoint.id, actor.now).await?;
-        } else {
-            parking::park(&mut session, endpoint.id).await?;
-        }
+        parking::settle(&mut session, endpoint.id, actor.now).await?;
+        failures::forget(&mut session, endpoint.id).await?;
+        write_facts(&mut session, facts).await?;
         let id = endpoint.id.to_string();
         self.audit(&mut session, actor, endpoint.tenant, "endpoint.update", &id, &detail(endpoint)).await?;
         session.commit().await?;
@@ -203,6 +234,7 @@ impl Store {
         let sql = "UPDATE deliveries SET state = 'cancelled', reason = 'endpoint_deleted', due_at = NULL, \
                    line = NULL, waits_behind = NULL WHERE endpoint_id = $1 AND owner IS NULL AND state IN ('pending', 'parked')";
         let cancelled = session.execute(sql, args![id]).await?;
+        failures::forget(&mut session, id).await?;
         session
             .execute("DELETE FROM plugin_state WHERE tenant_id = $1 AND endpoint_id = $2", args![tenant, id])
             .await?;
@@ -212,7 +244,8 @@ impl Store {
         Ok(cancelled)
     }
 
-    /// Disables an endpoint because its partner said stop; false where it was disabled or gone already.
+    /// Disables an endpoint because its partner said stop, or failed for too long, and tells listeners of it; false
+    /// where it was disabled or gone already.
     ///
     /// # Errors
     /// When the database gives no answer.
@@ -222,6 +255,7 @@ impl Store {
         tenant: TenantId,
         id: EndpointId,
         reason: &str,
+        facts: &[AcceptEvent],
     ) -> Result<bool, StoreError> {
         let mut session = self.change(tenant).await?;
         let sql = "UPDATE endpoints SET enabled = 0, disabled_reason = $3, revision = revision + 1, updated_at = $4 \
@@ -230,9 +264,35 @@ impl Store {
             session.rollback().await?;
             return Ok(false);
         }
-        parking::park(&mut session, id).await?;
+        parking::settle(&mut session, id, actor.now).await?;
+        failures::forget(&mut session, id).await?;
+        write_facts(&mut session, facts).await?;
         let detail = json!({ "reason": reason });
         self.audit(&mut session, actor, tenant, "endpoint.disable", &id.to_string(), &detail).await?;
+        session.commit().await?;
+        Ok(true)
+    }
+
+    /// Writes down that an endpoint answered a challenge under its settings of that revision; false where they
+    /// changed meanwhile.
+    ///
+    /// # Errors
+    /// When the database gives no answer.
+    pub async fn endpoint_verified(
+        &self,
+        actor: &Actor,
+        tenant: TenantId,
+        id: EndpointId,
+        revision: u64,
+    ) -> Result<bool, StoreError> {
+        let mut session = self.change(tenant).await?;
+        let sql = "UPDATE endpoints SET verified_at = $4, revision = revision + 1 \
+                   WHERE id = $1 AND tenant_id = $2 AND revision = $3 AND deleted_at IS NULL";
+        if session.execute(sql, args![id, tenant, revision, actor.now]).await? == 0 {
+            session.rollback().await?;
+            return Ok(false);
+        }
+        self.audit(&mut session, actor, tenant, "endpoint.verify", &id.to_string(), &json!({})).await?;
         session.commit().await?;
         Ok(true)
     }
@@ -265,6 +325,10 @@ impl Store {
         let rows = self.db().rows(sql, args![tenant, filter.integrator]).await?;
         rows.iter().map(|row| endpoint(self.sealer(), row)).collect()
     }
+}
+
+fn small_opt(cells: &mut Cells<'_>) -> Result<Option<u32>, StoreError> {
+    Ok(cells.int_opt()?.and_then(|number| u32::try_from(number).ok()))
 }
 
 async fn require_revision(
@@ -319,5 +383,17 @@ pub(crate) fn endpoint(sealer: &Sealer, row: &Row) -> Result<Endpoint, StoreErro
         revision: cells.count()?,
         created_at: cells.time()?,
         updated_at: cells.time()?,
+        rate_limit: match (small_opt(&mut cells)?, small_opt(&mut cells)?) {
+            (Some(per_second), Some(burst)) => Some(RateLimit { per_second, burst }),
+            _ => None,
+        },
+        filter: cells
+            .json_opt()?
+            .map(Filter::read)
+            .transpose()
+            .map_err(|invalid| StoreError::Corrupt(format!("the filter of {id}: {invalid}")))?,
+        verified_at: cells.time_opt()?,
+        callbacks: cells.code(CallbackScope::from_code)?,
+        paused_at: cells.time_opt()?,
     })
 }

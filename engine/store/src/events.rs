@@ -52,7 +52,7 @@ pub struct EventPage {
 macro_rules! event_columns {
     () => {
         "id, tenant_id, event_type, subject, payload, content_type, occurred_at, accepted_at, labels, correlation_id, \
-         idempotency_key, reason"
+         idempotency_key, reason, deliver_at"
     };
 }
 
@@ -185,5 +185,6 @@ pub(crate) fn event(row: &Row) -> Result<Event, StoreError> {
             .text_opt()?
             .map(|code| NoDelivery::from_code(&code).ok_or_else(|| StoreError::Corrupt(format!("the reason {code}"))))
             .transpose()?,
+        deliver_at: cells.time_opt()?,
     })
 }

@@ -1,6 +1,6 @@
-//! Questions about the whole: does it answer, is anything lost, what waits.
+//! Questions about the whole: does it answer, is anything lost.
 
-use engate_model::{DeliveryId, EndpointId, EventId, TenantId, Timestamp};
+use engate_model::{DeliveryId, EventId};
 
 use crate::{Store, error::StoreError, sql::Sql, value::args};
 
@@ -16,21 +16,6 @@ pub struct Orphan {
     pub delivery: Option<DeliveryId>,
     /// For people.
     pub what: &'static str,
-}
-
-/// What waits for one endpoint.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct QueueDepth {
-    /// Whose endpoint.
-    pub tenant: TenantId,
-    /// The endpoint.
-    pub endpoint: EndpointId,
-    /// Deliveries that wait, due or not, or behind others.
-    pub waiting: u64,
-    /// When the event of the oldest of them was taken.
-    pub oldest_at: Timestamp,
-    /// When the first of them is due; none where all wait behind others of their lines.
-    pub due_at: Option<Timestamp>,
 }
 
 impl Store {
@@ -90,30 +75,5 @@ impl Store {
         }
         session.rollback().await?;
         Ok(orphans)
-    }
-
-    /// How much waits for each endpoint that has something waiting.
-    ///
-    /// # Errors
-    /// When the database gives no answer.
-    pub async fn queue_depths(&self) -> Result<Vec<QueueDepth>, StoreError> {
-        let sql = "SELECT e.tenant_id, w.endpoint_id, w.waiting, w.oldest_at, w.due_at FROM (SELECT endpoint_id, count(*) \
-                   AS waiting, min(created_at) AS oldest_at, min(due_at) AS due_at FROM (\
-                   SELECT endpoint_id, created_at, due_at FROM deliveries WHERE due_at IS NOT NULL UNION ALL \
-                   SELECT endpoint_id, created_at, due_at FROM deliveries WHERE waits_behind IS NOT NULL\
-                   ) AS waits GROUP BY endpoint_id) AS w JOIN endpoints e ON e.id = w.endpoint_id ORDER BY w.endpoint_id";
-        let rows = self.db().rows(sql, args![]).await?;
-        let cells = rows.iter().map(|row| row.cells());
-        cells
-            .map(|mut cells| {
-                Ok(QueueDepth {
-                    tenant: cells.id()?,
-                    endpoint: cells.id()?,
-                    waiting: cells.count()?,
-                    oldest_at: cells.time()?,
-                    due_at: cells.time_opt()?,
-                })
-            })
-            .collect()
     }
 }

@@ -1,6 +1,10 @@
 //! Tenants, and the revision of their configuration.
 
-use engate_model::{TenantId, integrator::Tenant};
+use engate_model::{
+    TenantId,
+    callback::{MACRO_PROCESS, SYSTEM_TYPES},
+    integrator::Tenant,
+};
 use serde_json::json;
 
 use crate::{
@@ -18,7 +22,7 @@ macro_rules! columns {
 }
 
 impl Store {
-    /// Enters a tenant.
+    /// Enters a tenant, with the event types that the engine itself defines.
     ///
     /// # Errors
     /// [`StoreError::Conflict`] where the slug is taken, or when the database gives no answer.
@@ -28,6 +32,11 @@ impl Store {
         let values = args![tenant.id, &tenant.slug, &tenant.name, tenant.created_at];
         session.execute(sql, values).await.map_err(conflict("a tenant of this slug"))?;
         session.execute("INSERT INTO revisions (tenant_id, revision) VALUES ($1, 1)", args![tenant.id]).await?;
+        let sql = "INSERT INTO event_types (tenant_id, key, title, macro_process, process, system, created_at) VALUES \
+                   ($1, $2, $3, $4, '', 1, $5)";
+        for (key, title) in SYSTEM_TYPES {
+            session.execute(sql, args![tenant.id, key, title, MACRO_PROCESS, tenant.created_at]).await?;
+        }
         let detail = json!({ "slug": tenant.slug });
         self.audit(&mut session, actor, tenant.id, "tenant.create", &tenant.id.to_string(), &detail).await?;
         session.commit().await

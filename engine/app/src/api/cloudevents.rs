@@ -8,6 +8,7 @@
 //! | `datacontenttype` | the payload's media type; none: `application/json` |
 //! | `dataschema` | the label `ce-dataschema` |
 //! | `correlationid` (extension) | the correlation id |
+//! | `deliverat` (extension) | the time before which it is not delivered |
 //! | any other extension | a label of its name |
 
 use std::{borrow::Cow, fmt};
@@ -218,13 +219,16 @@ fn new_event(found: Attributes) -> Result<NewEvent, Invalid> {
     if id.chars().any(char::is_control) {
         complaints.add("id", "must not hold control characters");
     }
-    let time = found.get("time").map(|text| Timestamp::parse(text).map_err(|message| Invalid::field("time", message)));
-    let occurred_at = time.and_then(|time| complaints.take(time));
+    let mut time = |name: &str| {
+        let read = Timestamp::parse(found.get(name)?).map_err(|message| Invalid::field(name, message));
+        complaints.take(read)
+    };
+    let (occurred_at, deliver_at) = (time("time"), time("deliverat"));
     let mut labels = vec![("ce-source".to_owned(), source.clone())];
     for (name, value) in &found.named {
         match name.as_str() {
             "dataschema" => labels.push(("ce-dataschema".to_owned(), value.clone())),
-            "correlationid" => {}
+            "correlationid" | "deliverat" => {}
             name if is_core(name) => {}
             name if name.is_empty() || !name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()) => {
                 complaints.add(name, "is no attribute: names have lower-case letters and digits only");
@@ -243,6 +247,7 @@ fn new_event(found: Attributes) -> Result<NewEvent, Invalid> {
         content_type: if found.payload.is_none() { JSON.to_owned() } else { content_type },
         payload: found.payload.unwrap_or_else(|| b"null".to_vec()),
         occurred_at,
+        deliver_at,
         labels,
     };
     complaints.finish(event)

@@ -9,8 +9,9 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use engate_model::{
-    EventId, FieldError, Timestamp,
+    EndpointId, EventId, FieldError, Timestamp,
     event::{Event, NoDelivery},
+    explain::{self, Basis},
 };
 use engate_store::{EventFilter, Total};
 use serde::{Deserialize, Serialize};
@@ -20,6 +21,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::{
     calls::{Call, Recorded},
     cloudevents,
+    deliveries::DeliveryView,
     extract::{At, Caller, Params, is_json, media_type, read_body},
     intake::{self, EventsNew, Intake},
     page::{LIMIT_DEFAULT, Listing, cursor_read, cursor_write},
@@ -31,7 +33,7 @@ use super::{
 use crate::{
     accept::{NotTaken, Taken},
     engine::Engine,
-    verbs::VerbError,
+    verbs::{VerbError, events::Explained},
 };
 
 /// Largest body of a call that brings events, where payloads may not be larger than this by themselves.
@@ -40,11 +42,11 @@ const BODY_BYTES_MAX: usize = 16 << 20;
 const ENVELOPE_BYTES_MAX: usize = 128 << 10;
 
 pub(super) fn routes() -> Routes {
-    Routes::default().add(__path_send, Permission::SendEvents, send).add(__path_list, Permission::ReadEvents, list).add(
-        __path_get,
-        Permission::ReadEvents,
-        get,
-    )
+    Routes::default()
+        .add(__path_send, Permission::SendEvents, send)
+        .add(__path_list, Permission::ReadEvents, list)
+        .add(__path_get, Permission::ReadEvents, get)
+        .add(__path_explained, Permission::ReadEvents, explained)
 }
 
 /// What became of an event.
@@ -140,6 +142,7 @@ async fn send(
     let entry = call.and_then(|call| call.of_accept(StatusCode::ACCEPTED.as_u16(), StatusCode::OK.as_u16()));
     let recorded = entry.is_some();
     let Intake { events, many } = read(request, engine.config.limits.payload_bytes_max).await?;
+    intake::check_ahead(&events, many, engine.now())?;
     let taken = engine.event_send(&principal, events, entry).await.map_err(|error| not_taken(error, many))?;
     let status = if taken.iter().all(|taken| taken.duplicate) { StatusCode::OK } else { StatusCode::ACCEPTED };
     let mut items: Vec<EventTaken> = taken.into_iter().map(EventTaken::from).collect();
@@ -213,6 +216,9 @@ pub(crate) struct EventView {
     occurred_at: Timestamp,
     #[schema(value_type = String, format = DateTime)]
     accepted_at: Timestamp,
+    /// Before when it is not delivered.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    deliver_at: Option<Timestamp>,
     #[schema(value_type = std::collections::HashMap<String, String>)]
     labels: Map<String, Value>,
     correlation_id: Option<String>,
@@ -235,6 +241,7 @@ impl EventView {
             content_type: event.content_type,
             occurred_at: event.occurred_at,
             accepted_at: event.accepted_at,
+            deliver_at: event.deliver_at,
             labels: event.labels.into_iter().map(|(name, value)| (name, Value::String(value))).collect(),
             correlation_id: event.correlation_id,
             idempotency_key: event.idempotency_key,
@@ -317,6 +324,83 @@ async fn get(
     Ok(Json(EventView::of(engine.event_get(&principal, id).await?)))
 }
 
+/// Which endpoint.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct ExplainQuery {
+    /// Id of the endpoint.
+    #[param(value_type = String, min_length = 1, max_length = 255)]
+    endpoint: EndpointId,
+}
+
+/// Why an endpoint did or did not get an event.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(example = json!({
+    "event": "evt_0192f0c1a2b37c4d8e9f0a1b2c3d4e5f", "endpoint": "ep_0192f0c1a2b37c4d8e5f60718293a4b5",
+    "code": "filtered", "message": "The endpoint's filter said no.", "basis": "record",
+    "clause": {"place": "filter.all[0]", "clause": {"path": "/total", "gte": 100}, "basis": "unchanged_configuration"},
+    "delivery": null
+}))]
+pub(crate) struct EventExplanation {
+    #[schema(value_type = String)]
+    event: EventId,
+    #[schema(value_type = String)]
+    endpoint: EndpointId,
+    /// `delivered`, `waiting`, `in_progress`, `failed`, `superseded`; why it waits (`paused`, `endpoint_failing`,
+    /// `endpoint_disabled`, `plugin_faulty`); why it does not go (`filtered`, `endpoint_disabled`, `plugin_skipped`, or
+    /// why it was called off); or why there is no delivery: `not_subscribed`, `endpoint_younger`, `webhooks_disabled`,
+    /// `integrator_inactive`, for the engine's own facts also `unverified` and `not_its_own`, else
+    /// `configuration_changed`.
+    code: String,
+    /// For people.
+    message: &'static str,
+    /// What the code stands on: what was written down with the event (`record`), the configuration, which has not been
+    /// edited since (`unchanged_configuration`), or that of today (`present_configuration`).
+    #[schema(value_type = String)]
+    basis: Basis,
+    /// The filter's clause that says no; null where none does.
+    clause: Option<ExplainedClause>,
+    /// The delivery, where there is one.
+    delivery: Option<DeliveryView>,
+}
+
+/// A clause that says no.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ExplainedClause {
+    /// Where it stands: `filter.all[1]`.
+    place: String,
+    /// What it says.
+    #[schema(value_type = Option<Object>)]
+    clause: Option<Value>,
+    /// Whether the filter is the one of then.
+    #[schema(value_type = String)]
+    basis: Basis,
+}
+
+/// Tells why an endpoint did or did not get an event: from what was written down where that says it, else judged by the
+/// configuration, and marked so.
+#[utoipa::path(get, path = "/v1/events/{id}/explain", tag = "events", operation_id = "event_explain",
+    params(("id" = String, Path, description = "The event's id"), ExplainQuery),
+    responses((status = 200, description = "Why", body = EventExplanation),
+        (status = 404, description = "No such event, or no such endpoint")))]
+async fn explained(
+    State(engine): State<Arc<Engine>>,
+    Caller(principal): Caller,
+    At(id): At<EventId>,
+    Params(query): Params<ExplainQuery>,
+) -> Result<Json<EventExplanation>, Problem> {
+    let Explained { explanation, clause, delivery } = engine.event_explain(&principal, id, query.endpoint).await?;
+    Ok(Json(EventExplanation {
+        event: id,
+        endpoint: query.endpoint,
+        message: explain::meaning(&explanation.code),
+        code: explanation.code,
+        basis: explanation.basis,
+        clause: explanation.clause.map(|(place, basis)| ExplainedClause { place, clause, basis }),
+        delivery: delivery.map(DeliveryView::from),
+    }))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -333,6 +417,7 @@ mod tests {
             content_type: content_type.into(),
             occurred_at: at,
             accepted_at: at,
+            deliver_at: None,
             labels: vec![],
             correlation_id: None,
             idempotency_key: None,

@@ -101,6 +101,7 @@ const NUMBERS: &[(&str, u32)] = &[
 /// Examples of a path's parts by name, where no answer of the same path shows one.
 const PARTS: &[(&str, &str)] = &[
     ("channel", "stable"),
+    ("endpoint", "ep_0192f0c1a2b37c4d8e5f60718293a4b5"),
     ("file", "swagger-ui.css"),
     ("id", "dif_0192f0c1a2b37c4d8e5f60718293a4b5"),
     ("key", "bill.paid"),

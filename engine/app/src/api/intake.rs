@@ -6,7 +6,7 @@ use std::fmt;
 
 use engate_model::{
     FieldError, Invalid, Timestamp,
-    event::{LABEL_VALUE_BYTES_MAX, LABELS_MAX, NAME_BYTES_MAX},
+    event::{LABEL_VALUE_BYTES_MAX, LABELS_MAX, NAME_BYTES_MAX, check_deliver_at},
     invalid::Complaints,
 };
 use serde::{
@@ -87,7 +87,10 @@ pub(crate) struct EventNew {
     /// When it happened; none: now.
     #[schema(value_type = Option<String>, format = DateTime)]
     occurred_at: Option<Timestamp>,
-    /// Names and values, handed to plugins.
+    /// Before when it is not to be delivered, at most 366 days ahead; none: at once.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    deliver_at: Option<Timestamp>,
+    /// Names and values, handed to plugins and looked at by filters.
     #[schema(schema_with = labels_schema, required = false)]
     labels: Option<Labels>,
     /// Ties it to what caused it.
@@ -105,6 +108,7 @@ struct Incoming<'a> {
     payload: &'a RawValue,
     id: Option<String>,
     occurred_at: Option<Timestamp>,
+    deliver_at: Option<Timestamp>,
     #[serde(default)]
     labels: Option<Labels>,
     correlation_id: Option<String>,
@@ -161,6 +165,7 @@ pub(crate) fn read(bytes: &[u8], payload_bytes_max: usize) -> Result<Intake, Pro
         content_type: JSON.to_owned(),
         idempotency_key: event.id,
         occurred_at: event.occurred_at,
+        deliver_at: event.deliver_at,
         labels: event.labels.map(|labels| labels.0).unwrap_or_default(),
         correlation_id: event.correlation_id,
     });
@@ -197,6 +202,17 @@ pub(crate) fn check_all(events: &[NewEvent], many: bool, payload_bytes_max: usiz
     }
     let detail = format!("a payload may have at most {payload_bytes_max} bytes");
     Err(Problem::of("payload_too_large", detail).with_errors(too_large))
+}
+
+/// Refuses deliveries put off for too long.
+pub(crate) fn check_ahead(events: &[NewEvent], many: bool, now: Timestamp) -> Result<(), Invalid> {
+    let mut complaints = Complaints::default();
+    for (index, event) in events.iter().enumerate() {
+        if let Some(at) = event.deliver_at {
+            complaints.take(check_deliver_at(&placed(many, index, "deliver_at"), at, now));
+        }
+    }
+    complaints.finish(())
 }
 
 /// A field's path in a call of one or many events.
@@ -272,6 +288,24 @@ mod tests {
         assert_eq!(read(b"{", 9).unwrap_err().status().as_u16(), 400);
         let twice = br#"{"type":"t","type":"u","payload":1}"#;
         assert_eq!(read(twice, 9).unwrap_err().status().as_u16(), 422);
+    }
+
+    #[test]
+    fn a_delivery_is_put_off_for_a_year_at_most() {
+        let event = |at: &str| format!(r#"{{"type":"t","payload":1,"deliver_at":"{at}"}}"#);
+        let body = format!("[{},{}]", event("2027-02-01T12:00:00Z"), event("2027-02-01T12:00:00.000001Z"));
+        let events = read(body.as_bytes(), 9).unwrap().events;
+        let now = Timestamp::parse("2026-01-31T12:00:00Z").unwrap();
+        let fields: Vec<_> = check_ahead(&events, true, now).unwrap_err().0.into_iter().map(|e| e.field).collect();
+        assert_eq!(fields, ["[1].deliver_at"]);
+        let past = read(event("1999-01-01T00:00:00Z").as_bytes(), 9).unwrap().events;
+        assert_eq!(check_ahead(&past, false, now), Ok(()));
+    }
+
+    #[test]
+    fn types_of_the_engine_itself_are_refused() {
+        assert_eq!(read(br#"{"type":"delivery.failed","payload":1}"#, 9).unwrap_err().fields(), ["type"]);
+        assert!(read(br#"{"type":"delivery.created","payload":1}"#, 9).is_ok());
     }
 
     #[test]

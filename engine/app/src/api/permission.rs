@@ -26,6 +26,8 @@ pub(crate) enum Permission {
     ManageDeliveries,
     /// Depths of queues; an integrator sees its own.
     ReadQueues,
+    /// Pause and resume of queues; an integrator its own.
+    ManageQueues,
     /// The catalogue of event types.
     ReadEventTypes,
     /// Changes of the catalogue.
@@ -82,7 +84,7 @@ impl Permission {
             | Self::ReadIntegrators
             | Self::ReadEndpoints
             | Self::ReadDocs => &[Admin, Operator, Integrator, Auditor],
-            Self::ManageDeliveries | Self::ManageEndpoints => &[Admin, Operator, Integrator],
+            Self::ManageDeliveries | Self::ManageQueues | Self::ManageEndpoints => &[Admin, Operator, Integrator],
             Self::ManageEventTypes | Self::ManageIntegrators | Self::ManageInbounds | Self::ManagePlugins => {
                 &[Admin, Operator]
             }
@@ -150,6 +152,7 @@ mod tests {
         let changes = [
             P::SendEvents,
             P::ManageDeliveries,
+            P::ManageQueues,
             P::ManageEventTypes,
             P::ManageIntegrators,
             P::ManageEndpoints,

@@ -4,7 +4,7 @@ use engate_model::rate::RateLimit;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// How many calls each node takes; one too many is answered 429.
+/// How many may begin on each node. One call too many is answered 429; a delivery waits.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = CallRate, example = json!({"per_second": 20, "burst": 40}))]

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{
     client::{Client, read},
     failure::{Exit, Failure},
-    present::{Field, Screen, Tone, short_time},
+    present::{Field, Screen, Tone, plain, short_time},
     remote::Remote,
     sendings,
 };
@@ -25,6 +25,13 @@ pub(super) enum EndpointCommand {
     /// Show one endpoint; secrets are write-only and never shown
     Show {
         /// The endpoint's id (ep_...), as `engate endpoint list` prints it
+        id: String,
+    },
+    /// Challenge one endpoint; one that passes may hear of the engine's own facts (`delivery.failed`)
+    ///
+    /// It is sent a random value and passes by answering with it. Ends with exit code 1 where it does not.
+    Verify {
+        /// The endpoint's id (ep_...)
         id: String,
     },
     /// Show the catalogue as one endpoint has it: what it subscribes to, and how the last notification of each went
@@ -102,7 +109,32 @@ pub(super) async fn run(command: EndpointCommand, remote: &Remote) -> Result<Exi
             let path = ["v1", "endpoints", id.as_str(), "test"];
             sendings::one(&client.send(Method::POST, &path, &body).await?, screen)
         }
+        EndpointCommand::Verify { id } => verify(&id, &client, screen).await.map(|()| Exit::Done),
     }
+}
+
+async fn verify(id: &str, client: &Client, screen: Screen) -> Result<(), Failure> {
+    #[derive(Deserialize)]
+    struct Verification {
+        verified: bool,
+        #[serde(default)]
+        code: Option<String>,
+        #[serde(default)]
+        message: Option<String>,
+    }
+    let answer = client.act(Method::POST, &["v1", "endpoints", id, "verify"]).await?;
+    let verification: Verification = read(&answer)?;
+    if screen.json {
+        screen.line(answer)?;
+    } else if verification.verified {
+        screen.line(format!("{} passed the challenge", plain(id)))?;
+    }
+    if verification.verified {
+        return Ok(());
+    }
+    let code = verification.code.as_deref().unwrap_or("unknown");
+    let message = verification.message.as_deref().unwrap_or_default();
+    Err(Failure::failed(format!("{} did not pass the challenge: {}: {}", plain(id), plain(code), plain(message))))
 }
 
 async fn list(integrator: Option<String>, client: &Client, screen: Screen) -> Result<(), Failure> {

@@ -5,9 +5,15 @@ use std::{collections::BTreeMap, io::Read as _, path::Path};
 use clap::{Args, Subcommand};
 use reqwest::Method;
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
+use serde_json::{Value, value::RawValue};
 
-use super::{client::read, failure::Failure, present::plain, remote::Remote};
+use super::{
+    client::read,
+    delivery::Delivery,
+    failure::Failure,
+    present::{Field, plain},
+    remote::Remote,
+};
 
 /// `engate event`
 #[derive(Debug, Subcommand)]
@@ -21,6 +27,15 @@ Examples:
   engate event send client-transaction --payload transactions.json --label source=gsan
   producer | engate event send order.created --payload -")]
     Send(SendArgs),
+    /// Tell why an endpoint did or did not get an event
+    Explain {
+        /// The event's id (evt_...)
+        id: String,
+
+        /// The endpoint's id (ep_...), as `engate endpoint list` prints it
+        #[arg(long, value_name = "ID")]
+        endpoint: String,
+    },
 }
 
 /// One event.
@@ -50,6 +65,10 @@ pub(super) struct SendArgs {
     #[arg(long, value_name = "TIME")]
     occurred_at: Option<String>,
 
+    /// Do not deliver it before, such as 2026-01-31T12:00:00Z, at most 366 days ahead; without it: at once
+    #[arg(long, value_name = "TIME")]
+    deliver_at: Option<String>,
+
     /// Ties the event to what caused it
     #[arg(long, value_name = "ID")]
     correlation_id: Option<String>,
@@ -66,6 +85,8 @@ struct NewEvent<'a> {
     id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     occurred_at: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deliver_at: Option<&'a str>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     labels: BTreeMap<&'a str, &'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -82,9 +103,62 @@ struct Taken {
     reason: Option<String>,
 }
 
+/// Why an endpoint did or did not get an event, as the API tells it.
+#[derive(Deserialize)]
+struct Explained {
+    code: String,
+    message: String,
+    basis: String,
+    #[serde(default)]
+    clause: Option<Clause>,
+    #[serde(default)]
+    delivery: Option<Delivery>,
+}
+
+/// A filter's clause that says no.
+#[derive(Deserialize)]
+struct Clause {
+    place: String,
+    #[serde(default)]
+    clause: Option<Value>,
+}
+
 /// Runs `engate event`.
 pub(super) async fn run(command: EventCommand, remote: &Remote) -> Result<(), Failure> {
-    let EventCommand::Send(args) = command;
+    match command {
+        EventCommand::Send(args) => send(&args, remote).await,
+        EventCommand::Explain { id, endpoint } => explain(&id, endpoint, remote).await,
+    }
+}
+
+async fn explain(id: &str, endpoint: String, remote: &Remote) -> Result<(), Failure> {
+    let answer = remote.client()?.get(&["v1", "events", id, "explain"], &[("endpoint", endpoint)]).await?;
+    let screen = remote.screen();
+    if screen.json {
+        return screen.line(answer);
+    }
+    let explained: Explained = read(&answer)?;
+    let basis = match explained.basis.as_str() {
+        "record" => "what was written down then",
+        "unchanged_configuration" => "the configuration, not edited since",
+        _ => "the configuration of today, edited since",
+    };
+    let clause = explained.clause.map(|clause| {
+        let said = clause.clause.map(|said| said.to_string()).unwrap_or_default();
+        format!("{} {said}", clause.place)
+    });
+    let delivery = explained.delivery;
+    screen.facts(&[
+        ("why", Field::code(&explained.code)),
+        ("that is", Field::new(&explained.message)),
+        ("by", Field::new(basis)),
+        ("clause", Field::new(clause.as_deref().unwrap_or("-"))),
+        ("delivery", Field::new(delivery.as_ref().map_or("-", |delivery| delivery.id.as_str()))),
+        ("state", Field::code(delivery.as_ref().map_or("-", |delivery| delivery.state.as_str()))),
+    ])
+}
+
+async fn send(args: &SendArgs, remote: &Remote) -> Result<(), Failure> {
     let payload = payload(&args.payload)?;
     let event = NewEvent {
         event_type: &args.event_type,
@@ -92,6 +166,7 @@ pub(super) async fn run(command: EventCommand, remote: &Remote) -> Result<(), Fa
         payload: &payload,
         id: args.id.as_deref(),
         occurred_at: args.occurred_at.as_deref(),
+        deliver_at: args.deliver_at.as_deref(),
         labels: args.labels.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect(),
         correlation_id: args.correlation_id.as_deref(),
     };

@@ -15,6 +15,7 @@ mod failure;
 mod inbound;
 mod plugin;
 mod present;
+mod queue;
 mod remote;
 mod scratch;
 mod secret;
@@ -84,6 +85,9 @@ enum Command {
     /// See the registered URLs of partners
     #[command(subcommand)]
     Endpoint(endpoint::EndpointCommand),
+    /// See what waits for each partner, and hold it back
+    #[command(subcommand)]
+    Queue(queue::QueueCommand),
     /// Let partners call, and have a plugin answer
     #[command(subcommand)]
     Inbound(inbound::InboundCommand),
@@ -178,6 +182,7 @@ async fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Command::Event(command) => event::run(command, &remote).await?,
         Command::Delivery(command) => delivery::run(command, &remote).await?,
         Command::Endpoint(command) => return endpoint::run(command, &remote).await,
+        Command::Queue(command) => queue::run(command, &remote).await?,
         Command::Inbound(command) => inbound::run(command, &remote).await?,
         Command::Plugin(command) => plugin::run(command, &remote).await?,
         Command::Token(command) => token::run(command, &remote).await?,

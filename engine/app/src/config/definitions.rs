@@ -80,6 +80,21 @@ pub const SETTINGS: &[Setting] = &[
     setting("delivery.lease_ms", "15000", "How long a node that fell silent keeps its deliveries (2000 to 600000)."),
     setting("delivery.drain_ms", "30000", "How long a stop waits for requests under way."),
     setting(
+        "delivery.breaker_failures",
+        "10",
+        "Failures in a row within a minute (no answer, or a 5xx) after which an endpoint is left alone; 0: never.",
+    ),
+    setting(
+        "delivery.breaker_probe_ms",
+        "5000",
+        "Wait before such an endpoint is tried again; doubles with each failure, up to 5 minutes (100 to 300000).",
+    ),
+    setting(
+        "delivery.disable_after_ms",
+        "432000000",
+        "How long every attempt at an endpoint has to fail before it is disabled; 0: never (5 days).",
+    ),
+    setting(
         "egress.allow",
         "",
         "Networks that deliveries may reach although they are blocked otherwise: 127.0.0.0/8,10.1.0.0/16.",

@@ -98,6 +98,8 @@ pub struct LimitSettings {
     pub lease: Duration,
     /// How long a stop waits.
     pub drain: Duration,
+    /// When an endpoint that fails is left alone, and when it is disabled.
+    pub circuits: engate_model::circuit::CircuitRules,
     /// What one plugin call may cost.
     pub plugin: engate_model::plugin::Limits,
     /// The most that one installation may be given.
@@ -321,6 +323,11 @@ impl<'a> Reader<'a> {
             response_bytes_max: self.size("delivery.response_bytes_max", 1, 16 << 20),
             lease: self.millis("delivery.lease_ms", 2_000, 600_000),
             drain: self.millis("delivery.drain_ms", 0, 3_600_000),
+            circuits: engate_model::circuit::CircuitRules {
+                failures: u32::try_from(self.number("delivery.breaker_failures", 0, 1_000)).unwrap_or_default(),
+                probe_wait: self.millis("delivery.breaker_probe_ms", 100, 300_000),
+                disable_after: self.millis("delivery.disable_after_ms", 0, 366 * 86_400_000),
+            },
             plugin,
             plugin_ceiling,
         }

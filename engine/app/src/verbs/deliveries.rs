@@ -119,9 +119,12 @@ impl Engine {
 
     /// Has a delivery tried again now, whatever its schedule says.
     pub(crate) async fn delivery_retry(&self, principal: &Principal, id: DeliveryId) -> Result<Delivery, VerbError> {
-        self.delivery_get(principal, id).await?;
+        let endpoint = self.delivery_get(principal, id).await?.endpoint;
         match self.store.delivery_retry(&self.actor(principal), principal.tenant, id).await? {
-            Retried::Scheduled => self.worker.wake(),
+            Retried::Scheduled => {
+                self.worker.probe_now(endpoint, self.now());
+                self.worker.wake();
+            }
             Retried::InProgress => {
                 return Err(VerbError::conflict("in_progress", "a try is under way; wait for how it ends"));
             }

@@ -2,14 +2,32 @@
 
 use std::sync::Arc;
 
-use engate_model::{EventId, event::Event, token::Principal};
-use engate_store::{AccessOfAccept, EventFilter, EventPage, Order};
+use engate_model::{
+    EndpointId, EventId,
+    delivery::Delivery,
+    event::Event,
+    explain::{Explanation, explain, explain_deleted},
+    token::Principal,
+};
+use engate_store::{AccessOfAccept, DeliveryFilter, EventFilter, EventPage, Order, Page};
+use serde_json::Value;
 
 use super::VerbError;
 use crate::{
     accept::{NewEvent, NotTaken, Taken},
     engine::Engine,
 };
+
+/// Why an endpoint did or did not get an event.
+#[derive(Debug, Clone)]
+pub(crate) struct Explained {
+    /// Why.
+    pub(crate) explanation: Explanation,
+    /// The filter's clause that says no.
+    pub(crate) clause: Option<Value>,
+    /// The row that there is of the two.
+    pub(crate) delivery: Option<Delivery>,
+}
 
 impl Engine {
     /// Takes all of `events` or none; on return they and the entry of the `call` are on disk.
@@ -37,5 +55,33 @@ impl Engine {
         limit: u32,
     ) -> Result<EventPage, VerbError> {
         Ok(self.store.event_list(principal.tenant, filter, after, Order::Descending, limit).await?)
+    }
+
+    /// Why `endpoint` did or did not get the event.
+    pub(crate) async fn event_explain(
+        &self,
+        principal: &Principal,
+        id: EventId,
+        endpoint: EndpointId,
+    ) -> Result<Explained, VerbError> {
+        let event = self.event_get(principal, id).await?;
+        let filter = DeliveryFilter { event: Some(id), endpoint: Some(endpoint), ..DeliveryFilter::default() };
+        // The newest row, should there ever be two.
+        let page = Page { after: None, limit: 1, order: Order::Descending };
+        let delivery = self.delivery_list(principal, filter, None, page).await?.items.pop();
+        match (self.endpoint_find(principal, endpoint).await, delivery) {
+            (Ok((endpoint, integrator)), delivery) => {
+                let explanation = explain(&event, &endpoint, Some(&integrator), delivery.as_ref());
+                let place = explanation.clause.as_ref().map(|(place, _)| place);
+                let clause = place.and_then(|place| endpoint.filter.as_ref()?.part(place)).cloned();
+                Ok(Explained { explanation, clause, delivery })
+            }
+            // It was deleted; what is written down still tells.
+            (Err(VerbError::NotFound(_)), Some(delivery)) => {
+                let explanation = explain_deleted(&event, &delivery);
+                Ok(Explained { explanation, clause: None, delivery: Some(delivery) })
+            }
+            (Err(error), _) => Err(error),
+        }
     }
 }

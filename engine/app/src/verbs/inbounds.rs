@@ -5,7 +5,7 @@ use engate_model::{
     inbound::{BODY_BYTES_CEILING, Inbound},
     invalid::Complaints,
     plugin::PluginRef,
-    rate::{RATE_CEILING, RateLimit},
+    rate::RateLimit,
     token::Principal,
 };
 use serde_json::Value;
@@ -195,15 +195,13 @@ fn check(
     if !(1..=BODY_BYTES_CEILING).contains(&body_bytes_max) {
         complaints.add("max_body_bytes", format!("must be a whole number from 1 to {BODY_BYTES_CEILING}"));
     }
-    for (field, number) in [("per_second", rate_limit.per_second), ("burst", rate_limit.burst)] {
-        if !(1..=RATE_CEILING).contains(&number) {
-            complaints.add(format!("rate_limit.{field}"), format!("must be a whole number from 1 to {RATE_CEILING}"));
-        }
-    }
+    rate_limit.check("rate_limit", complaints);
 }
 
 #[cfg(test)]
 mod tests {
+    use engate_model::rate::RATE_CEILING;
+
     use super::*;
 
     #[test]

@@ -12,6 +12,7 @@ use engate_host::{
 };
 use engate_model::{
     Timestamp,
+    circuit::Impression,
     delivery::{Attempt, HostAnswers, Replay, Request, Response},
     endpoint::Endpoint,
     event::NoDelivery,
@@ -45,6 +46,8 @@ pub(super) struct Done {
     pub(super) plugin_state: Option<(String, StateWrites)>,
     /// Whether the plugin did not do its part; a refusal of its own is none of that.
     pub(super) faulty: bool,
+    /// What it says of the endpoint.
+    pub(super) impression: Impression,
 }
 
 /// Makes one try of `job`. Whatever happens in it is data in the answer; an error means that the store could
@@ -349,6 +352,9 @@ impl<'a> Try<'a> {
             now: finished,
             chance: self.engine.chance.fraction(),
         };
+        let status = response.as_ref().map(|response| response.status);
+        // What a trial finds is for whoever asked.
+        let impression = if is_test { Impression::Nothing } else { Impression::of(&outcome, status) };
         let mut transition = after(outcome, case);
         if is_test {
             transition.disable_endpoint = None;
@@ -379,7 +385,8 @@ impl<'a> Try<'a> {
             replay: plugin.map(|_| replay),
         };
         let plugin_state = plugin.filter(|_| !state_writes.is_empty()).map(|b| (b.name.clone(), state_writes));
-        Done { attempt, transition, pace: if slow { Pace::SlowDown } else { Pace::Steady }, plugin_state, faulty }
+        let pace = if slow { Pace::SlowDown } else { Pace::Steady };
+        Done { attempt, transition, pace, plugin_state, faulty, impression }
     }
 }
 

@@ -4,16 +4,19 @@ use std::{sync::Arc, time::Duration};
 
 use engate_model::{
     EndpointId,
+    callback::{self, Fact},
     delivery::{DeliveryState, Trigger},
+    endpoint::Endpoint,
+    event::NoDelivery,
     lanes::Pace,
 };
-use engate_store::{ENDPOINT_DISABLED, FinishItem, Finished, PLUGIN_FAULTY, StoreError};
+use engate_store::{FinishItem, Finished, PLUGIN_FAULTY, StoreError};
 
 use super::{
     Job,
     attempt::{self, Done},
 };
-use crate::engine::Engine;
+use crate::{engine::Engine, views::View};
 
 /// How often a result is offered to a store that does not answer, before the node lets go of the delivery.
 const FINISH_TRIES_MAX: u32 = 5;
@@ -45,7 +48,7 @@ impl Engine {
 
     /// Starts an attempt for every lane whose turn it is, as far as bounds allow.
     pub(super) fn start_ready(self: &Arc<Self>) {
-        while let Some((endpoint, job)) = self.worker.next() {
+        while let Some((endpoint, job)) = self.worker.next(self.now()) {
             let turn = Turn { engine: Arc::clone(self), endpoint, pace: None };
             self.worker.tasks.spawn(turn.take(job));
         }
@@ -65,8 +68,10 @@ impl Engine {
         let Some(endpoint) = view.catalog.endpoint(job.delivery.endpoint).cloned() else {
             return self.set_aside(&job, DeliveryState::Cancelled, "endpoint_deleted").await;
         };
-        if !endpoint.enabled {
-            return self.set_aside(&job, DeliveryState::Parked, ENDPOINT_DISABLED).await;
+        if !endpoint.enabled || endpoint.paused_at.is_some() {
+            self.put_back(endpoint.id, &[job], None).await;
+            self.recall(endpoint.id, None).await;
+            return Pace::Steady;
         }
         let binding = match view.binding(&self.store, &endpoint).await {
             Ok(binding) => binding,
@@ -96,17 +101,35 @@ impl Engine {
             let plugin = done.attempt.plugin.as_deref().unwrap_or_default();
             tracing::warn!(plugin, "a plugin fails again and again; its deliveries are parked until something changes");
         }
-        self.write_down(job, done).await
+        // Before the try is written down: a fault in between has it made again, and never forgets that the partner said stop.
+        self.stop_if_told(&view, &endpoint, &job, &done).await;
+        self.write_down(&view, &endpoint, job, done).await
+    }
+
+    /// Disables an endpoint whose partner said that nothing more is wanted.
+    async fn stop_if_told(self: &Arc<Self>, view: &View, endpoint: &Endpoint, job: &Job, done: &Done) {
+        let Some(reason) = &done.transition.disable_endpoint else { return };
+        let heard =
+            !callback::is_system(&job.delivery.event_type) && view.catalog.is_heard(callback::ENDPOINT_DISABLED);
+        let fact = heard.then(|| Fact::disabled(endpoint, reason, self.now()));
+        let facts = fact.map_or_else(Vec::new, |fact| self.told(&view.catalog, endpoint, fact));
+        self.disable(endpoint, reason, &facts).await;
     }
 
     /// Writes the attempt and what follows from it.
-    async fn write_down(self: &Arc<Self>, mut job: Job, done: Done) -> Pace {
-        let Done { attempt, transition, pace, plugin_state, .. } = done;
+    async fn write_down(self: &Arc<Self>, view: &View, endpoint: &Endpoint, mut job: Job, done: Done) -> Pace {
+        let Done { attempt, transition, pace, plugin_state, impression, .. } = done;
         self.metrics.attempt(transition.outcome, attempt.duration);
+        // A trial is nobody's news.
+        let facts = match job.event.reason {
+            Some(NoDelivery::Test) => Vec::new(),
+            _ => self.told_of_end(&view.catalog, &job.delivery, &attempt, &transition),
+        };
         let answer = job.answer.take();
         let build = || {
             let item = FinishItem::new(&job.delivery, &job.event, job.serial, &attempt, &transition);
             let item = item.in_line(job.in_line);
+            let item = if facts.is_empty() { item } else { item.with_facts(&facts) };
             match &plugin_state {
                 Some((plugin, writes)) => item.with_state_writes(&job.delivery, plugin, writes.clone()),
                 None => item,
@@ -116,12 +139,14 @@ impl Engine {
         for _ in 0..FINISH_TRIES_MAX {
             match self.store.delivery_finish(build()).await {
                 Ok(finished @ (Finished::Finished | Finished::Released)) => {
-                    if finished == Finished::Released {
+                    let soon = self.now().after(super::poller::INTERVAL);
+                    let due_soon = transition.next_attempt_at.is_some_and(|at| at <= soon);
+                    if finished == Finished::Released || !facts.is_empty() || due_soon {
                         self.worker.wake();
                     }
                     // Whoever waits for it may be gone by now.
                     let _ = answer.map(|answer| answer.send(attempt));
-                    self.follow_up(&job, &transition).await;
+                    self.heed(view, endpoint, &job, &transition, impression).await;
                     return pace;
                 }
                 Ok(Finished::LeaseLost) => {
@@ -143,21 +168,6 @@ impl Engine {
         tracing::error!(delivery = %job.delivery.id, "an attempt could not be written down; it will be made again");
         self.worker.suspect();
         pace
-    }
-
-    async fn follow_up(self: &Arc<Self>, job: &Job, transition: &engate_model::transition::Transition) {
-        if transition.next_attempt_at.is_some_and(|at| at <= self.now().after(super::poller::INTERVAL)) {
-            self.worker.wake();
-        }
-        let Some(reason) = &transition.disable_endpoint else { return };
-        let (tenant, endpoint) = (job.delivery.tenant, job.delivery.endpoint);
-        match self.store.endpoint_disable(&self.system_actor(), tenant, endpoint, reason).await {
-            Ok(_) => tracing::warn!(%endpoint, reason, "endpoint disabled by its partner's answer"),
-            Err(error) => tracing::error!(%endpoint, %error, "endpoint could not be disabled"),
-        }
-        if let Err(error) = self.views.refresh(&self.store, tenant).await {
-            tracing::warn!(%tenant, %error, "configuration could not be read again");
-        }
     }
 
     /// Parks a delivery whose plugin fails. A change of the configuration lets the parked ones go on, once; one that was
@@ -213,7 +223,8 @@ impl Drop for Turn {
         if self.pace.is_none() {
             self.engine.worker.suspect();
         }
-        self.engine.worker.finished(self.endpoint, self.pace.unwrap_or(Pace::Steady));
+        let now = self.engine.now();
+        self.engine.worker.finished(self.endpoint, self.pace.unwrap_or(Pace::Steady), now);
         self.engine.start_ready();
     }
 }

@@ -1,16 +1,19 @@
 //! Carries deliveries out.
 //!
 //! Who acts here: `dispatch` takes turns over the lanes and starts one task per attempt; `attempt` makes one
-//! try (transform, send, interpret, decide); `poller` fetches what is due from the store; `lease` keeps this
-//! node's claim on what it holds. What none of them does: decide (that is the model's) or know SQL.
+//! try (transform, send, interpret, decide); `poller` fetches what is due from the store; `pacer` lets lanes go on that
+//! rest by a rate; `circuits` heeds what attempts say of their endpoints; `lease` keeps this node's claim on what it
+//! holds. What none of them does: decide (that is the model's) or know SQL.
 
 mod attempt;
+mod circuits;
 mod dispatch;
 mod lease;
+mod pacer;
 mod poller;
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering},
@@ -20,9 +23,10 @@ use std::{
 
 use engate_model::{
     EndpointId, Timestamp,
+    circuit::{CircuitRules, Failing},
     delivery::{Attempt, Delivery, Trigger},
     event::Event,
-    lanes::{Lanes, Pace},
+    lanes::{LaneRules, Lanes, Pace},
 };
 use engate_store::{ClaimedDelivery, NodeSerial};
 use tokio::sync::{Notify, RwLock, oneshot};
@@ -113,6 +117,10 @@ pub(crate) struct Worker {
     wake: Notify,
     /// Wakes the lease keeper before its time.
     doubt: Notify,
+    /// Wakes the pacer before its time.
+    pace: Notify,
+    /// When the pacer looks again by itself, microseconds.
+    paced_until: AtomicI64,
     serial: Mutex<Option<NodeSerial>>,
     /// Tells attempts of lines that the serial changed.
     serial_changed: Notify,
@@ -125,15 +133,22 @@ pub(crate) struct Worker {
 
 impl Worker {
     /// No lanes yet, and no lease.
-    pub(crate) fn new(queued_max: usize, queued_bytes_max: usize, in_flight_max: usize) -> Self {
+    pub(crate) fn new(
+        queued_max: usize,
+        queued_bytes_max: usize,
+        in_flight_max: usize,
+        circuits: CircuitRules,
+    ) -> Self {
         Self {
-            lanes: Mutex::new(Lanes::new(queued_max, queued_bytes_max)),
+            lanes: Mutex::new(Lanes::new(queued_max, queued_bytes_max).with_circuit_rules(circuits)),
             backlogged: Mutex::default(),
             in_flight: AtomicUsize::new(0),
             in_flight_max,
             tasks: TaskTracker::new(),
             wake: Notify::new(),
             doubt: Notify::new(),
+            pace: Notify::new(),
+            paced_until: AtomicI64::new(i64::MAX),
             serial: Mutex::new(None),
             serial_changed: Notify::new(),
             of_lines: RwLock::new(()),
@@ -148,20 +163,21 @@ impl Worker {
     pub(crate) fn reserve(
         &self,
         endpoint: EndpointId,
-        max_in_flight: u32,
+        rules: LaneRules,
         wanted: usize,
+        now: Timestamp,
     ) -> Option<(NodeSerial, usize)> {
         if self.stopping.load(Ordering::Acquire) {
             return None;
         }
         let serial = (*self.serial())?;
-        let places = self.lanes().reserve(endpoint, max_in_flight, wanted);
+        let places = self.lanes().reserve(endpoint, rules, wanted, now);
         (places > 0).then_some((serial, places))
     }
 
     /// Gives reserved places back.
-    pub(crate) fn leave(&self, endpoint: EndpointId, places: usize) {
-        self.lanes().leave(endpoint, places);
+    pub(crate) fn leave(&self, endpoint: EndpointId, places: usize, now: Timestamp) {
+        self.lanes().leave(endpoint, places, now);
     }
 
     /// Something went wrong between store and memory: what this node holds in the store may not be what it has
@@ -171,9 +187,31 @@ impl Worker {
         self.doubt.notify_one();
     }
 
-    /// An endpoint was edited.
-    pub(crate) fn set_in_flight_max(&self, endpoint: EndpointId, max_in_flight: u32) {
-        self.lanes().set_in_flight_max(endpoint, max_in_flight);
+    /// An endpoint was edited by someone who knows why: it counts as sound.
+    pub(crate) fn edited(&self, endpoint: EndpointId, rules: LaneRules, now: Timestamp) {
+        let mut lanes = self.lanes();
+        lanes.set_rules(endpoint, rules);
+        lanes.forgive(endpoint, now);
+    }
+
+    /// Someone wants deliveries to go to an endpoint, however it failed: it counts as sound.
+    pub(crate) fn forgive(&self, endpoint: EndpointId, now: Timestamp) {
+        self.lanes().forgive(endpoint, now);
+    }
+
+    /// Whether the endpoint is left alone because it is down.
+    pub(crate) fn is_shut(&self, endpoint: EndpointId) -> bool {
+        self.lanes().is_shut(endpoint)
+    }
+
+    /// Someone wants a try at an endpoint: where it is left alone, one may go now.
+    pub(crate) fn probe_now(&self, endpoint: EndpointId, now: Timestamp) {
+        self.lanes().probe_now(endpoint, now);
+    }
+
+    /// Endpoints that fail by what is written down, and how.
+    pub(crate) fn failing(&self) -> HashMap<EndpointId, Failing> {
+        self.lanes().failing().collect()
     }
 
     /// There may be due work in the store: look now.
@@ -185,6 +223,7 @@ impl Worker {
     pub(crate) fn wake_for_stop(&self) {
         self.wake.notify_one();
         self.doubt.notify_one();
+        self.pace.notify_one();
     }
 
     /// Every lane with anything in it.
@@ -261,22 +300,34 @@ impl Worker {
         *self.serial() == Some(serial) && now.as_micros() < self.lease_until.load(Ordering::Acquire)
     }
 
-    fn next(&self) -> Option<(EndpointId, Job)> {
+    fn next(&self, now: Timestamp) -> Option<(EndpointId, Job)> {
         if self.in_flight.load(Ordering::Relaxed) >= self.in_flight_max {
             return None;
         }
-        let next = self.lanes().take();
+        let mut lanes = self.lanes();
+        let next = lanes.take(now);
         if next.is_some() {
             self.in_flight.fetch_add(1, Ordering::Relaxed);
+        } else if lanes.next_at().is_some_and(|at| at.as_micros() < self.paced_until.load(Ordering::Relaxed)) {
+            self.pace.notify_one();
         }
         next
     }
 
-    fn finished(&self, endpoint: EndpointId, pace: Pace) {
+    /// When a lane may go on without anything else happening; the pacer looks again then.
+    fn next_pace(&self) -> Option<Timestamp> {
+        let lanes = self.lanes();
+        let next = lanes.next_at();
+        // Under the lock, so that whoever puts a lane to rest meanwhile compares with this.
+        self.paced_until.store(next.map_or(i64::MAX, Timestamp::as_micros), Ordering::Relaxed);
+        next
+    }
+
+    fn finished(&self, endpoint: EndpointId, pace: Pace, now: Timestamp) {
         self.in_flight.fetch_sub(1, Ordering::Relaxed);
         let short = {
             let mut lanes = self.lanes();
-            lanes.finished(endpoint, pace);
+            lanes.finished(endpoint, pace, now);
             lanes.is_short(endpoint)
         };
         if short && self.backlogged().remove(&endpoint) {

@@ -1,8 +1,15 @@
 //! Fetches due work from the store: retries, what a full lane left there, what a dead node held.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
-use engate_model::{EndpointId, TenantId, lanes::LANE_ITEMS_MAX};
+use engate_model::{
+    EndpointId, TenantId, Timestamp,
+    lanes::{LANE_ITEMS_MAX, LaneRules},
+};
 use engate_store::{Head, NodeSerial, PLUGIN_FAULTY, StoreError};
 
 use super::Job;
@@ -22,17 +29,28 @@ const TIDY_ROUNDS: u32 = 1 << 12;
 /// Every how many rounds PostgreSQL's partitions are made ahead; they reach weeks ahead, so hours do not matter.
 const PARTITION_ROUNDS: u32 = 1 << 16;
 
+/// What the poller remembers from round to round.
+#[derive(Default)]
+struct Memory {
+    round: u32,
+    /// The revision under which faulty plugins were last tried again.
+    tried_under: HashMap<TenantId, i64>,
+    /// When other nodes' findings about endpoints were last taken up.
+    failures_at: Timestamp,
+    /// See [`Engine::take_up_failures`].
+    missing: HashSet<EndpointId>,
+}
+
 impl Engine {
     /// Fetches due work until the engine stops.
     pub(crate) async fn poll(self: Arc<Self>) {
-        let mut round = 0_u32;
-        let mut tried_under = HashMap::new();
+        let mut memory = Memory::default();
         while !self.health.is_stopping() {
-            let pause = self.poll_round(round, &mut tried_under).await.unwrap_or_else(|error| {
+            let pause = self.poll_round(&mut memory).await.unwrap_or_else(|error| {
                 tracing::error!(%error, "due work could not be fetched; trying again");
                 INTERVAL
             });
-            round = round.wrapping_add(1);
+            memory.round = memory.round.wrapping_add(1);
             if pause == BUSY_PAUSE {
                 tokio::time::sleep(pause).await;
                 continue;
@@ -45,15 +63,15 @@ impl Engine {
     }
 
     /// One look at the store; answers how long to wait before the next.
-    async fn poll_round(
-        self: &Arc<Self>,
-        round: u32,
-        tried_under: &mut HashMap<TenantId, i64>,
-    ) -> Result<Duration, StoreError> {
-        let now = self.now();
+    async fn poll_round(self: &Arc<Self>, memory: &mut Memory) -> Result<Duration, StoreError> {
+        let (now, round) = (self.now(), memory.round);
         let revisions = self.store.revision_list().await?;
         self.refresh_views(&revisions).await?;
-        self.retry_faulty_plugins(&revisions, tried_under).await?;
+        self.retry_faulty_plugins(&revisions, &mut memory.tried_under).await?;
+        if now.since(memory.failures_at) >= INTERVAL {
+            self.take_up_failures(&mut memory.missing).await?;
+            memory.failures_at = now;
+        }
         if round.is_multiple_of(RECLAIM_ROUNDS) {
             let reclaimed = self.store.delivery_reclaim(now).await?;
             if reclaimed > 0 {
@@ -80,7 +98,8 @@ impl Engine {
             return Ok(BUSY_PAUSE);
         }
         // What is due and was not fetched has no room in its lane, which wakes the poller once it has some again.
-        let next = later.iter().map(|head| head.due_at).min();
+        let probes = self.worker.failing().into_values().filter_map(|failing| failing.probe_at.filter(|at| *at > now));
+        let next = later.iter().map(|head| head.due_at).chain(probes).min();
         Ok(next.map_or(INTERVAL, |at| at.since(self.now()).clamp(BUSY_PAUSE, INTERVAL)))
     }
 
@@ -101,13 +120,14 @@ impl Engine {
         let mut under = None;
         for head in due {
             let view = self.views.get(&self.store, head.tenant).await?;
-            let max_in_flight = view.catalog.endpoint(head.endpoint).map_or(1, |endpoint| endpoint.max_in_flight);
-            let reserved = self.worker.reserve(head.endpoint, max_in_flight, LANE_ITEMS_MAX);
+            let deleted = LaneRules { in_flight_max: 1, rate: None };
+            let rules = view.catalog.endpoint(head.endpoint).map_or(deleted, |endpoint| endpoint.lane_rules());
+            let reserved = self.worker.reserve(head.endpoint, rules, LANE_ITEMS_MAX, self.now());
             self.worker.wake_when_short(head.endpoint);
             if let Some((serial, places)) = reserved {
                 // A change of serial in between would put places under two; the rest waits for the next round.
                 if *under.get_or_insert(serial) != serial {
-                    self.worker.leave(head.endpoint, places);
+                    self.worker.leave(head.endpoint, places, self.now());
                     break;
                 }
                 wanted.push((head.endpoint, u32::try_from(places).unwrap_or(u32::MAX)));
@@ -131,7 +151,7 @@ impl Engine {
             places.entry(claim.delivery.endpoint).and_modify(|n| *n = n.saturating_sub(1));
         }
         for (endpoint, unused) in places {
-            self.worker.leave(endpoint, usize::try_from(unused).unwrap_or_default());
+            self.worker.leave(endpoint, usize::try_from(unused).unwrap_or_default(), self.now());
         }
         jobs.extend(claimed?.into_iter().map(|claim| Job::of_claim(claim, serial)));
         self.hand_over(jobs);
@@ -158,7 +178,8 @@ impl Engine {
         let held = self.views.revisions();
         for (tenant, revision) in revisions {
             if held.get(tenant).is_some_and(|held| held != revision) {
-                self.views.refresh(&self.store, *tenant).await?;
+                let view = self.views.refresh(&self.store, *tenant).await?;
+                self.follow(&view.catalog).await;
             }
         }
         Ok(())

@@ -74,8 +74,25 @@ pub enum Start {
     HandedOver(NodeSerial),
     /// Waiting until then.
     Pending(Timestamp),
+    /// Waiting until then, for this reason.
+    Held(Timestamp, &'static str),
+    /// Standing still, for this reason, until someone lets it go.
+    Parked(&'static str),
     /// Not to go, for this reason.
     Skipped(String),
+}
+
+impl Start {
+    /// What the delivery's row says: state, reason, due time, owner.
+    fn row(&self) -> (DeliveryState, Option<&str>, Option<Timestamp>, Option<NodeSerial>) {
+        match self {
+            Self::HandedOver(owner) => (DeliveryState::Delivering, None, None, Some(*owner)),
+            Self::Pending(due_at) => (DeliveryState::Pending, None, Some(*due_at), None),
+            Self::Held(due_at, reason) => (DeliveryState::Pending, Some(reason), Some(*due_at), None),
+            Self::Parked(reason) => (DeliveryState::Parked, Some(reason), None, None),
+            Self::Skipped(reason) => (DeliveryState::Skipped, Some(reason), None, None),
+        }
+    }
 }
 
 /// What became of a request.
@@ -112,11 +129,7 @@ impl AcceptEvent {
     /// The `n`th delivery as it was committed under `code`, if it was not held back.
     pub fn delivery(&self, n: usize, code: i64) -> Option<Delivery> {
         let new = self.deliveries.get(n)?;
-        let (state, reason, due_at) = match &new.start {
-            Start::HandedOver(_) => (DeliveryState::Delivering, None, None),
-            Start::Pending(due_at) => (DeliveryState::Pending, None, Some(*due_at)),
-            Start::Skipped(reason) => (DeliveryState::Skipped, Some(reason.clone()), None),
-        };
+        let (state, reason, due_at, _) = new.start.row();
         Some(Delivery {
             id: new.id,
             code,
@@ -128,7 +141,7 @@ impl AcceptEvent {
             integrator: new.integrator,
             state,
             success: None,
-            reason,
+            reason: reason.map(ToOwned::to_owned),
             attempts: 0,
             created_at: self.event.accepted_at,
             first_attempt_at: None,
@@ -170,7 +183,8 @@ pub(crate) struct AcceptJob {
     pub(super) reply: Reply<Accepted>,
 }
 
-struct Item {
+/// An event with its deliveries, encoded.
+pub(crate) struct Item {
     id: EventId,
     event: Vec<Value>,
     /// Rows of [`DELIVERY_COLUMNS`], the code left empty.
@@ -178,7 +192,7 @@ struct Item {
     /// Those of them that join a line.
     joins: Vec<Join>,
     key: Option<Key>,
-    bytes: usize,
+    pub(super) bytes: usize,
     /// Filled in while the batch is written.
     outcome: Option<AcceptedEvent>,
 }
@@ -243,11 +257,12 @@ const EVENT_COLUMNS: &[(&str, Kind)] = &[
     ("correlation_id", Kind::Text),
     ("idempotency_key", Kind::Text),
     ("reason", Kind::Text),
+    ("deliver_at", Kind::Int),
 ];
 
 static EVENTS: Bulk = Bulk::new(
     "INSERT INTO events (id, tenant_id, event_type, subject, payload, content_type, occurred_at, accepted_at, labels, \
-     correlation_id, idempotency_key, reason) ",
+     correlation_id, idempotency_key, reason, deliver_at) ",
     EVENT_COLUMNS,
     "",
 );
@@ -316,7 +331,8 @@ static KEYS_TAKEN: Bulk = Bulk::new(
     ") AS v JOIN idempotency_keys k ON k.tenant_id = v.tenant_id AND k.key = v.key",
 );
 
-fn encode(accept: &AcceptEvent) -> Result<Item, StoreError> {
+/// Makes an event ready for the committer.
+pub(crate) fn encode(accept: &AcceptEvent) -> Result<Item, StoreError> {
     let event = &*accept.event;
     let event_type: Arc<str> = event.event_type.as_str().into();
     let [subject, correlation] =
@@ -324,11 +340,7 @@ fn encode(accept: &AcceptEvent) -> Result<Item, StoreError> {
     let labels = if event.labels.is_empty() { Value::Text(None) } else { json(&event.labels)? };
     let created_at = Value::from(event.accepted_at);
     let deliveries = accept.deliveries.iter().map(|new| {
-        let (state, reason, due_at, owner) = match &new.start {
-            Start::HandedOver(owner) => (DeliveryState::Delivering, None, None, Some(*owner)),
-            Start::Pending(due_at) => (DeliveryState::Pending, None, Some(*due_at), None),
-            Start::Skipped(reason) => (DeliveryState::Skipped, Some(reason.as_str()), None, None),
-        };
+        let (state, reason, due_at, owner) = new.start.row();
         args![
             new.id,
             None::<i64>,
@@ -351,7 +363,8 @@ fn encode(accept: &AcceptEvent) -> Result<Item, StoreError> {
         let line = new.ordering.line(&event.event_type, event.subject.as_deref())?;
         let from = match new.start {
             Start::HandedOver(_) => event.accepted_at,
-            Start::Pending(from) => from,
+            Start::Pending(from) | Start::Held(from, _) => from,
+            Start::Parked(_) => event.deliver_at.unwrap_or(event.accepted_at),
             Start::Skipped(_) => return None,
         };
         Some(Join { n, line: (new.endpoint, line.into()), from })
@@ -375,6 +388,7 @@ fn encode(accept: &AcceptEvent) -> Result<Item, StoreError> {
         correlation,
         event.idempotency_key.as_deref(),
         event.reason.map(|reason| reason.code()),
+        event.deliver_at,
     ];
     let bytes = cells.iter().chain(deliveries.iter().flatten()).map(Value::size).sum();
     Ok(Item { id: event.id, event: cells, deliveries, joins, key, bytes, outcome: None })
@@ -425,6 +439,39 @@ pub(super) async fn write(session: &mut Session, jobs: &mut [&mut AcceptJob], he
     let live = jobs.iter().filter(|job| job.settled.is_none());
     inbounds::write_state(session, live.filter_map(|job| job.state.as_ref())).await?;
     Ok(())
+}
+
+/// Writes the engine's own facts with their deliveries, which join no lines.
+pub(super) async fn write_fact_items(session: &mut Session, mut new: Vec<&mut Item>) -> Result<(), StoreError> {
+    let event_cells: Vec<Value> = new.iter().flat_map(|item| item.event.iter().cloned()).collect();
+    let wanted = new.iter().map(|item| item.deliveries.len()).sum();
+    let mut codes = codes(session, wanted).await?.into_iter();
+    let mut delivery_cells = Vec::with_capacity(wanted * DELIVERY_COLUMNS.len());
+    for item in &mut new {
+        let own: Vec<i64> = codes.by_ref().take(item.deliveries.len()).collect();
+        for (row, code) in item.deliveries.iter().zip(&own) {
+            let at = delivery_cells.len() + 1;
+            delivery_cells.extend(row.iter().cloned());
+            if let Some(cell) = delivery_cells.get_mut(at) {
+                *cell = Value::from(*code);
+            }
+        }
+        let delivery_count = u32::try_from(own.len()).unwrap_or(u32::MAX);
+        item.outcome =
+            Some(AcceptedEvent { id: item.id, duplicate: false, delivery_count, codes: own, held_back: Vec::new() });
+    }
+    EVENTS.execute(session, event_cells).await?;
+    DELIVERIES.execute(session, delivery_cells).await?;
+    Ok(())
+}
+
+/// Writes the engine's own facts beside what they are about.
+pub(crate) async fn write_facts(session: &mut Session, facts: &[AcceptEvent]) -> Result<(), StoreError> {
+    if facts.is_empty() {
+        return Ok(());
+    }
+    let mut items = facts.iter().map(encode).collect::<Result<Vec<_>, _>>()?;
+    write_fact_items(session, items.iter_mut().collect()).await
 }
 
 /// The lines that new deliveries join, with their codes; `codes` are those of `new` in its order.

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Reply, Setback,
+    accept::{AcceptEvent, Item, encode as encode_event, write_fact_items},
     kept::{KeptWrite, write_kept},
 };
 use crate::{
@@ -54,6 +55,7 @@ struct Encoded {
     change: Vec<Value>,
     attempt: Vec<Value>,
     state: Vec<StateWrite>,
+    facts: Vec<Item>,
 }
 
 /// Kept by tenant, plugin, endpoint, key.
@@ -113,6 +115,17 @@ impl FinishItem {
         }
         self
     }
+
+    /// Adds what listeners are to be told of it. It is written with the try or not at all.
+    pub fn with_facts(mut self, facts: &[AcceptEvent]) -> Self {
+        if let Ok(encoded) = &mut self.encoded {
+            match facts.iter().map(encode_event).collect() {
+                Ok(items) => encoded.facts = items,
+                Err(error) => self.encoded = Err(error),
+            }
+        }
+        self
+    }
 }
 
 impl Store {
@@ -123,7 +136,8 @@ impl Store {
     /// [`StoreError::Unavailable`] when the database is; [`StoreError::Data`] when it refuses the values.
     pub async fn delivery_finish(&self, item: FinishItem) -> Result<Finished, StoreError> {
         let item = item.encoded?;
-        let bytes = item.attempt.iter().map(Value::size).sum();
+        let bytes = item.attempt.iter().map(Value::size).sum::<usize>();
+        let bytes = item.facts.iter().fold(bytes, |bytes, fact| bytes + fact.bytes);
         self.committers().finish(|reply| FinishJob { item, bytes, released: false, settled: None, reply }).await
     }
 }
@@ -337,6 +351,7 @@ fn encode(
         change,
         attempt: row,
         state: Vec::new(),
+        facts: Vec::new(),
     })
 }
 
@@ -372,6 +387,11 @@ pub(super) async fn write(
         args![*tenant, Arc::clone(plugin), *endpoint, Arc::clone(key)]
     })
     .await?;
+    let held = jobs.iter_mut().filter(|job| job.settled.is_none());
+    let facts: Vec<_> = held.flat_map(|job| &mut job.item.facts).collect();
+    if !facts.is_empty() {
+        write_fact_items(session, facts).await?;
+    }
     let released = lines::settle_lines(session, lines, left).await? > 0;
     jobs.iter_mut().for_each(|job| job.released = released && job.item.in_line);
     Ok(())

@@ -1,5 +1,6 @@
 use engate_model::{
     EndpointId, IntegratorId, Secret, TenantId, TokenId,
+    callback::SYSTEM_TYPES,
     delivery::DeliveryState,
     endpoint::Auth,
     event::EventType,
@@ -158,7 +159,7 @@ pub(crate) async fn event_types_of_the_engine_stay(t: &Subject) {
         created_at: at(0),
     };
     t.store.event_type_create(&actor(), &entry("bill.paid", false)).await.unwrap();
-    t.store.event_type_create(&actor(), &entry("delivery.failed", true)).await.unwrap();
+    conflicts(t.store.event_type_create(&actor(), &entry("delivery.failed", true)).await);
     conflicts(t.store.event_type_create(&actor(), &entry("bill.paid", false)).await);
     let changed = EventType { title: "Paga".into(), ..entry("bill.paid", false) };
     t.store.event_type_update(&actor(), &entry("bill.paid", false), &changed).await.unwrap();
@@ -166,7 +167,9 @@ pub(crate) async fn event_types_of_the_engine_stay(t: &Subject) {
     let nothing = entry("nothing", false);
     not_found(t.store.event_type_update(&actor(), &nothing, &nothing).await);
     assert_eq!(t.store.event_type_get(t.tenant, "bill.paid").await.unwrap(), Some(changed.clone()));
-    assert_eq!(t.store.event_type_list(t.tenant).await.unwrap().len(), 2);
+    let list = t.store.event_type_list(t.tenant).await.unwrap();
+    assert_eq!(list.len(), 1 + SYSTEM_TYPES.len(), "those of the engine are there from the start");
+    assert!(list.iter().all(|entry| entry.system == (entry.key != "bill.paid")));
     conflicts(t.store.event_type_delete(&actor(), &entry("delivery.failed", true)).await);
     stale(t.store.event_type_delete(&actor(), &entry("bill.paid", false)).await);
     t.store.event_type_delete(&actor(), &changed).await.unwrap();
@@ -252,13 +255,13 @@ pub(crate) async fn a_deleted_endpoint_cancels_what_waits_and_keeps_its_history(
 
 pub(crate) async fn a_partner_that_says_stop_disables_its_endpoint(t: &Subject) {
     let revision = t.store.revision_get(t.tenant).await.unwrap();
-    assert!(t.store.endpoint_disable(&actor(), t.tenant, t.endpoint, "gone").await.unwrap());
-    assert!(!t.store.endpoint_disable(&actor(), t.tenant, t.endpoint, "gone").await.unwrap());
+    assert!(t.store.endpoint_disable(&actor(), t.tenant, t.endpoint, "gone", &[]).await.unwrap());
+    assert!(!t.store.endpoint_disable(&actor(), t.tenant, t.endpoint, "gone", &[]).await.unwrap());
     let row = t.store.endpoint_get(t.tenant, t.endpoint).await.unwrap().unwrap();
     assert_eq!((row.enabled, row.disabled_reason.as_deref(), row.revision), (false, Some("gone"), 2));
     assert_eq!(t.store.revision_get(t.tenant).await.unwrap(), revision + 1);
     assert_eq!(
-        t.store.catalog_load(t.tenant).await.unwrap().route("order.created").to[0].skipped,
+        t.store.catalog_load(t.tenant).await.unwrap().route(&t.event(1)).to[0].skipped,
         Some("endpoint_disabled")
     );
 }
@@ -305,7 +308,7 @@ pub(crate) async fn the_catalog_is_one_revision_of_everything(t: &Subject) {
     assert_eq!(catalog.revision, t.store.revision_get(t.tenant).await.unwrap());
     assert_eq!(**catalog.endpoint(t.endpoint).unwrap(), t.endpoint_row(t.endpoint));
     assert_eq!(**catalog.integrator(t.integrator).unwrap(), t.integrator_row(t.integrator, "acme"));
-    assert_eq!(catalog.route("bill.paid").to.len(), 1);
+    assert_eq!(catalog.route(&t.event(1)).to.len(), 1);
     let accept = t.single(t.event(1), Start::Pending(at(0)));
     let request = engate_store::AcceptRequest {
         tenant: t.tenant,

@@ -8,6 +8,7 @@ mod claiming;
 mod configuration;
 mod finishing;
 mod harness;
+mod holding;
 mod inbounds;
 mod keyed_calls;
 mod listing;
@@ -79,6 +80,12 @@ conformance! {
         released_work_is_due_at_once,
         what_was_parked_for_a_reason_goes_on_by_that_reason,
         a_delivery_whose_event_is_gone_is_given_up;
+    holding:
+        a_paused_queue_stands_still_until_it_is_resumed,
+        what_is_put_back_follows_the_endpoints_row,
+        failures_are_written_down_and_told_once,
+        facts_are_written_with_the_try_or_not_at_all,
+        a_challenge_counts_for_the_settings_it_was_answered_under;
     listing:
         deliveries_are_filtered_paged_and_counted,
         events_are_paged_both_ways,

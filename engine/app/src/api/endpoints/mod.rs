@@ -10,7 +10,7 @@ use engate_model::EndpointId;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use self::shapes::{EndpointChangeBody, EndpointNewBody, EndpointView};
+use self::shapes::{EndpointChangeBody, EndpointNewBody, EndpointVerification, EndpointView};
 use super::{
     conditional::{IfMatch, IfMatchHeader, Tagged},
     extract::{At, Body, Caller, Params},
@@ -29,6 +29,7 @@ pub(super) fn routes() -> Routes {
         .add(__path_update, Permission::ManageEndpoints, update)
         .add(__path_delete, Permission::ManageEndpoints, delete)
         .add(__path_rotate_secret, Permission::ManageEndpoints, rotate_secret)
+        .add(__path_verify, Permission::ManageEndpoints, verify)
         .merge(actions::routes())
 }
 
@@ -130,4 +131,22 @@ async fn rotate_secret(
     At(id): At<EndpointId>,
 ) -> Result<Tagged<EndpointView>, Problem> {
     Ok(Tagged(EndpointView::with_secret(engine.endpoint_rotate_secret(&principal, id).await?)))
+}
+
+/// Challenges an endpoint: it is sent `{"type": "endpoint.verification", "endpoint": "ep_...", "challenge": "..."}`, signed
+/// and authenticated as every request, and passes by answering 2xx with `{"challenge": "..."}` or the value alone.
+///
+/// One that passed, or has authentication set, may hear of the engine's own facts. A change of URL or authentication
+/// makes the challenge void.
+#[utoipa::path(post, path = "/v1/endpoints/{id}/verify", tag = "endpoints",
+    operation_id = "endpoint_verify", params(("id" = String, Path, description = "Its id")),
+    responses((status = 200, description = "How it ended", body = EndpointVerification),
+        (status = 404, description = "There is none, or it is another integrator's"),
+        (status = 409, description = "`conflict`: it was edited while it was challenged")))]
+async fn verify(
+    State(engine): State<Arc<Engine>>,
+    Caller(principal): Caller,
+    At(id): At<EndpointId>,
+) -> Result<Json<EndpointVerification>, Problem> {
+    Ok(Json(EndpointVerification::of(engine.endpoint_verify(&principal, id).await?)))
 }

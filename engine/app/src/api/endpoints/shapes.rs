@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use engate_model::{
     EndpointId, IntegratorId, Secret, Timestamp,
+    callback::CallbackScope,
     endpoint::{Auth, Endpoint, MAX_IN_FLIGHT_DEFAULT, Signing, TIMEOUT_MS_DEFAULT},
     line,
     plugin::PluginRef,
@@ -15,11 +16,12 @@ use utoipa::ToSchema;
 use crate::{
     api::{
         conditional::Shown,
+        rate::CallRate,
         text::{NameText, ValueText, WaitMs},
     },
     verbs::{
         VerbError,
-        endpoints::{AuthFields, AuthKind, EndpointChange, EndpointNew, Registered},
+        endpoints::{AuthFields, AuthKind, EndpointChange, EndpointNew, Registered, Verification},
     },
 };
 
@@ -158,6 +160,35 @@ pub(super) enum Ordering {
     Latest,
 }
 
+/// Whose facts an endpoint hears.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = CallbackScope)]
+pub(super) enum CallbackScopeName {
+    /// Its own integrator's.
+    Integrator,
+    /// The whole tenant's.
+    Tenant,
+}
+
+impl From<CallbackScopeName> for CallbackScope {
+    fn from(name: CallbackScopeName) -> Self {
+        match name {
+            CallbackScopeName::Integrator => Self::Integrator,
+            CallbackScopeName::Tenant => Self::Tenant,
+        }
+    }
+}
+
+impl From<CallbackScope> for CallbackScopeName {
+    fn from(scope: CallbackScope) -> Self {
+        match scope {
+            CallbackScope::Integrator => Self::Integrator,
+            CallbackScope::Tenant => Self::Tenant,
+        }
+    }
+}
+
 impl Ordering {
     const fn of(ordering: line::Ordering) -> Self {
         match ordering {
@@ -217,7 +248,8 @@ pub(super) struct EndpointSigning {
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({
     "url": "https://partner.example/hook", "integrator": "ons", "description": "Boletins",
-    "auth": {"type": "authorization", "value": "ninguemsabe"}, "event_types": ["boletim.diario", "order.*"]
+    "auth": {"type": "authorization", "value": "ninguemsabe"}, "event_types": ["boletim.diario", "order.*"],
+    "rate_limit": {"per_second": 20, "burst": 40}, "filter": {"path": "/region", "eq": "SE"}
 }))]
 pub(super) struct EndpointNewBody {
     /// Absolute http:// or https:// URL.
@@ -238,7 +270,8 @@ pub(super) struct EndpointNewBody {
     /// Settings for the plugin, over those of integrator and installation.
     #[schema(value_type = Option<Object>)]
     config: Option<Value>,
-    /// Keys it subscribes to; `order.*` takes every key below `order.`, `*` takes all. Keys that the catalogue lacks
+    /// Keys it subscribes to; `order.*` takes every key below `order.`, `*` takes all but the
+    /// engine's own (`delivery.failed`), which are named or taken by prefix. Keys that the catalogue lacks
     /// are entered.
     #[schema(max_items = 1000, value_type = Option<Vec<NameText>>)]
     event_types: Option<Vec<String>>,
@@ -259,6 +292,15 @@ pub(super) struct EndpointNewBody {
     headers: Option<BTreeMap<String, String>>,
     /// Signing.
     signing: Option<EndpointSigningNew>,
+    /// Requests that each node begins at most; left out: as many as go.
+    rate_limit: Option<CallRate>,
+    /// Which events of its types it wants, as clauses such as `{"path": "/amount", "gte": 100}` or
+    /// `{"label": "region", "in": ["br"]}` below `all`, `any` and `not`; left out: all. See docs/delivery-controls.md.
+    #[schema(value_type = Option<Object>)]
+    filter: Option<Value>,
+    /// Whose facts it hears where it subscribes to the engine's own (`delivery.failed`): its `integrator`'s or the whole
+    /// `tenant`'s; left out: as far as the caller sees.
+    callbacks: Option<CallbackScopeName>,
 }
 
 /// What to change of an endpoint; what is left out stays, null takes away.
@@ -307,6 +349,16 @@ pub(super) struct EndpointChangeBody {
     headers: Option<BTreeMap<String, String>>,
     /// Signing.
     signing: Option<EndpointSigningNew>,
+    /// Requests that each node begins at most; null: as many as go.
+    #[serde(default, deserialize_with = "crate::api::extract::present")]
+    #[schema(value_type = Option<CallRate>)]
+    rate_limit: Option<Option<CallRate>>,
+    /// Which events of its types it wants, all of the filter; null: all events.
+    #[serde(default, deserialize_with = "crate::api::extract::present")]
+    #[schema(value_type = Option<Object>)]
+    filter: Option<Option<Value>>,
+    /// Whose facts it hears. A change by a token of one integrator sets it to `integrator`.
+    callbacks: Option<CallbackScopeName>,
 }
 
 /// A registered URL of an integrator.
@@ -317,7 +369,9 @@ pub(super) struct EndpointChangeBody {
     "url": "https://partner.example/hook", "auth": {"type": "authorization", "secret_set": true}, "plugin": "sintegre",
     "config": {"names": "camel"}, "event_types": ["boletim.diario"], "enabled": true, "disabled_reason": null,
     "ordering": "parallel", "max_in_flight": 16, "timeout_ms": 15000, "retry": {"schedule_ms": [0, 5000]}, "headers": {},
-    "signing": {"enabled": true, "secret_set": true, "previous_until": null}, "revision": 1,
+    "signing": {"enabled": true, "secret_set": true, "previous_until": null}, "rate_limit": null,
+    "filter": {"path": "/region", "eq": "SE"}, "paused_at": null, "verified": true, "verified_at": null,
+    "callbacks": "tenant", "revision": 1,
     "created_at": "2026-01-31T12:00:00.000000Z", "updated_at": "2026-01-31T12:00:00.000000Z"
 }))]
 pub(super) struct EndpointView {
@@ -359,6 +413,21 @@ pub(super) struct EndpointView {
     headers: BTreeMap<String, String>,
     /// Signing.
     signing: EndpointSigning,
+    /// Requests that each node begins at most; null: as many as go.
+    rate_limit: Option<CallRate>,
+    /// Which events of its types it wants; null: all.
+    #[schema(value_type = Option<Object>)]
+    filter: Option<Value>,
+    /// Since when its queue is paused, where it is.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    paused_at: Option<Timestamp>,
+    /// Whether it may hear of the engine's own facts: it has authentication set, or passed a challenge.
+    verified: bool,
+    /// When it last passed a challenge under its present URL and authentication.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    verified_at: Option<Timestamp>,
+    /// Whose facts it hears.
+    callbacks: CallbackScopeName,
     /// Counts its edits; an attempt records the one it ran under.
     revision: u64,
     /// When it was registered.
@@ -392,6 +461,9 @@ impl EndpointNewBody {
             headers: self.headers.unwrap_or_default().into_iter().collect(),
             signing_enabled: signing_enabled.unwrap_or(true),
             signing_secret: signing_secret.map(Secret::from),
+            rate_limit: self.rate_limit.map(Into::into),
+            filter: self.filter,
+            callbacks: self.callbacks.map(Into::into),
         })
     }
 }
@@ -415,6 +487,9 @@ impl EndpointChangeBody {
             headers: self.headers.map(|headers| headers.into_iter().collect()),
             signing_enabled,
             signing_secret: signing_secret.map(Secret::from),
+            rate_limit: self.rate_limit.map(|limit| limit.map(Into::into)),
+            filter: self.filter,
+            callbacks: self.callbacks.map(Into::into),
         })
     }
 }
@@ -432,6 +507,7 @@ impl EndpointView {
     /// Without the signing key.
     pub(super) fn of(registered: Registered) -> Self {
         let endpoint: Endpoint = registered.endpoint;
+        let verified = endpoint.is_verified();
         let Signing { enabled, previous, .. } = endpoint.signing;
         Self {
             id: endpoint.id,
@@ -451,6 +527,12 @@ impl EndpointView {
             retry: RetrySchedule { schedule_ms: endpoint.retry.schedule_ms() },
             headers: endpoint.headers.into_iter().collect(),
             signing: EndpointSigning { enabled, secret_set: true, previous_until: previous.map(|(_, until)| until) },
+            rate_limit: endpoint.rate_limit.map(Into::into),
+            filter: endpoint.filter.map(|filter| filter.source().clone()),
+            paused_at: endpoint.paused_at,
+            verified,
+            verified_at: endpoint.verified_at,
+            callbacks: endpoint.callbacks.into(),
             revision: endpoint.revision,
             created_at: endpoint.created_at,
             updated_at: endpoint.updated_at,
@@ -462,5 +544,32 @@ impl EndpointView {
     pub(super) fn with_secret(registered: Registered) -> Self {
         let signing_secret = Some(registered.endpoint.signing.secret.expose().to_owned());
         Self { signing_secret, ..Self::of(registered) }
+    }
+}
+
+/// How a challenge ended.
+#[derive(Serialize, ToSchema)]
+#[schema(example = json!({
+    "verified": false, "verified_at": null, "code": "challenge_mismatch", "status": 200,
+    "message": "the answer does not hold the challenge's value; answer {\"challenge\": \"...\"} or the value alone"
+}))]
+pub(super) struct EndpointVerification {
+    /// Whether it passed.
+    verified: bool,
+    /// When it last passed a challenge.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    verified_at: Option<Timestamp>,
+    /// Stable code of what went wrong: `status_refused`, `challenge_mismatch`, or as in deliveries (`connect_refused`).
+    code: Option<String>,
+    /// For people.
+    message: Option<String>,
+    /// Status of the answer; null where none came.
+    status: Option<u16>,
+}
+
+impl EndpointVerification {
+    pub(super) fn of(verification: Verification) -> Self {
+        let Verification { registered, passed, code, message, status } = verification;
+        Self { verified: passed, verified_at: registered.endpoint.verified_at, code, message, status }
     }
 }

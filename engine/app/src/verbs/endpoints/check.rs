@@ -5,13 +5,20 @@ use std::{collections::HashSet, time::Duration};
 use engate_egress::{check_auth, check_headers, check_signing_secret};
 use engate_model::{
     FieldError, Invalid, Secret,
+    callback::CallbackScope,
     endpoint::{Endpoint, MAX_IN_FLIGHT_CEILING, TIMEOUT_MS_CEILING},
     event::check_key,
+    filter::Filter,
     invalid::Complaints,
     retry::RetryPolicy,
+    token::Principal,
 };
+use serde_json::Value;
 
-use crate::{engine::Engine, verbs::VerbError, verbs::integrators::check_config};
+use crate::{
+    engine::Engine,
+    verbs::{Scope, VerbError, integrators::check_config},
+};
 
 /// Subscriptions one endpoint may have.
 pub(crate) const EVENT_TYPES_MAX: usize = 1_000;
@@ -57,6 +64,9 @@ pub(super) fn endpoint(endpoint: &Endpoint, complaints: &mut Complaints) {
     if !(Duration::from_millis(1)..=Duration::from_millis(TIMEOUT_MS_CEILING)).contains(&endpoint.timeout) {
         complaints.add("timeout_ms", format!("must be a whole number from 1 to {TIMEOUT_MS_CEILING}"));
     }
+    if let Some(limit) = endpoint.rate_limit {
+        limit.check("rate_limit", complaints);
+    }
     if endpoint.headers.len() > HEADERS_MAX {
         complaints.add("headers", format!("at most {HEADERS_MAX} headers"));
     }
@@ -93,6 +103,27 @@ pub(super) fn retry(schedule_ms: Option<&[u64]>, complaints: &mut Complaints) ->
     let Some(schedule_ms) = schedule_ms else { return RetryPolicy::default() };
     let policy = RetryPolicy::new(schedule_ms).map_err(|message| Invalid::field("retry.schedule_ms", message));
     complaints.take(policy).unwrap_or_default()
+}
+
+/// A filter; none takes every event.
+pub(super) fn filter(source: Option<Value>, complaints: &mut Complaints) -> Option<Filter> {
+    complaints.take(source.map(Filter::read).transpose()).flatten()
+}
+
+/// Whose facts an endpoint hears that the caller sets up: one who is of an integrator hears that one's only.
+pub(super) fn callbacks(
+    principal: &Principal,
+    wanted: Option<CallbackScope>,
+    complaints: &mut Complaints,
+) -> CallbackScope {
+    match (Scope::of(principal), wanted) {
+        (Scope::Tenant, wanted) => wanted.unwrap_or(CallbackScope::Tenant),
+        (_, Some(CallbackScope::Tenant)) => {
+            complaints.add("callbacks", "must be integrator: a token of one integrator hears of that one only");
+            CallbackScope::Integrator
+        }
+        _ => CallbackScope::Integrator,
+    }
 }
 
 /// A signing key that the caller brings along.

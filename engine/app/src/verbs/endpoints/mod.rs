@@ -5,26 +5,33 @@ pub(crate) mod actions;
 mod auth;
 mod check;
 pub(crate) mod trial;
+mod verify;
 
 use engate_model::{
     EndpointId, Secret, Timestamp,
+    callback::{self, CallbackScope, Fact},
     endpoint::{Endpoint, Signing},
     integrator::Integrator,
     invalid::Complaints,
     line::Ordering,
+    rate::RateLimit,
     token::Principal,
 };
-use engate_store::EndpointFilter;
+use engate_store::{AcceptEvent, EndpointFilter};
 use serde_json::Value;
 use std::{collections::HashMap, time::Duration};
 
 use self::auth::auth_of;
 pub(crate) use self::auth::{AuthFields, AuthKind};
+pub(crate) use self::verify::Verification;
 use super::{Scope, VerbError, demand::Demand, integrators::plugin_ref};
 use crate::engine::Engine;
 
 /// How long the key before a rotation still signs beside the new one.
 pub(crate) const ROTATION_OVERLAP: Duration = Duration::from_secs(24 * 3_600);
+
+/// Why an endpoint is disabled that someone disables.
+const DISABLED_BY_HAND: &str = "by_hand";
 
 /// An endpoint with the name of its integrator.
 #[derive(Debug, Clone)]
@@ -68,6 +75,12 @@ pub(crate) struct EndpointNew {
     pub(crate) signing_enabled: bool,
     /// The signing key; none: a new one.
     pub(crate) signing_secret: Option<Secret>,
+    /// Requests that begin in a second at most.
+    pub(crate) rate_limit: Option<RateLimit>,
+    /// Which events of its types it wants.
+    pub(crate) filter: Option<Value>,
+    /// Whose facts it hears; none: as the caller may.
+    pub(crate) callbacks: Option<CallbackScope>,
 }
 
 /// What to change of an endpoint; none: as it is. An inner none takes the value away.
@@ -103,6 +116,12 @@ pub(crate) struct EndpointChange {
     pub(crate) signing_enabled: Option<bool>,
     /// Another signing key; the present one still signs for [`ROTATION_OVERLAP`].
     pub(crate) signing_secret: Option<Secret>,
+    /// Requests that begin in a second at most; an inner none: as many as go.
+    pub(crate) rate_limit: Option<Option<RateLimit>>,
+    /// Which events of its types it wants; an inner none: all.
+    pub(crate) filter: Option<Option<Value>>,
+    /// Whose facts it hears.
+    pub(crate) callbacks: Option<CallbackScope>,
 }
 
 impl Engine {
@@ -161,6 +180,8 @@ impl Engine {
             Some(secret) => check::signing_secret(secret, &mut complaints),
             None => engate_egress::generate_signing_secret(self.chance.key()),
         };
+        let filter = check::filter(new.filter, &mut complaints);
+        let callbacks = check::callbacks(principal, new.callbacks, &mut complaints);
         let Some(integrator) = integrator else { return Err(check::refusal(denied, complaints)) };
         let endpoint = Endpoint {
             id: EndpointId::new(now, self.chance.bits()),
@@ -180,6 +201,11 @@ impl Engine {
             retry,
             headers: new.headers,
             signing: Signing { enabled: new.signing_enabled, secret, previous: None },
+            rate_limit: new.rate_limit,
+            filter,
+            paused_at: None,
+            verified_at: None,
+            callbacks,
             revision: 1,
             created_at: now,
             updated_at: now,
@@ -226,6 +252,12 @@ impl Engine {
         }
         let shapes_requests = change.plugin.is_some() || change.config.is_some();
         let subscribes = change.event_types.is_some();
+        let was_enabled = endpoint.enabled;
+        // Where its facts come from is the tenant's business; whoever may not see them all may not send them elsewhere.
+        endpoint.callbacks = match check::callbacks(principal, change.callbacks, &mut complaints) {
+            CallbackScope::Tenant if change.callbacks.is_none() => endpoint.callbacks,
+            scope => scope,
+        };
         let now = self.now();
         apply(&mut endpoint, change, now, &mut complaints);
         check::endpoint(&endpoint, &mut complaints);
@@ -240,7 +272,17 @@ impl Engine {
         if subscribes {
             self.event_types_ensure(&self.actor(principal), principal.tenant, &endpoint.event_types).await?;
         }
-        self.endpoint_store(principal, endpoint, integrator).await
+        let facts = if was_enabled && !endpoint.enabled { self.told_disabled(&endpoint).await? } else { Vec::new() };
+        self.endpoint_store(principal, endpoint, integrator, &facts).await
+    }
+
+    /// What listeners are told of an endpoint that someone disables.
+    async fn told_disabled(&self, endpoint: &Endpoint) -> Result<Vec<AcceptEvent>, VerbError> {
+        let view = self.views.get(&self.store, endpoint.tenant).await?;
+        if !view.catalog.is_heard(callback::ENDPOINT_DISABLED) {
+            return Ok(Vec::new());
+        }
+        Ok(self.told(&view.catalog, endpoint, Fact::disabled(endpoint, DISABLED_BY_HAND, self.now())))
     }
 
     /// Removes an endpoint; answers how many of its deliveries were called off.
@@ -281,7 +323,7 @@ impl Engine {
         let now = self.now();
         rotate(&mut endpoint.signing, engate_egress::generate_signing_secret(self.chance.key()), now);
         endpoint.updated_at = now;
-        self.endpoint_store(principal, endpoint, integrator).await
+        self.endpoint_store(principal, endpoint, integrator, &[]).await
     }
 
     async fn endpoint_store(
@@ -289,11 +331,13 @@ impl Engine {
         principal: &Principal,
         mut endpoint: Endpoint,
         integrator: Integrator,
+        facts: &[AcceptEvent],
     ) -> Result<Registered, VerbError> {
-        endpoint.revision = self.store.endpoint_update(&self.actor(principal), &endpoint).await?;
-        self.worker.set_in_flight_max(endpoint.id, endpoint.max_in_flight);
-        self.views.refresh(&self.store, principal.tenant).await?;
-        // What was held back may be due under the new settings.
+        let actor = self.actor(principal);
+        endpoint.revision = self.store.endpoint_update_telling(&actor, &endpoint, facts).await?;
+        self.worker.edited(endpoint.id, endpoint.lane_rules(), self.now());
+        let view = self.views.refresh(&self.store, principal.tenant).await?;
+        self.follow(&view.catalog).await;
         self.worker.wake();
         Ok(Registered { endpoint, integrator: integrator.slug })
     }
@@ -339,6 +383,7 @@ impl Engine {
 }
 
 fn apply(endpoint: &mut Endpoint, change: EndpointChange, now: Timestamp, complaints: &mut Complaints) {
+    let (url, auth) = (endpoint.url.clone(), endpoint.auth.clone());
     if let Some((kind, fields)) = change.auth
         && let Some(auth) = complaints.take(auth_of(kind, fields, Some(&endpoint.auth)))
     {
@@ -362,6 +407,10 @@ fn apply(endpoint: &mut Endpoint, change: EndpointChange, now: Timestamp, compla
         let secret = check::signing_secret(secret, complaints);
         rotate(&mut endpoint.signing, secret, now);
     }
+    if let Some(filter) = change.filter {
+        endpoint.filter = check::filter(filter, complaints);
+    }
+    endpoint.rate_limit = change.rate_limit.unwrap_or(endpoint.rate_limit);
     endpoint.description = change.description.unwrap_or_else(|| std::mem::take(&mut endpoint.description));
     endpoint.url = change.url.unwrap_or_else(|| std::mem::take(&mut endpoint.url));
     endpoint.config = change.config.unwrap_or_else(|| endpoint.config.take());
@@ -370,6 +419,10 @@ fn apply(endpoint: &mut Endpoint, change: EndpointChange, now: Timestamp, compla
     endpoint.timeout = change.timeout_ms.map_or(endpoint.timeout, Duration::from_millis);
     endpoint.headers = change.headers.unwrap_or_else(|| std::mem::take(&mut endpoint.headers));
     endpoint.signing.enabled = change.signing_enabled.unwrap_or(endpoint.signing.enabled);
+    if endpoint.url != url || endpoint.auth != auth {
+        // Whoever answered the challenge may not be who is called from now on.
+        endpoint.verified_at = None;
+    }
 }
 
 fn rotate(signing: &mut Signing, secret: Secret, now: Timestamp) {

@@ -83,6 +83,7 @@ impl Engine {
             content_type,
             occurred_at: now,
             accepted_at: now,
+            deliver_at: None,
             labels: vec![(TEST_LABEL.to_owned(), "true".to_owned())],
             correlation_id: None,
             idempotency_key: None,
