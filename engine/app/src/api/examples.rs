@@ -51,6 +51,7 @@ const TEXTS: &[(&str, &str)] = &[
     ("event_type", "bill.paid"),
     ("field", "url"),
     ("header_names", "x-ref"),
+    ("headers", "content-type"),
     ("hosts", "https://api.example.com"),
     ("idempotency_key", "bill-7"),
     ("integrator", "int_0192f0c1a2b37c4d8e5f60718293a4b5"),
