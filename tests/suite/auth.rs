@@ -109,13 +109,13 @@ fn o12_secrets_go_in_and_never_come_out() {
 }
 
 /// The bytes of every file of the test: database, its log, the data folder, captured output.
-fn everything_below(folder: &Path) -> Vec<Vec<u8>> {
+pub(crate) fn everything_below(folder: &Path) -> Vec<Vec<u8>> {
     let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     entries
         .flat_map(|path| if path.is_dir() { everything_below(&path) } else { vec![std::fs::read(path).unwrap()] })
         .collect()
 }
 
-fn find(files: &[Vec<u8>], needle: &[u8]) -> bool {
+pub(crate) fn find(files: &[Vec<u8>], needle: &[u8]) -> bool {
     files.iter().any(|file| file.windows(needle.len()).any(|window| window == needle))
 }

@@ -13,8 +13,12 @@ const ROLES: [&str; 5] = ["admin", "operator", "integrator", "auditor", "produce
 /// The roles that may, and the operations.
 const MAY: &[(&str, &str)] = &[
     ("admin", "plugin_grants_put secret_put secret_delete setting_put tenant_list tenant_create tenant_get"),
-    ("admin", "token_create token_revoke token_regenerate"),
-    ("admin auditor", "audit_list secret_list setting_list token_list token_get"),
+    ("admin", "tenant_update tenant_delete"),
+    ("admin", "token_create token_revoke token_regenerate token_update"),
+    (
+        "admin auditor",
+        "audit_list audit_export audit_verify access_list access_refused_list secret_list setting_list token_list token_get",
+    ),
     ("admin operator", "event_type_create event_type_replace event_type_delete event_type_update"),
     ("admin operator", "inbound_create inbound_delete inbound_update"),
     ("admin operator", "integrator_create integrator_replace integrator_delete integrator_update"),
@@ -24,19 +28,24 @@ const MAY: &[(&str, &str)] = &[
     ),
     ("admin operator", "plugin_promote plugin_rollback plugin_try"),
     ("admin operator producer", "event_send"),
-    ("admin operator auditor", "metrics event_list event_get inbound_list inbound_get replay_list"),
+    (
+        "admin operator auditor",
+        "metrics event_list event_get inbound_list inbound_get replay_list delivery_export_csv delivery_export_ndjson",
+    ),
     (
         "admin operator auditor",
         "plugin_list plugin_get plugin_channels plugin_config_get plugin_diff_get plugin_grants_get",
     ),
     ("admin operator auditor", "plugin_limits_get plugin_versions plugin_version plugin_component"),
+    ("admin operator auditor", "delivery_export_pdf delivery_print"),
     ("admin operator integrator", "delivery_cancel delivery_retry"),
     ("admin operator integrator", "endpoint_create endpoint_delete endpoint_update endpoint_rotate_secret"),
     ("admin operator integrator", "endpoint_send endpoint_send_all endpoint_resend_pending endpoint_test"),
     (
         "admin operator integrator auditor",
-        "docs docs_problems docs_asset openapi_json delivery_list delivery_get attempt_list",
+        "docs docs_problems docs_asset openapi_json delivery_list delivery_get attempt_list event_type_usage",
     ),
+    ("admin operator integrator auditor", "help_deliveries help_deliveries_summary"),
     (
         "admin operator integrator auditor",
         "endpoint_list endpoint_get endpoint_catalog event_type_list event_type_get integrator_list integrator_get queue_list",
@@ -117,6 +126,51 @@ fn every_role_may_call_exactly_its_routes() {
                 assert!(answer.status != 401 || roles == "public", "{role} calls {name}: {problem}");
                 assert!(answer.status < 500, "{role} calls {name}: {problem}");
             }
+        }
+    });
+}
+
+#[test]
+fn v2_an_integrator_sees_its_own_rows_only_and_both_are_audited() {
+    run(async |app| {
+        app.receiver.always("/own", 200);
+        app.receiver.always("/other", 200);
+        app.endpoint_at("/own", &["P1"]).await;
+        let other = json!({"slug": "other", "name": "Other", "services": ["x"]});
+        app.api.post("/v1/integrators", &other).await.expect(201);
+        let url = app.receiver.url("/other");
+        let theirs = app.endpoint(json!({"integrator": "other", "url": url, "event_types": ["P1"]})).await;
+        app.api.emit("P1", json!({})).await;
+        app.api.settled().await;
+        let body = json!({"client": "partner-portal", "role": "integrator", "integrator": "partner"});
+        let made = app.api.post("/v1/tokens", &body).await.expect(201);
+        let partner = app.api.with_token(made["token"].as_str().unwrap());
+        assert_eq!(app.api.deliveries("").await.len(), 2);
+        let own = partner.deliveries("").await;
+        assert_eq!(own.len(), 1);
+        let all = app.api.deliveries("").await;
+        let foreign = all.iter().find(|delivery| delivery["id"] != own[0]["id"]).unwrap();
+        let id = |of: &Value| of["id"].as_str().unwrap().to_owned();
+        partner.get(&format!("/v1/deliveries/{}", id(&own[0]))).await.expect(200);
+        for path in [
+            format!("/v1/deliveries/{}", id(foreign)),
+            format!("/v1/deliveries/{}/attempts", id(foreign)),
+            format!("/v1/endpoints/{}", id(&theirs)),
+        ] {
+            partner.get(&path).await.expect_problem(404, "not_found");
+            app.api.get(&path).await.expect(200);
+        }
+        for path in
+            ["/v1/settings", "/v1/audit", "/v1/audit.ndjson", "/v1/audit/access", "/v1/audit/verify", "/v1/replays"]
+        {
+            partner.get(path).await.expect_problem(403, "forbidden");
+            app.api.get(path).await.expect(200);
+        }
+        for (token, status) in [(id(&made), 403), ("".to_owned(), 200)] {
+            let query = format!("/v1/audit/access?route=GET+/v1/settings&status_gte={status}&status_lte={status}");
+            let entries = app.api.get(&query).await.expect(200);
+            assert_eq!(entries["total"], 1, "{status} is audited: {entries}");
+            assert!(token.is_empty() || entries["items"][0]["token"] == token);
         }
     });
 }

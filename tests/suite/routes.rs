@@ -9,7 +9,7 @@ use crate::harness::{App, run};
 /// Routes that ask for no token: health, and what is checked by something else than a token.
 const PUBLIC: [&str; 5] = ["/healthz", "/readyz", "/v1/files", "/v1/inbound/{name}", "/console/login"];
 /// Routes that must be described; a sweep over an empty description proves nothing.
-const EXPECTED: [&str; 19] = [
+const EXPECTED: [&str; 22] = [
     "/metrics",
     "/openapi.json",
     "/docs",
@@ -29,6 +29,9 @@ const EXPECTED: [&str; 19] = [
     "/v1/secrets",
     "/v1/settings",
     "/v1/audit",
+    "/v1/audit.ndjson",
+    "/v1/audit/access",
+    "/v1/audit/verify",
 ];
 
 /// Every route that the engine describes: method and path template.
@@ -51,7 +54,7 @@ fn filled(template: &str) -> String {
 }
 
 #[test]
-fn g03_every_route_asks_for_a_token() {
+fn g3_every_route_asks_for_a_token() {
     run(async |app| {
         let routes = described(app).await;
         for expected in EXPECTED {
@@ -74,7 +77,7 @@ fn g03_every_route_asks_for_a_token() {
 }
 
 #[test]
-fn g03_paths_and_methods_that_are_not_there_tell_strangers_nothing() {
+fn g3_paths_and_methods_that_are_not_there_tell_strangers_nothing() {
     run(async |app| {
         let anonymous = app.api.anonymous();
         for path in ["/v1/nothing", "/v1/../v1/events", "/v1//events", "/v1/events/", "/", "/V1/EVENTS"] {
@@ -87,7 +90,7 @@ fn g03_paths_and_methods_that_are_not_there_tell_strangers_nothing() {
 }
 
 #[test]
-fn g03_public_routes_answer_strangers() {
+fn g3_public_routes_answer_strangers() {
     run(async |app| {
         let anonymous = app.api.anonymous();
         assert_eq!(anonymous.get("/healthz").await.status, 200);

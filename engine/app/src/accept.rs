@@ -9,7 +9,9 @@ use engate_model::{
     line::Ordering,
     routing::Route,
 };
-use engate_store::{AcceptEvent, AcceptRequest, Accepted, InboundState, NewDelivery, NodeSerial, Start, StoreError};
+use engate_store::{
+    AcceptEvent, AcceptRequest, Accepted, AccessOfAccept, InboundState, NewDelivery, NodeSerial, Start, StoreError,
+};
 use ring::digest::{SHA256, digest};
 
 use crate::{
@@ -124,25 +126,18 @@ pub(crate) enum NotTaken {
 }
 
 impl Engine {
-    /// Takes all of `events` or none, in one transaction. The work goes on where the caller goes away: a
-    /// committed delivery must reach its lane.
-    pub(crate) async fn accept(
-        self: &Arc<Self>,
-        tenant: TenantId,
-        events: Vec<NewEvent>,
-    ) -> Result<Vec<Taken>, NotTaken> {
-        self.accept_with(tenant, events, None).await
-    }
-
-    /// As [`Engine::accept`], together with what the plugin that made the events wants kept.
+    /// Takes all of `events` or none, in one transaction, together with what the plugin that made them wants kept and the
+    /// access entry of the call that brought them. The work goes on where the caller goes away: a committed delivery must
+    /// reach its lane.
     pub(crate) async fn accept_with(
         self: &Arc<Self>,
         tenant: TenantId,
         events: Vec<NewEvent>,
         state: Option<InboundState>,
+        call: Option<AccessOfAccept>,
     ) -> Result<Vec<Taken>, NotTaken> {
         let engine = Arc::clone(self);
-        Carried::new(async move { engine.accept_all(tenant, events, state).await }).await
+        Carried::new(async move { engine.accept_all(tenant, events, state, call).await }).await
     }
 
     async fn accept_all(
@@ -150,13 +145,14 @@ impl Engine {
         tenant: TenantId,
         events: Vec<NewEvent>,
         state: Option<InboundState>,
+        call: Option<AccessOfAccept>,
     ) -> Result<Vec<Taken>, NotTaken> {
         let now = self.now();
         let mut events: Vec<_> = events.into_iter().map(|event| self.prepare(tenant, now, event)).collect();
         for _ in 0..STALE_TRIES_MAX {
             let view = self.views.get(&self.store, tenant).await?;
-            let request =
-                AcceptRequest { state: state.clone(), ..self.request(&view.catalog, tenant, &mut events, now) };
+            let request = self.request(&view.catalog, tenant, &mut events, now);
+            let request = AcceptRequest { state: state.clone(), call: call.clone(), ..request };
             // The places reserved in the lanes are given back however this future ends; an end in between, by a panic,
             // leaves open what was committed.
             let doubt = Doubt::of(&self.worker);
@@ -213,7 +209,7 @@ impl Engine {
             let deliveries = routes.to.iter().map(|route| self.delivery(catalog, route, now)).collect();
             AcceptEvent { event: Arc::clone(event), body_hash: *body_hash, deliveries }
         });
-        AcceptRequest { tenant, revision: catalog.revision, events: events.collect(), state: None }
+        AcceptRequest { tenant, revision: catalog.revision, events: events.collect(), state: None, call: None }
     }
 
     fn delivery(&self, catalog: &engate_model::routing::Catalog, route: &Route, now: Timestamp) -> NewDelivery {

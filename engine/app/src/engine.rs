@@ -4,15 +4,16 @@ use std::sync::Arc;
 
 use engate_egress::Egress;
 use engate_host::Host;
-use engate_model::{Clock, Timestamp, token::Principal};
+use engate_model::{Clock, Timestamp, TokenId, token::Principal};
 use engate_store::{Actor, Store};
 
 use crate::{
     clock::Chance,
     config::Config,
     health::Health,
-    inbound::InboundRates,
     metrics::Metrics,
+    rates::Rates,
+    strangers::Strangers,
     verbs::{access::TokenCache, diffs::Diffs, plugins::Compilations},
     views::Views,
     worker::Worker,
@@ -33,7 +34,9 @@ pub struct Engine {
     pub(crate) tokens: TokenCache,
     pub(crate) diffs: Diffs,
     pub(crate) compilations: Compilations,
-    pub(crate) inbound_rates: InboundRates,
+    pub(crate) inbound_rates: Rates<String>,
+    pub(crate) token_rates: Rates<TokenId>,
+    pub(crate) strangers: Strangers,
 }
 
 impl Engine {

@@ -6,7 +6,7 @@ use engate_model::{
     Secret, TenantId, TokenId,
     integrator::Tenant,
     plugin::CHANNEL_DEFAULT,
-    token::{Role, Token},
+    token::{Role, Token, TokenLimits},
 };
 use engate_store::{PluginState, PluginVersion, Pushed};
 
@@ -61,13 +61,15 @@ async fn first_token(engine: &Engine, tenant: TenantId) -> Result<Option<Secret>
         client: FIRST_CLIENT.to_owned(),
         role: Role::Admin,
         integrator: None,
+        limits: TokenLimits::default(),
         expires_at: None,
         revoked_at: None,
         created_at: engine.now(),
+        last_used_at: None,
     };
     let actor = engine.system_actor();
     match tokens.iter().find(|token| token.client == FIRST_CLIENT && token.revoked_at.is_none()) {
-        Some(old) => engine.store.token_replace(&actor, old.id, &token, &hash).await?,
+        Some(old) => engine.store.token_replace(&actor, old.id, engine.now(), &token, &hash).await?,
         None => engine.store.token_create(&actor, &token, &hash).await?,
     }
     Ok(made_up.then_some(value))

@@ -2,22 +2,12 @@
 //! events, the events are committed, and only then the answer leaves. Strangers call here, so whatever goes wrong inside
 //! is told to the log and not to them, and the credentials they send reach the plugin and nothing else.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use engate_host::{CallFailed, CallRecord, IdText, InboundAnswer, InboundEvent, ReceiveCall, Reception};
 use engate_model::{
-    Invalid, Timestamp,
-    event::check_name,
-    inbound::Inbound,
-    invalid::Complaints,
-    plugin::Fault,
-    rate::{Bucket, RateLimit},
-    verdict::Failure,
+    Invalid, event::check_name, inbound::Inbound, invalid::Complaints, plugin::Fault, verdict::Failure,
 };
 use engate_store::{InboundState, StoreError};
 use serde::de::IgnoredAny;
@@ -36,8 +26,6 @@ const CREDENTIALS: [&str; 3] = ["authorization", "cookie", "proxy-authorization"
 const MASKED_BYTES_MIN: usize = 4;
 /// What stands in its place.
 const MASK: &str = "***";
-/// Buckets kept before full ones are let go.
-const BUCKETS_MAX: usize = 1_024;
 
 /// A call as it came in.
 #[derive(Clone)]
@@ -104,24 +92,6 @@ impl NotReceived {
     }
 }
 
-/// How often each inbound was called lately on this node.
-#[derive(Debug, Default)]
-pub(crate) struct InboundRates(Mutex<HashMap<String, Bucket>>);
-
-impl InboundRates {
-    /// Counts a call.
-    ///
-    /// # Errors
-    /// It is one too many: how long to wait.
-    fn take(&self, name: &str, limit: RateLimit, now: Timestamp) -> Result<(), Duration> {
-        let mut buckets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if buckets.len() >= BUCKETS_MAX && !buckets.contains_key(name) {
-            buckets.retain(|_, bucket| !bucket.is_full(now));
-        }
-        buckets.entry(name.to_owned()).or_insert_with(|| Bucket::full(now)).take(limit, now)
-    }
-}
-
 impl Engine {
     /// Whether that inbound takes a call now; nothing of the body need be read where it does not.
     pub(crate) async fn inbound_open(&self, name: &str) -> Result<OpenInbound, NotReceived> {
@@ -129,7 +99,10 @@ impl Engine {
         let Some((view, inbound)) = found.filter(|(_, inbound)| inbound.enabled) else {
             return Err(NotReceived::NotFound);
         };
-        self.inbound_rates.take(name, inbound.rate_limit, self.now()).map_err(NotReceived::RateLimited)?;
+        let allowance = self.inbound_rates.take(name.to_owned(), inbound.rate_limit, self.now());
+        if let Some(wait) = allowance.wait {
+            return Err(NotReceived::RateLimited(wait));
+        }
         Ok(OpenInbound { view, inbound })
     }
 
@@ -242,7 +215,7 @@ impl Engine {
         if events.is_empty() && state.is_none() {
             return Ok(answer);
         }
-        match self.accept_with(inbound.tenant, events, state).await {
+        match self.accept_with(inbound.tenant, events, state, None).await {
             Ok(taken) => {
                 let duplicates = taken.iter().filter(|taken| taken.duplicate).count();
                 tracing::debug!(inbound = inbound.name, events = taken.len(), duplicates, "events of an inbound");
@@ -367,18 +340,5 @@ mod tests {
         let said = "got Basic YmFuazpodW50ZXIyMg==, YmFuazpodW50ZXIyMg==, bank:hunter22, hunter22, CANARY; stays";
         assert_eq!(mask.over(said), "got ***, ***, ***, ***, ***; stays");
         assert_eq!(Mask::of(&[]).over("as it is"), "as it is");
-    }
-
-    #[test]
-    fn each_inbound_has_a_rate_of_its_own() {
-        let (rates, limit) = (InboundRates::default(), RateLimit { per_second: 1, burst: 1 });
-        let now = Timestamp::from_millis(1_000);
-        assert_eq!((rates.take("a", limit, now), rates.take("b", limit, now)), (Ok(()), Ok(())));
-        assert_eq!(rates.take("a", limit, now), Err(Duration::from_secs(1)));
-        for n in 0..2 * BUCKETS_MAX {
-            let later = now.after(Duration::from_secs(2 + n as u64));
-            assert_eq!(rates.take(&n.to_string(), limit, later), Ok(()));
-        }
-        assert!(rates.0.lock().unwrap().len() <= BUCKETS_MAX + 1);
     }
 }

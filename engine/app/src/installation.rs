@@ -35,7 +35,7 @@ pub(crate) fn key(config: &Config) -> Key {
     }
     let path = key_file(config);
     match fs::read_to_string(&path) {
-        Ok(text) => match STANDARD.decode(text.trim()).ok().and_then(|bytes| bytes.try_into().ok()) {
+        Ok(text) => match key_of(&text) {
             Some(key) => Key::There(key),
             None => Key::Unusable(path, "does not hold base64 of 32 bytes".to_owned()),
         },
@@ -51,6 +51,55 @@ pub(crate) fn key(config: &Config) -> Key {
 pub(crate) fn key_create(path: &Path, key: [u8; 32]) -> io::Result<()> {
     let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     file.write_all(STANDARD.encode(key).as_bytes()).and_then(|()| file.sync_all())
+}
+
+/// The key that is to replace the one in the key file; `make` makes it, unless an unfinished replacement made one before.
+///
+/// # Errors
+/// What the system says.
+pub(crate) fn key_next(config: &Config, make: impl FnOnce() -> [u8; 32]) -> io::Result<[u8; 32]> {
+    let path = key_beside(config, "next");
+    match fs::read_to_string(&path) {
+        Ok(text) => key_of(&text).ok_or_else(|| io::Error::other(format!("{} holds no key", path.display()))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let key = make();
+            key_create(&path, key)?;
+            folder_sync(config)?;
+            Ok(key)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Puts `key` into the key file; what was there stays beside it under its id.
+///
+/// # Errors
+/// What the system says. Whatever it says, one of the files holds each key.
+pub(crate) fn key_replace(config: &Config, key: [u8; 32], old_id: &str) -> io::Result<()> {
+    let (file, next, kept) = (key_file(config), key_beside(config, "next"), key_beside(config, old_id));
+    match key_create(&next, key) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    if !kept.exists() {
+        let old = fs::read_to_string(&file)?;
+        key_create(&kept, key_of(&old).ok_or_else(|| io::Error::other("it holds no key"))?)?;
+    }
+    fs::rename(&next, &file)?;
+    folder_sync(config)
+}
+
+fn key_beside(config: &Config, ending: &str) -> PathBuf {
+    config.data.join(format!("{KEY_FILE}.{ending}"))
+}
+
+fn key_of(text: &str) -> Option<[u8; 32]> {
+    STANDARD.decode(text.trim()).ok()?.try_into().ok()
+}
+
+/// Makes sure that new names of files outlast a loss of power.
+fn folder_sync(config: &Config) -> io::Result<()> {
+    fs::File::open(&config.data)?.sync_all()
 }
 
 /// Where the key is kept if it is not configured.

@@ -27,7 +27,7 @@ use tokio::{
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
-use crate::{config::ConnectionSettings, tls::Tls};
+use crate::{api::normalise, config::ConnectionSettings, tls::Tls};
 
 /// How long a TLS handshake may take.
 const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
@@ -146,7 +146,7 @@ impl Service {
         let answer = service_fn(|mut request: Request<Incoming>| {
             asked.store(true, Ordering::Relaxed);
             request.extensions_mut().insert(ConnectInfo(peer));
-            self.router.clone().oneshot(request.map(Body::new))
+            self.router.clone().oneshot(normalise(request.map(Body::new)))
         });
         let connection = self.http.serve_connection(TokioIo::new(stream), answer);
         let mut connection = std::pin::pin!(connection);

@@ -68,6 +68,8 @@ pub(crate) struct Metrics {
     pub(crate) queued: Gauge,
     /// Requests under way.
     pub(crate) in_flight: Gauge,
+    /// Calls that were not recorded, because the database took nothing for too long.
+    pub(crate) access_entries_lost: Gauge,
     /// API calls.
     pub(crate) calls: Family<CallLabels, Counter>,
     /// Partners' calls at inbounds, by how they ended.
@@ -92,6 +94,7 @@ impl Metrics {
             plugin_faults: Family::default(),
             queued: Gauge::default(),
             in_flight: Gauge::default(),
+            access_entries_lost: Gauge::default(),
             calls: Family::default(),
             inbound_calls: Family::default(),
             leases_lost: Counter::default(),
@@ -109,6 +112,11 @@ impl Metrics {
         registry.register("plugin_faults", "Plugin faults by code", metrics.plugin_faults.clone());
         registry.register("queued_deliveries", "Deliveries held in memory", metrics.queued.clone());
         registry.register("in_flight_requests", "Requests under way", metrics.in_flight.clone());
+        registry.register(
+            "access_entries_lost",
+            "Calls that were not recorded, because the database took nothing for too long",
+            metrics.access_entries_lost.clone(),
+        );
         registry.register("api_calls", "API calls", metrics.calls.clone());
         registry.register(
             "inbound_calls",

@@ -15,10 +15,11 @@ use crate::{
     engine::Engine,
     first_start::first_start,
     health::Health,
-    inbound::InboundRates,
     installation::{self, Key},
     listener,
     metrics::Metrics,
+    rates::Rates,
+    strangers::Strangers,
     tls::Tls,
     verbs::{access::TokenCache, diffs::Diffs, plugins::Compilations},
     views::Views,
@@ -100,7 +101,9 @@ impl Server {
             tokens: TokenCache::default(),
             diffs: Diffs::default(),
             compilations: Compilations::default(),
-            inbound_rates: InboundRates::default(),
+            inbound_rates: Rates::default(),
+            token_rates: Rates::default(),
+            strangers: Strangers::default(),
             config: Config { listen: address, ..config },
             clock,
             chance,
@@ -116,6 +119,7 @@ impl Server {
         let mut tasks = vec![
             tokio::spawn(Arc::clone(&engine).lease_keep()),
             tokio::spawn(Arc::clone(&engine).poll()),
+            tokio::spawn(Arc::clone(&engine).upkeep(stopped.clone())),
             tokio::spawn(listener::serve(listener, router, tls.clone(), connections, stopped.clone())),
         ];
         tasks.extend(tls.map(|tls| tokio::spawn(tls.keep_fresh(stopped))));
@@ -149,6 +153,7 @@ impl Server {
             let _ = task.await;
         }
         self.engine.drain().await;
+        self.engine.upkeep_end().await;
         self.engine.store.close().await;
     }
 }

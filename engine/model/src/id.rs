@@ -57,6 +57,11 @@ macro_rules! ids {
             pub fn floor(at: Timestamp) -> Self {
                 Self(Uuid::from_u128(u128::from(at.as_millis() & MILLIS_MASK) << 80))
             }
+
+            /// The instant it carries, to the millisecond.
+            pub fn at(self) -> Timestamp {
+                Timestamp::from_millis(i64::try_from(self.0.as_u128() >> 80).unwrap_or(i64::MAX))
+            }
         }
 
         impl fmt::Display for $name {
@@ -108,6 +113,8 @@ ids! {
     TokenId, "tok", "a token";
     /// Who did what.
     AuditId, "aud", "an audit";
+    /// A call of the API; it is answered as `x-request-id`.
+    CallId, "req", "a call";
     /// A comparison of two plugin versions over history.
     DiffId, "dif", "a diff";
 }
@@ -141,6 +148,7 @@ mod tests {
         assert_eq!(early.to_string().parse::<EventId>(), Ok(early));
         assert!(EventId::floor(Timestamp::from_millis(1_001)) <= late);
         assert!(EventId::floor(Timestamp::from_millis(1_001)) > early);
+        assert_eq!(late.at(), Timestamp::from_millis(1_001));
     }
 
     #[test]

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::time::Timestamp;
 
 /// Highest rate and burst that can be set.
@@ -11,7 +13,7 @@ pub const RATE_CEILING: u32 = 10_000;
 const SECOND_US: u64 = 1_000_000;
 
 /// How often, and how many at once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RateLimit {
     /// Tokens that come in a second; at least 1.
     pub per_second: u32,
@@ -55,6 +57,15 @@ impl Bucket {
         Ok(())
     }
 
+    /// Tokens in it, and how long until it is full.
+    pub fn left(&self, limit: RateLimit, now: Timestamp) -> (u32, Duration) {
+        let token = Duration::from_micros(SECOND_US.div_ceil(u64::from(limit.per_second.max(1))));
+        let burst = limit.burst.max(1);
+        let missing = self.full_at.since(now).min(token * burst);
+        let taken = missing.as_micros().div_ceil(token.as_micros().max(1));
+        (burst.saturating_sub(u32::try_from(taken).unwrap_or(u32::MAX)), missing)
+    }
+
     /// Whether it is full, so that a new one would be no different.
     pub fn is_full(&self, now: Timestamp) -> bool {
         self.full_at <= now
@@ -79,6 +90,17 @@ mod tests {
         assert_eq!(bucket.take(LIMIT, at(40)), Err(Duration::from_millis(60)), "what is refused takes nothing");
         assert_eq!(bucket.take(LIMIT, at(100)), Ok(()));
         assert_eq!(bucket.take(LIMIT, at(100)), Err(Duration::from_millis(100)));
+    }
+
+    #[test]
+    fn what_is_left_is_told() {
+        let mut bucket = Bucket::full(at(0));
+        assert_eq!(bucket.left(LIMIT, at(0)), (3, Duration::ZERO));
+        assert_eq!(bucket.take(LIMIT, at(0)), Ok(()));
+        assert_eq!(bucket.left(LIMIT, at(0)), (2, Duration::from_millis(100)));
+        assert_eq!(bucket.left(LIMIT, at(50)), (2, Duration::from_millis(50)));
+        assert_eq!([(); 2].map(|()| bucket.take(LIMIT, at(50))), [Ok(()); 2]);
+        assert_eq!(bucket.left(LIMIT, at(50)).0, 0);
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! How many events a store accepts and finishes in a second, by how many producers.
 //!
-//! `cargo run --release -p engate-store --example throughput -- <database> <producers> <seconds> [fan-out]`
+//! `cargo run --release -p engate-store --example throughput -- <database> <producers> <seconds> [fan-out] [calls]`
 //!
 //! Each producer accepts one event with `fan-out` deliveries handed over to it, finishes each of them, and
-//! begins anew: what an engine does to its store for each event, and nothing else. The line before it says what
+//! begins anew: what an engine does to its store for each event, and nothing else. With `calls` each accept brings the
+//! access entry of its call along. The line before it says what
 //! the disk can do: commits a second of a file that is appended to and synced.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -17,7 +18,7 @@ use std::{
 };
 
 use engate_model::{
-    DeliveryId, EndpointId, EventId, IntegratorId, Secret, TenantId, Timestamp,
+    CallId, DeliveryId, EndpointId, EventId, IntegratorId, Secret, TenantId, Timestamp, TokenId,
     delivery::{Attempt, DeliveryState, Request, Response, Trigger},
     endpoint::{Auth, Endpoint, Signing},
     event::Event,
@@ -26,8 +27,8 @@ use engate_model::{
     transition::Transition,
 };
 use engate_store::{
-    AcceptEvent, AcceptRequest, Accepted, Actor, Database, FinishItem, Finished, NewDelivery, NodeSerial, SecretKey,
-    Start, Store, StoreOptions,
+    AcceptEvent, AcceptRequest, Accepted, AccessEntry, AccessOfAccept, Actor, Database, FinishItem, Finished,
+    NewDelivery, NodeSerial, SecretKey, Start, Store, StoreOptions,
 };
 
 static COUNT: AtomicU64 = AtomicU64::new(1);
@@ -48,11 +49,12 @@ async fn main() {
     let producers: usize = args.next().map_or(64, |n| n.parse().unwrap());
     let seconds: u64 = args.next().map_or(5, |n| n.parse().unwrap());
     let fan_out: usize = args.next().map_or(1, |n| n.parse().unwrap());
+    let calls = args.next().is_some_and(|word| word == "calls");
     if let Database::Sqlite(path) = &database {
         println!("disk: {} synced writes/s", synced_writes(path));
     }
     let store = Store::open(&database, &SecretKey::new([1; 32]), StoreOptions::default(), now()).await.unwrap();
-    let world = Arc::new(World::furnish(store).await);
+    let world = Arc::new(World::furnish(store, calls).await);
     let finished = Arc::new(AtomicU64::new(0));
     let begin = Instant::now();
     let end = begin + Duration::from_secs(seconds);
@@ -82,7 +84,7 @@ async fn main() {
     let took = begin.elapsed().as_secs_f64();
     let count = finished.load(Ordering::Relaxed);
     println!(
-        "{}: {producers} producers, fan-out {fan_out}: {:.0} deliveries accepted and finished/s ({count} in {took:.1} s), \
+        "{}: {producers} producers, fan-out {fan_out}, calls {calls}: {:.0} deliveries accepted and finished/s ({count} in {took:.1} s), \
          accept waits {} us median, {} us p99, {} us at most",
         world.store.backend(),
         f64::from(u32::try_from(count).unwrap()) / took,
@@ -115,10 +117,11 @@ struct World {
     integrator: IntegratorId,
     endpoints: Vec<EndpointId>,
     revision: i64,
+    calls: bool,
 }
 
 impl World {
-    async fn furnish(store: Store) -> Self {
+    async fn furnish(store: Store, calls: bool) -> Self {
         let actor = || Actor::system(now(), unique() << 20);
         let at = now();
         let (tenant, integrator) = (TenantId::new(at, unique()), IntegratorId::new(at, unique()));
@@ -145,7 +148,7 @@ impl World {
         }
         let revision = store.revision_get(tenant).await.unwrap();
         let node = store.node_register("bench", Duration::from_secs(3_600), at).await.unwrap();
-        Self { store, node, tenant, integrator, endpoints, revision }
+        Self { store, node, tenant, integrator, endpoints, revision, calls }
     }
 
     async fn accept(&self, fan_out: usize) -> (AcceptEvent, Vec<i64>) {
@@ -174,8 +177,25 @@ impl World {
         let first = usize::try_from(COUNT.load(Ordering::Relaxed)).unwrap();
         let deliveries = (0..fan_out).map(|n| delivery(first + n)).collect();
         let accept = AcceptEvent { event: Arc::new(event), body_hash: [0; 32], deliveries };
-        let request =
-            AcceptRequest { tenant: self.tenant, revision: self.revision, events: vec![accept.clone()], state: None };
+        let request = AcceptRequest {
+            tenant: self.tenant,
+            revision: self.revision,
+            events: vec![accept.clone()],
+            state: None,
+            call: self.calls.then(|| AccessOfAccept {
+                entry: AccessEntry {
+                    id: CallId::new(at, unique()),
+                    tenant: self.tenant,
+                    token: TokenId::MIN,
+                    route: "POST /v1/events".into(),
+                    status: 202,
+                    duration: Duration::ZERO,
+                    source: "10.1.2.3".into(),
+                },
+                status_repeat: 200,
+                started: tokio::time::Instant::now(),
+            }),
+        };
         match self.store.event_accept(request).await.unwrap() {
             Accepted::Stored(mut events) => (accept, events.remove(0).codes),
             other => panic!("{other:?}"),

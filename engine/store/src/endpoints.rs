@@ -85,7 +85,7 @@ fn unseal(sealer: &Sealer, id: EndpointId, sealed: &[u8]) -> Result<Sealed, Stor
     serde_json::from_slice(&plain).map_err(|_| StoreError::Corrupt(format!("the sealed value of {id}")))
 }
 
-fn place(id: EndpointId) -> String {
+pub(crate) fn place(id: EndpointId) -> String {
     format!("endpoints/{id}")
 }
 

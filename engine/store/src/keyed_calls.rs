@@ -28,7 +28,7 @@ pub struct CallKey {
 }
 
 impl CallKey {
-    fn place(&self) -> String {
+    pub(crate) fn place(&self) -> String {
         format!("keyed_calls/{}/{}/{}", self.tenant, self.client, self.key)
     }
 

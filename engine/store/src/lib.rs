@@ -7,9 +7,11 @@
 //! One text of SQL serves both databases ([`sql`](crate)'s twins where a fragment differs), and one conformance
 //! suite runs on both.
 
+mod access;
 mod attempts;
 mod audit;
 mod catalog;
+mod chain;
 mod claims;
 mod commit;
 mod compose;
@@ -25,12 +27,14 @@ mod inbounds;
 mod integrators;
 mod keyed_calls;
 mod lines;
+mod listing;
 mod migrate;
 mod nodes;
 mod parking;
 mod partitions;
 mod plugin_data;
 mod plugins;
+mod rotation;
 mod seal;
 mod secrets;
 mod settings;
@@ -47,7 +51,9 @@ use std::sync::{
 
 use engate_model::Timestamp;
 
-pub use audit::{Actor, AuditEntry};
+pub use access::{AccessEntry, AccessFilter, AccessOfAccept, AccessPage, RefusedCalls, SOURCES_MAX};
+pub use audit::{Actor, AuditEntry, AuditFilter, AuditPage, Link};
+pub use chain::{ChainCheck, ChainFault, ExportCheck, entry_hash};
 pub use claims::{ClaimedDelivery, Head};
 pub use commit::{
     Acknowledge,
@@ -55,7 +61,7 @@ pub use commit::{
     finish::{FinishItem, Finished},
 };
 pub use db::Database;
-pub use deliveries::{Cancelled, DeliveryFilter, DeliveryPage, Page, Retried, SuccessFilter, TOTAL_EXACT_MAX, Total};
+pub use deliveries::{Cancelled, Retried};
 pub use development::{DEVELOPMENT_KEPT, Developed};
 pub use endpoints::EndpointFilter;
 pub use error::StoreError;
@@ -64,19 +70,22 @@ pub use health::{Orphan, QueueDepth};
 pub use inbounds::InboundState;
 pub use keyed_calls::{CALL_KEPT_FOR, CallBegun, CallKey};
 pub use lines::{NEWER_VERSION, WAITS_BEHIND};
+pub use listing::{DeliveryFilter, DeliveryPage, Meaning, Page, SuccessFilter, TOTAL_EXACT_MAX, Total};
 pub use nodes::{NodeSerial, Renewal};
 pub use parking::{ENDPOINT_DISABLED, PLUGIN_FAULTY};
 pub use plugin_data::PluginSettings;
 pub use plugins::{PluginChannel, PluginDeleted, PluginState, PluginVersion, Pushed};
+pub use rotation::Rotated;
 pub use seal::SecretKey;
 pub use secrets::SecretEntry;
-pub use settings::USE_WEBHOOKS;
+pub use settings::{MODULE_SWITCH, USE_WEBHOOKS};
+pub use tokens::HashedToken;
 pub use versions::{Taken, Version, WantedNow};
 
 use commit::Committers;
 use db::{Db, Sizes};
+use listing::SpanWatch;
 use seal::Sealer;
-use value::args;
 
 /// How a store is opened.
 #[derive(Debug, Clone, Copy)]
@@ -85,6 +94,12 @@ pub struct StoreOptions {
     pub readers: u32,
     /// PostgreSQL: connections in all.
     pub connections: u32,
+    /// Rows of a listing that are rather sorted than read in an index's order.
+    #[doc(hidden)]
+    pub sorted_max: u64,
+    /// Codes of one span; none: the usual number.
+    #[doc(hidden)]
+    pub span_codes: Option<u32>,
     /// When a producer is answered.
     #[doc(hidden)]
     pub acknowledge: Acknowledge,
@@ -92,7 +107,13 @@ pub struct StoreOptions {
 
 impl Default for StoreOptions {
     fn default() -> Self {
-        Self { readers: 4, connections: 16, acknowledge: Acknowledge::AfterCommit }
+        Self {
+            readers: 4,
+            connections: 16,
+            sorted_max: listing::SORTED_MAX,
+            span_codes: None,
+            acknowledge: Acknowledge::AfterCommit,
+        }
     }
 }
 
@@ -106,6 +127,9 @@ struct Inner {
     db: Arc<Db>,
     sealer: Sealer,
     committers: Committers,
+    spans: SpanWatch,
+    sorted_max: u64,
+    span_codes: Option<u32>,
     count: AtomicU64,
 }
 
@@ -114,7 +138,7 @@ impl Store {
     /// sealed with. A SQLite file that is not there is created, readable for its owner alone.
     ///
     /// # Errors
-    /// [`StoreError::WrongKey`], [`StoreError::Migration`], or [`StoreError::Unavailable`].
+    /// [`StoreError::WrongKey`], [`StoreError::Rotating`], [`StoreError::Migration`], or [`StoreError::Unavailable`].
     pub async fn open(
         database: &Database,
         key: &SecretKey,
@@ -125,10 +149,20 @@ impl Store {
         let db = Arc::new(Db::open(database, sizes).await?);
         migrate::migrate(database, &db).await?;
         let sealer = Sealer::new(key)?;
-        check_key(&db, &sealer).await?;
+        rotation::check_key(&db, &sealer).await?;
         partitions::maintain(&db, now).await?;
         let committers = Committers::start(&db, options.acknowledge);
-        Ok(Self { inner: Arc::new(Inner { db, sealer, committers, count: AtomicU64::new(0) }) })
+        Ok(Self {
+            inner: Arc::new(Inner {
+                db,
+                sealer,
+                committers,
+                spans: SpanWatch::default(),
+                sorted_max: options.sorted_max,
+                span_codes: options.span_codes,
+                count: AtomicU64::new(0),
+            }),
+        })
     }
 
     /// Answers what is queued, takes no more, and closes.
@@ -162,6 +196,18 @@ impl Store {
         &self.inner.committers
     }
 
+    pub(crate) fn span_watch(&self) -> &SpanWatch {
+        &self.inner.spans
+    }
+
+    pub(crate) fn span_codes(&self) -> Option<i64> {
+        self.inner.span_codes.map(i64::from)
+    }
+
+    pub(crate) fn sorted_max(&self) -> u64 {
+        self.inner.sorted_max
+    }
+
     /// Counts up, for what must differ within this process.
     pub(crate) fn next_count(&self) -> u64 {
         self.inner.count.fetch_add(1, Ordering::Relaxed)
@@ -171,30 +217,5 @@ impl Store {
 impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Store").field("backend", &self.backend()).finish_non_exhaustive()
-    }
-}
-
-/// A known text, sealed by whoever opened the database first.
-const KEY_CHECK: &[u8] = b"engate";
-const KEY_CHECK_PLACE: &str = "meta/key_check";
-
-async fn check_key(db: &Db, sealer: &Sealer) -> Result<(), StoreError> {
-    let select = "SELECT value FROM meta WHERE key = 'key_check'";
-    let row = match db.row(select, args![]).await? {
-        Some(row) => Some(row),
-        None => {
-            let mut session = db.begin().await?;
-            let sql = "INSERT INTO meta (key, value) VALUES ('key_check', $1) ON CONFLICT (key) DO NOTHING";
-            session.execute(sql, args![sealer.seal(KEY_CHECK_PLACE, KEY_CHECK)?]).await?;
-            session.commit().await?;
-            // Another node may have been first, with another key.
-            db.row(select, args![]).await?
-        }
-    };
-    let row = row.ok_or_else(|| StoreError::Corrupt("no check value of the key".to_owned()))?;
-    match sealer.open(KEY_CHECK_PLACE, &row.cells().blob()?) {
-        Ok(plain) if plain == KEY_CHECK => Ok(()),
-        Ok(_) | Err(StoreError::WrongKey | StoreError::Corrupt(_)) => Err(StoreError::WrongKey),
-        Err(error) => Err(error),
     }
 }

@@ -54,6 +54,7 @@ impl Store {
         free_orphans(&mut session, now).await?;
         let sql = "INSERT INTO nodes (name, lease_until) VALUES ($1, $2) RETURNING serial";
         let row = session.row(sql, args![name, now.after(lease)]).await?;
+        crate::rotation::none_under_way(&mut session).await?;
         let serial = row.ok_or_else(|| StoreError::Corrupt("no serial for a node".to_owned()))?.cells().int()?;
         session.commit().await?;
         Ok(NodeSerial(serial))

@@ -1,9 +1,9 @@
-//! PostgreSQL keeps events, deliveries and attempts in weekly partitions by id, since ids are ordered by time.
+//! PostgreSQL keeps events, deliveries, attempts and access entries in weekly partitions by id, since ids are ordered by time.
 //! They are made ahead; what lands before its partition exists waits in the default one and is moved.
 
 use std::time::Duration;
 
-use engate_model::{DeliveryId, EventId, Timestamp, TypedId as _};
+use engate_model::{CallId, DeliveryId, EventId, Timestamp, TypedId as _};
 
 use crate::{compose::partition_create, db::Db, error::StoreError, sql::Dialect, value::args};
 
@@ -26,6 +26,8 @@ pub(crate) async fn maintain(db: &Db, now: Timestamp) -> Result<(), StoreError> 
         let deliveries = [DeliveryId::floor(from), DeliveryId::floor(to)].map(|id| id.uuid().to_string());
         partition(db, "events", "id", week, &events).await?;
         partition(db, "deliveries", "id", week, &deliveries).await?;
+        let calls = [CallId::floor(from), CallId::floor(to)].map(|id| id.uuid().to_string());
+        partition(db, "access", "id", week, &calls).await?;
         partition(db, "attempts", "delivery_id", week, &deliveries).await?;
     }
     Ok(())

@@ -8,7 +8,7 @@ use std::fmt;
 use engate_model::Secret;
 use ring::{
     aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
-    digest,
+    digest, hmac,
     rand::{SecureRandom as _, SystemRandom},
 };
 
@@ -26,6 +26,22 @@ impl SecretKey {
     pub const fn new(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
+
+    /// What the key is called by: eight hexadecimal digits that tell nothing of it.
+    pub fn id(&self) -> String {
+        let [a, b, c, d] = mark(self);
+        format!("{a:02x}{b:02x}{c:02x}{d:02x}")
+    }
+}
+
+/// What values that were sealed with it begin with.
+fn mark(key: &SecretKey) -> [u8; MARK_BYTES] {
+    let mut context = digest::Context::new(&digest::SHA256);
+    context.update(b"engate sealing key mark");
+    context.update(&key.0);
+    let mut mark = [0; MARK_BYTES];
+    mark.iter_mut().zip(context.finish().as_ref()).for_each(|(to, from)| *to = *from);
+    mark
 }
 
 impl fmt::Debug for SecretKey {
@@ -37,6 +53,7 @@ impl fmt::Debug for SecretKey {
 /// Seals and opens values.
 pub(crate) struct Sealer {
     key: LessSafeKey,
+    mac_key: hmac::Key,
     mark: [u8; MARK_BYTES],
     random: SystemRandom,
 }
@@ -44,12 +61,25 @@ pub(crate) struct Sealer {
 impl Sealer {
     pub(crate) fn new(key: &SecretKey) -> Result<Self, StoreError> {
         let unbound = UnboundKey::new(&AES_256_GCM, &key.0).map_err(|_| StoreError::WrongKey)?;
-        let mut context = digest::Context::new(&digest::SHA256);
-        context.update(b"engate sealing key mark");
-        context.update(&key.0);
-        let mut mark = [0; MARK_BYTES];
-        mark.iter_mut().zip(context.finish().as_ref()).for_each(|(to, from)| *to = *from);
-        Ok(Self { key: LessSafeKey::new(unbound), mark, random: SystemRandom::new() })
+        // A key of its own for each purpose.
+        let derived = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &key.0), b"engate audit entries");
+        let mac_key = hmac::Key::new(hmac::HMAC_SHA256, derived.as_ref());
+        Ok(Self { key: LessSafeKey::new(unbound), mac_key, mark: mark(key), random: SystemRandom::new() })
+    }
+
+    /// What values sealed with this key carry after their version.
+    pub(crate) const fn mark(&self) -> [u8; MARK_BYTES] {
+        self.mark
+    }
+
+    /// Shows that `content` was written by someone with the key.
+    pub(crate) fn mac(&self, content: &[u8]) -> Vec<u8> {
+        hmac::sign(&self.mac_key, content).as_ref().to_vec()
+    }
+
+    /// Whether `mac` is that of `content`; compared in constant time.
+    pub(crate) fn is_mac_of(&self, content: &[u8], mac: &[u8]) -> bool {
+        hmac::verify(&self.mac_key, content, mac).is_ok()
     }
 
     /// Seals `plain` for `place` (`secrets/<tenant>/<name>`).

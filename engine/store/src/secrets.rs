@@ -16,7 +16,7 @@ pub struct SecretEntry {
     pub updated_at: Timestamp,
 }
 
-fn place(tenant: TenantId, name: &str) -> String {
+pub(crate) fn place(tenant: TenantId, name: &str) -> String {
     format!("secrets/{tenant}/{name}")
 }
 

@@ -39,12 +39,44 @@ impl Store {
     /// [`StoreError::NotFound`], [`StoreError::Conflict`], or when the database gives no answer.
     pub async fn tenant_update(&self, actor: &Actor, tenant: &Tenant) -> Result<(), StoreError> {
         let mut session = self.db().begin().await?;
-        let sql = "UPDATE tenants SET slug = $2, name = $3 WHERE id = $1";
+        let sql = "UPDATE tenants SET slug = $2, name = $3 WHERE id = $1 AND deleted_at IS NULL";
         let values = args![tenant.id, &tenant.slug, &tenant.name];
         let touched = session.execute(sql, values).await.map_err(conflict("a tenant of this slug"))?;
         found(touched, "tenant")?;
-        let detail = json!({ "slug": tenant.slug });
+        let detail = json!({ "slug": tenant.slug, "name": tenant.name });
         self.audit(&mut session, actor, tenant.id, "tenant.update", &tenant.id.to_string(), &detail).await?;
+        session.commit().await
+    }
+
+    /// Deletes a tenant: its tokens, secrets and inbounds go, its endpoints as [`Store::endpoint_delete`] has it; what waits
+    /// for them is called off. Its history stays as long as any history does. The slug is free again.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], or when the database gives no answer.
+    pub async fn tenant_delete(&self, actor: &Actor, id: TenantId) -> Result<(), StoreError> {
+        let mut session = self.change(id).await?;
+        let sql = "UPDATE tenants SET deleted_at = $2 WHERE id = $1 AND deleted_at IS NULL";
+        found(session.execute(sql, args![id, actor.now]).await?, "tenant")?;
+        let at = [
+            "UPDATE tokens SET revoked_at = $2 WHERE tenant_id = $1 AND (revoked_at IS NULL OR revoked_at > $2)",
+            "UPDATE endpoints SET deleted_at = $2, updated_at = $2, enabled = 0, sealed = NULL \
+             WHERE tenant_id = $1 AND deleted_at IS NULL",
+        ];
+        for sql in at {
+            session.execute(sql, args![id, actor.now]).await?;
+        }
+        let gone = [
+            "UPDATE deliveries SET state = 'cancelled', reason = 'endpoint_deleted', due_at = NULL \
+             WHERE tenant_id = $1 AND owner IS NULL AND state IN ('pending', 'parked')",
+            "DELETE FROM secrets WHERE tenant_id = $1",
+            "DELETE FROM inbounds WHERE tenant_id = $1",
+            "DELETE FROM inbound_state WHERE tenant_id = $1",
+            "DELETE FROM plugin_state WHERE tenant_id = $1",
+        ];
+        for sql in gone {
+            session.execute(sql, args![id]).await?;
+        }
+        self.audit(&mut session, actor, id, "tenant.delete", &id.to_string(), &json!({})).await?;
         session.commit().await
     }
 
@@ -53,7 +85,10 @@ impl Store {
     /// # Errors
     /// When the database gives no answer.
     pub async fn tenant_list(&self) -> Result<Vec<Tenant>, StoreError> {
-        let rows = self.db().rows(concat!("SELECT ", columns!(), " FROM tenants ORDER BY id"), args![]).await?;
+        let rows = self
+            .db()
+            .rows(concat!("SELECT ", columns!(), " FROM tenants WHERE deleted_at IS NULL ORDER BY id"), args![])
+            .await?;
         rows.iter().map(tenant).collect()
     }
 
@@ -62,7 +97,10 @@ impl Store {
     /// # Errors
     /// When the database gives no answer.
     pub async fn tenant_get(&self, id: TenantId) -> Result<Option<Tenant>, StoreError> {
-        let row = self.db().row(concat!("SELECT ", columns!(), " FROM tenants WHERE id = $1"), args![id]).await?;
+        let row = self
+            .db()
+            .row(concat!("SELECT ", columns!(), " FROM tenants WHERE id = $1 AND deleted_at IS NULL"), args![id])
+            .await?;
         row.as_ref().map(tenant).transpose()
     }
 
@@ -71,7 +109,8 @@ impl Store {
     /// # Errors
     /// When the database gives no answer.
     pub async fn tenant_by_slug(&self, slug: &str) -> Result<Option<Tenant>, StoreError> {
-        let row = self.db().row(concat!("SELECT ", columns!(), " FROM tenants WHERE slug = $1"), args![slug]).await?;
+        let sql = concat!("SELECT ", columns!(), " FROM tenants WHERE slug = $1 AND deleted_at IS NULL");
+        let row = self.db().row(sql, args![slug]).await?;
         row.as_ref().map(tenant).transpose()
     }
 

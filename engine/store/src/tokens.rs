@@ -1,24 +1,44 @@
 //! Clients' tokens: kept as a SHA-256, never as a value.
 
 use engate_model::{
-    TenantId, TokenId,
+    TenantId, Timestamp, TokenId,
     token::{Role, Token},
 };
-use serde_json::json;
+use serde_json::{Value as Json, json};
 
 use crate::{
     Store,
     audit::Actor,
+    compose::Bulk,
     db::Session,
     error::{StoreError, conflict},
+    sql::twins,
     tenants::found,
-    value::{Row, args},
+    value::{Cells, Kind, Row, args, json},
 };
 
 macro_rules! columns {
     () => {
-        "id, tenant_id, client, role, integrator_id, expires_at, revoked_at, created_at"
+        "id, tenant_id, client, role, integrator_id, limits, expires_at, revoked_at, created_at, last_used_at"
     };
+}
+
+/// What a tenant must not be left without.
+const LAST_ADMIN: &str = "the last admin token of the tenant";
+
+static TOUCH: Bulk = Bulk::new(
+    "UPDATE tokens SET last_used_at = v.used_at FROM (",
+    &[("token_id", Kind::Id), ("used_at", Kind::Int)],
+    ") AS v WHERE tokens.id = v.token_id AND (tokens.last_used_at IS NULL OR tokens.last_used_at < v.used_at)",
+);
+
+/// A token as it takes part in a look-up: with the SHA-256 of its value, to be compared by whoever asked.
+#[derive(Debug, Clone)]
+pub struct HashedToken {
+    /// The token.
+    pub token: Token,
+    /// SHA-256 of its value.
+    pub hash: Vec<u8>,
 }
 
 impl Store {
@@ -29,10 +49,12 @@ impl Store {
     pub async fn token_create(&self, actor: &Actor, token: &Token, hash: &[u8; 32]) -> Result<(), StoreError> {
         let mut session = self.db().begin().await?;
         self.enter(&mut session, actor, token, hash).await?;
+        let detail = json!({ "client": token.client, "role": token.role, "limits": token.limits });
+        self.audit(&mut session, actor, token.tenant, "token.create", &token.id.to_string(), &detail).await?;
         session.commit().await
     }
 
-    /// Revokes `old` and enters `token` in its place, in one transaction: there is no moment without either.
+    /// Lets `old` end at `until` and enters `token` in its place, in one transaction: there is no moment without either.
     ///
     /// # Errors
     /// [`StoreError::NotFound`] where there is no `old`; else as [`Store::token_create`].
@@ -40,13 +62,16 @@ impl Store {
         &self,
         actor: &Actor,
         old: TokenId,
+        until: Timestamp,
         token: &Token,
         hash: &[u8; 32],
     ) -> Result<(), StoreError> {
         let mut session = self.db().begin().await?;
         let sql = "UPDATE tokens SET revoked_at = COALESCE(revoked_at, $3) WHERE id = $1 AND tenant_id = $2";
-        found(session.execute(sql, args![old, token.tenant, actor.now]).await?, "token")?;
+        found(session.execute(sql, args![old, token.tenant, until]).await?, "token")?;
         self.enter(&mut session, actor, token, hash).await?;
+        let detail = json!({ "client": token.client, "replaces": old, "old_works_until": until });
+        self.audit(&mut session, actor, token.tenant, "token.regenerate", &token.id.to_string(), &detail).await?;
         session.commit().await
     }
 
@@ -60,30 +85,57 @@ impl Store {
         let sql = "UPDATE tokens SET revoked_at = $3 WHERE tenant_id = $1 AND client = $2 AND revoked_at IS NULL \
                    AND expires_at <= $3";
         session.execute(sql, args![token.tenant, &token.client, actor.now]).await?;
-        let sql = concat!("INSERT INTO tokens (", columns!(), ", hash) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)");
+        let sql = concat!(
+            "INSERT INTO tokens (",
+            columns!(),
+            ", hash) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
+        );
         let values = args![
             token.id,
             token.tenant,
             &token.client,
             token.role.code(),
             token.integrator,
+            json(&token.limits)?,
             token.expires_at,
             token.revoked_at,
             token.created_at,
+            token.last_used_at,
             hash.as_slice(),
         ];
         session.execute(sql, values).await.map_err(conflict("a live token of this client"))?;
-        let detail = json!({ "client": token.client, "role": token.role });
-        self.audit(session, actor, token.tenant, "token.create", &token.id.to_string(), &detail).await
+        Ok(())
+    }
+
+    /// Changes a token's limits and its end; the value stays. `changes` is what the audit is told.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] where there is no such token that was not revoked, [`StoreError::Conflict`] where it would
+    /// leave the tenant without an admin, or when the database gives no answer.
+    pub async fn token_update(&self, actor: &Actor, token: &Token, changes: &Json) -> Result<(), StoreError> {
+        let mut session = self.db().begin().await?;
+        let before = self.full_admins(&mut session, token.tenant, actor.now).await?;
+        let sql =
+            "UPDATE tokens SET limits = $3, expires_at = $4 WHERE id = $1 AND tenant_id = $2 AND revoked_at IS NULL";
+        let values = args![token.id, token.tenant, json(&token.limits)?, token.expires_at];
+        found(session.execute(sql, values).await?, "token")?;
+        self.keep_an_admin(&mut session, token.tenant, actor.now, before).await?;
+        self.audit(&mut session, actor, token.tenant, "token.update", &token.id.to_string(), changes).await?;
+        session.commit().await
     }
 
     /// The token whose value has this SHA-256; revoked and expired ones too, the caller judges.
     ///
     /// # Errors
     /// When the database gives no answer.
-    pub async fn token_by_hash(&self, hash: &[u8; 32]) -> Result<Option<Token>, StoreError> {
-        let sql = concat!("SELECT ", columns!(), " FROM tokens WHERE hash = $1");
-        self.db().row(sql, args![hash.as_slice()]).await?.as_ref().map(token).transpose()
+    pub async fn token_by_hash(&self, hash: &[u8; 32]) -> Result<Option<HashedToken>, StoreError> {
+        let sql = concat!("SELECT ", columns!(), ", hash FROM tokens WHERE hash = $1");
+        let row = self.db().row(sql, args![hash.as_slice()]).await?;
+        let hashed = |row: &Row| {
+            let mut cells = row.cells();
+            Ok(HashedToken { token: read(&mut cells)?, hash: cells.blob()? })
+        };
+        row.as_ref().map(hashed).transpose()
     }
 
     /// A token.
@@ -104,35 +156,85 @@ impl Store {
         self.db().rows(sql, args![tenant]).await?.iter().map(token).collect()
     }
 
-    /// Revokes a token; one that was revoked stays so since then.
+    /// Revokes a token at once; one that was revoked stays so since then.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`], or when the database gives no answer.
+    /// [`StoreError::NotFound`], [`StoreError::Conflict`] where it is the last admin's, or when the database gives no answer.
     pub async fn token_revoke(&self, actor: &Actor, tenant: TenantId, id: TokenId) -> Result<Token, StoreError> {
         let mut session = self.db().begin().await?;
+        let before = self.full_admins(&mut session, tenant, actor.now).await?;
+        // One in its grace ends now too.
         let sql = concat!(
-            "UPDATE tokens SET revoked_at = COALESCE(revoked_at, $3) WHERE id = $1 AND tenant_id = $2 RETURNING ",
+            "UPDATE tokens SET revoked_at = CASE WHEN revoked_at <= $3 THEN revoked_at ELSE $3 END \
+             WHERE id = $1 AND tenant_id = $2 RETURNING ",
             columns!()
         );
         let row = session.row(sql, args![id, tenant, actor.now]).await?;
         let token = token(&row.ok_or(StoreError::NotFound { what: "token" })?)?;
+        self.keep_an_admin(&mut session, tenant, actor.now, before).await?;
         let detail = json!({ "client": token.client });
         self.audit(&mut session, actor, tenant, "token.revoke", &id.to_string(), &detail).await?;
         session.commit().await?;
         Ok(token)
     }
+
+    /// Notes when tokens were last used; a later time that is there already stays.
+    ///
+    /// # Errors
+    /// When the database gives no answer.
+    pub async fn token_touch(&self, used: &[(TokenId, Timestamp)]) -> Result<(), StoreError> {
+        let mut session = self.db().begin().await?;
+        let cells = used.iter().flat_map(|(token, at)| args![*token, *at]).collect();
+        TOUCH.execute(&mut session, cells).await?;
+        session.commit().await
+    }
+
+    /// How many live tokens of admins without limits there are. On PostgreSQL their rows are held until the commit, so
+    /// that of two that are taken away at once one sees the other.
+    async fn full_admins(&self, session: &mut Session, tenant: TenantId, now: Timestamp) -> Result<usize, StoreError> {
+        let sql = twins!(
+            concat!(
+                "SELECT ",
+                columns!(),
+                " FROM tokens WHERE tenant_id = $1 AND role = 'admin' AND revoked_at IS NULL ORDER BY id"
+            ),
+            sqlite: "",
+            postgres: " FOR UPDATE"
+        );
+        let rows = session.rows(sql, args![tenant]).await?;
+        let admins = rows.iter().map(token).collect::<Result<Vec<_>, _>>()?;
+        Ok(admins.iter().filter(|token| token.is_live(now) && token.is_full_admin()).count())
+    }
+
+    async fn keep_an_admin(
+        &self,
+        session: &mut Session,
+        tenant: TenantId,
+        now: Timestamp,
+        before: usize,
+    ) -> Result<(), StoreError> {
+        if before > 0 && self.full_admins(session, tenant, now).await? == 0 {
+            return Err(StoreError::Conflict { what: LAST_ADMIN });
+        }
+        Ok(())
+    }
 }
 
 fn token(row: &Row) -> Result<Token, StoreError> {
-    let mut cells = row.cells();
+    read(&mut row.cells())
+}
+
+fn read(cells: &mut Cells<'_>) -> Result<Token, StoreError> {
     Ok(Token {
         id: cells.id()?,
         tenant: cells.id()?,
         client: cells.text()?,
         role: cells.code(Role::from_code)?,
         integrator: cells.id_opt()?,
+        limits: cells.json()?,
         expires_at: cells.time_opt()?,
         revoked_at: cells.time_opt()?,
         created_at: cells.time()?,
+        last_used_at: cells.time_opt()?,
     })
 }

@@ -5,7 +5,7 @@
 use std::{str::FromStr, sync::Arc};
 
 use engate_model::{
-    AuditId, DeliveryId, EndpointId, EventId, IntegratorId, TenantId, Timestamp, TokenId, TypedId,
+    AuditId, CallId, DeliveryId, EndpointId, EventId, IntegratorId, TenantId, Timestamp, TokenId, TypedId,
     delivery::{DeliveryState, Trigger},
 };
 use serde::de::DeserializeOwned;
@@ -127,6 +127,7 @@ into_value! { Id,
     DeliveryId, id => id.uuid();
     TokenId, id => id.uuid();
     AuditId, id => id.uuid();
+    CallId, id => id.uuid();
 }
 into_value! { Blob,
     &[u8], bytes => Arc::from(bytes);

@@ -6,7 +6,7 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
-use sqlx::{Connection as _, PgConnection};
+use sqlx::{Connection as _, PgConnection, SqliteConnection};
 use tempfile::TempDir;
 
 /// Which kind.
@@ -89,4 +89,14 @@ async fn execute(url: &str, statement: &str) -> Result<(), sqlx::Error> {
     let mut connection = PgConnection::connect(url).await?;
     sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).execute(&mut connection).await?;
     connection.close().await
+}
+
+/// Runs SQL behind the engine's back, as someone does who has got at the database.
+pub(crate) async fn meddle(url: &str, statement: &str) {
+    if url.starts_with("postgres") {
+        return execute(url, statement).await.unwrap();
+    }
+    let mut connection = SqliteConnection::connect(url).await.unwrap();
+    sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).execute(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
 }

@@ -119,11 +119,6 @@ impl Engine {
         panic!("the engine does not start:\n{}", self.log());
     }
 
-    /// Sets a line of `engate.toml` for the next start.
-    pub(crate) fn set(&mut self, key: &str, value: &str) {
-        self.setup = self.setup.clone().set(key, value);
-    }
-
     /// `kill -9`; returns when the process is gone.
     pub(crate) async fn kill(&mut self) {
         let mut process = self.process.take().expect("the engine is not running");
@@ -159,6 +154,25 @@ impl Engine {
         let mut command = self.prepared();
         let output = command.args(args).stdin(Stdio::null()).output();
         tokio::time::timeout(START_PATIENCE, output).await.expect("the command does not end").unwrap()
+    }
+
+    /// Runs another `engate` command and kills it (`kill -9`) where it takes longer; gives how it ended by itself.
+    pub(crate) async fn command_killed_after(&self, args: &[&str], patience: Duration) -> Option<ExitStatus> {
+        let mut command = self.prepared();
+        let mut child =
+            command.args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        match tokio::time::timeout(patience, child.wait()).await {
+            Ok(status) => Some(status.unwrap()),
+            Err(_) => {
+                child.kill().await.unwrap();
+                None
+            }
+        }
+    }
+
+    /// Sets a line of `engate.toml` for the next start.
+    pub(crate) fn set(&mut self, key: &str, value: &str) {
+        self.setup = self.setup.clone().set(key, value);
     }
 
     /// Runs an `engate` command that speaks to this engine's API, as its admin.
@@ -200,6 +214,11 @@ impl Engine {
         let orphans = store.doctor_orphans().await.unwrap();
         store.close().await;
         orphans
+    }
+
+    /// The database, as `engate serve --database` takes it.
+    pub(crate) fn database_url(&self) -> &str {
+        &self.database_url
     }
 
     /// The engine's own folder.

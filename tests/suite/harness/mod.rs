@@ -10,6 +10,7 @@ pub(crate) mod engine;
 #[allow(dead_code, unreachable_pub, reason = "shared with the host's own tests, which use more of it")]
 #[path = "../../../engine/host/tests/host/guests.rs"]
 pub(crate) mod guests;
+pub(crate) mod raw;
 pub(crate) mod receiver;
 pub(crate) mod wait;
 

@@ -1,25 +1,30 @@
-//! Who may pass: the token becomes a [`Principal`] here and goes no further. Handlers, verbs, plugins, logs and
+//! Who may pass: the token becomes a [`Principal`](engate_model::token::Principal) here and goes no further. Handlers, verbs, plugins, logs and
 //! the database see the principal only. What partners send to an inbound is no token of ours: it is its plugin's to check.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use axum::{
     extract::{MatchedPath, Request},
-    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
     middleware::Next,
     response::{IntoResponse, Response},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use engate_model::{Invalid, Secret, token::Principal};
+use engate_model::{
+    Invalid, Secret,
+    token::{Token, TokenLimits},
+};
 
 use super::{
+    calls::{Call, route_text},
     extract::unknown_query,
     idempotency::{self, IDEMPOTENCY_KEY, Repeats},
     permission::Permission,
     problem::Problem,
+    redact::redacted,
     routes::{Rule, Rules},
 };
-use crate::engine::Engine;
+use crate::{engine::Engine, rates::Allowance, verbs::access::Grant};
 
 const BEARER: HeaderValue = HeaderValue::from_static("Bearer realm=\"engate\"");
 const BASIC: HeaderValue = HeaderValue::from_static("Basic realm=\"engate\", charset=\"UTF-8\"");
@@ -32,7 +37,7 @@ pub(crate) struct Gate {
 }
 
 /// Lets a call through to its handler, or answers why not.
-pub(crate) async fn admit(gate: &Gate, mut request: Request, next: Next) -> Response {
+pub(crate) async fn admit(gate: &Gate, mut request: Request, call: Arc<Call>, next: Next) -> Response {
     let methods = request.extensions().get::<MatchedPath>().and_then(|path| gate.rules.get(path.as_str()));
     let rule = methods.and_then(|methods| methods.get(effective(request.method())));
     if let Some(Rule { permission: Permission::CheckedByPlugin, .. }) = rule {
@@ -44,35 +49,64 @@ pub(crate) async fn admit(gate: &Gate, mut request: Request, next: Next) -> Resp
     }
     // A browser that opens the documentation can only be asked for Basic; the token is the password then.
     let for_browsers = rule.is_some_and(|rule| rule.permission == Permission::ReadDocs);
-    let principal = match identify(&gate.engine, token, for_browsers).await {
-        Ok(principal) => principal,
-        Err(problem) => return refused(problem, for_browsers),
+    let grant = match identify(&gate.engine, token, for_browsers).await {
+        Ok(grant) => grant,
+        Err(problem) => return refused(gate, &call, problem, for_browsers),
     };
-    tracing::Span::current().record("client", tracing::field::display(principal.token));
-    let Some(methods) = methods else {
-        return Problem::of("not_found", "there is no such path").into_response();
-    };
-    let Some(rule) = rule else {
-        return wrong_method(methods.keys());
-    };
-    if let Err(problem) = check(rule, &principal, request.uri().query().unwrap_or_default()) {
-        return problem.into_response();
-    }
-    if request.headers().contains_key(IDEMPOTENCY_KEY) {
-        match rule.repeats {
-            Repeats::ByKey => {
-                request.extensions_mut().insert(principal.clone());
-                return idempotency::once(&gate.engine, &principal, request, next).await;
+    tracing::Span::current().record("client", tracing::field::display(grant.token.id));
+    let matched = request.extensions().get::<MatchedPath>();
+    let route = rule.map_or_else(|| route_text(request.method(), matched), |rule| Arc::clone(&rule.route));
+    call.is_by(&grant.token, route);
+    let allowance = allowance(&gate.engine, &grant);
+    let mut response = match pass(methods, rule, &grant, allowance, &call, &request) {
+        Ok(rule) => {
+            if rule.permission == Permission::SendEvents {
+                request.extensions_mut().insert(call);
             }
-            Repeats::ById => {
-                let cure = "is not taken here; give each event an `id`, which does the same for each";
-                return Problem::from(Invalid::field("Idempotency-Key", cure)).into_response();
-            }
-            Repeats::Free => {}
+            let principal = grant.principal();
+            request.extensions_mut().insert(principal.clone());
+            let response = if rule.repeats == Repeats::ByKey && request.headers().contains_key(IDEMPOTENCY_KEY) {
+                idempotency::once(&gate.engine, &principal, request, next).await
+            } else {
+                next.run(request).await
+            };
+            let plain = grant.redaction.is_none() || rule.permission.is_about_the_engine();
+            if plain { response } else { redacted(Arc::clone(&grant), response).await }
         }
+        Err(refusal) => refusal,
+    };
+    if let Some(allowance) = allowance {
+        tell_allowance(response.headers_mut(), allowance);
     }
-    request.extensions_mut().insert(principal);
-    next.run(request).await
+    response
+}
+
+/// The rule of a call that may pass; else the answer that says why not.
+fn pass<'r>(
+    methods: Option<&'r HashMap<Method, Rule>>,
+    rule: Option<&'r Rule>,
+    grant: &Grant,
+    allowance: Option<Allowance>,
+    call: &Call,
+    request: &Request,
+) -> Result<&'r Rule, Response> {
+    if allowance.is_some_and(|allowance| allowance.wait.is_some()) {
+        let detail = "more calls than this token may make; try again after the seconds in `Retry-After`";
+        return Err(Problem::of("rate_limited", detail).into_response());
+    }
+    let origin = request.headers().get(header::ORIGIN).and_then(|value| value.to_str().ok());
+    if !grant.pins.allow(origin, call.source) {
+        let detail = "this token works from the origins and addresses it is pinned to only";
+        return Err(Problem::of("origin_not_allowed", detail).into_response());
+    }
+    let methods = methods.ok_or_else(|| Problem::of("not_found", "there is no such path").into_response())?;
+    let rule = rule.ok_or_else(|| wrong_method(methods.keys()))?;
+    check(rule, &grant.token, request.uri().query().unwrap_or_default()).map_err(Problem::into_response)?;
+    if rule.repeats == Repeats::ById && request.headers().contains_key(IDEMPOTENCY_KEY) {
+        let cure = "is not taken here; give each event an `id`, which does the same for each";
+        return Err(Problem::from(Invalid::field("Idempotency-Key", cure)).into_response());
+    }
+    Ok(rule)
 }
 
 /// A GET handler answers HEAD too.
@@ -80,14 +114,58 @@ fn effective(method: &Method) -> &Method {
     if method == Method::HEAD { &Method::GET } else { method }
 }
 
-fn check(rule: &Rule, principal: &Principal, query: &str) -> Result<(), Problem> {
-    if !rule.permission.allows(principal.role) {
+fn check(rule: &Rule, token: &Token, query: &str) -> Result<(), Problem> {
+    let forbidden = |detail: String| Err(Problem::of("forbidden", detail));
+    // Whoever holds a token may give it up, however it is narrowed.
+    let narrowed = rule.permission != Permission::RevokeSelf;
+    let TokenLimits { routes, scopes, .. } = &token.limits;
+    if narrowed && !routes.is_empty() && !routes.iter().any(|route| **route == *rule.route) {
+        return forbidden(format!("`{}` is not among this token's routes", rule.route));
+    }
+    let scope = rule.permission.scope().filter(|_| narrowed && !scopes.is_empty());
+    if let Some(scope) = scope.filter(|scope| !scopes.iter().any(|held| held == scope)) {
+        return forbidden(format!("this needs the scope {scope}, which is not among this token's"));
+    }
+    if !rule.permission.allows(token.role) {
         let roles = rule.permission.roles_text();
-        let detail = format!("a token of role {} may not do this; roles that may: {roles}", principal.role.code());
-        return Err(Problem::of("forbidden", detail));
+        return forbidden(format!("a token of role {} may not do this; roles that may: {roles}", token.role.code()));
     }
     let unknown = if rule.takes_query { Vec::new() } else { unknown_query(query) };
     if unknown.is_empty() { Ok(()) } else { Err(Invalid(unknown).into()) }
+}
+
+/// What the token's rate limit leaves it, this call counted; none where it has no limit.
+fn allowance(engine: &Engine, grant: &Grant) -> Option<Allowance> {
+    let limit = grant.token.limits.rate_limit?;
+    Some(engine.token_rates.take(grant.token.id, limit, engine.now()))
+}
+
+/// The limit and what is left of it: as the IETF's draft for rate limit headers has it since its eighth edition, and as
+/// clients know it from the ones before.
+fn tell_allowance(headers: &mut HeaderMap, allowance: Allowance) {
+    let Allowance { limit, remaining, reset, wait } = allowance;
+    let window = limit.burst.div_ceil(limit.per_second.max(1));
+    let reset = whole_seconds(reset);
+    let texts = [
+        ("ratelimit-policy", format!("\"token\";q={};w={window}", limit.burst)),
+        ("ratelimit", format!("\"token\";r={remaining};t={reset}")),
+        ("ratelimit-limit", limit.burst.to_string()),
+        ("ratelimit-remaining", remaining.to_string()),
+        ("ratelimit-reset", reset.to_string()),
+    ];
+    for (name, text) in texts {
+        if let Ok(value) = HeaderValue::from_str(&text) {
+            headers.insert(HeaderName::from_static(name), value);
+        }
+    }
+    if let Some(wait) = wait {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(whole_seconds(wait).max(1)));
+    }
+}
+
+/// A wait in seconds, never shorter than it is.
+pub(crate) fn whole_seconds(wait: Duration) -> u64 {
+    wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
 }
 
 /// What came as a token.
@@ -123,7 +201,7 @@ fn password(encoded: &str) -> Option<Secret> {
     text.split_once(':').map(|(_, password)| Secret::new(password))
 }
 
-async fn identify(engine: &Engine, credential: Credential, basic_too: bool) -> Result<Principal, Problem> {
+async fn identify(engine: &Engine, credential: Credential, basic_too: bool) -> Result<Arc<Grant>, Problem> {
     let refuse = |detail: &str| Err(Problem::of("unauthorized", detail));
     let token = match credential {
         Credential::None => return refuse("this call needs `Authorization: Bearer TOKEN`"),
@@ -134,16 +212,17 @@ async fn identify(engine: &Engine, credential: Credential, basic_too: bool) -> R
         }
     };
     match engine.authenticate(token.expose()).await? {
-        Some(principal) => Ok(principal),
+        Some(grant) => Ok(grant),
         // Unknown, revoked and expired look alike from outside.
         None => refuse("the token is unknown, revoked or expired"),
     }
 }
 
-fn refused(problem: Problem, for_browsers: bool) -> Response {
+fn refused(gate: &Gate, call: &Call, problem: Problem, for_browsers: bool) -> Response {
     let unauthorized = problem.status() == StatusCode::UNAUTHORIZED;
     let mut response = problem.into_response();
     if unauthorized {
+        gate.engine.strangers.count(gate.engine.now(), call.source);
         response.headers_mut().append(header::WWW_AUTHENTICATE, BEARER);
         if for_browsers {
             response.headers_mut().append(header::WWW_AUTHENTICATE, BASIC);

@@ -1,13 +1,23 @@
-//! Around every call: an id, a span, a count, a bound on its time, 304 for who has it already, and an answer even where
-//! a handler panics.
+//! Around every call: an id, a span, a count, a bound on its time, an access entry, 304 for who has it already, and an
+//! answer even where a handler panics.
 
-use std::{panic::AssertUnwindSafe, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    panic::AssertUnwindSafe,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use axum::{
-    extract::{MatchedPath, Request},
+    extract::{ConnectInfo, MatchedPath, Request},
     http::{HeaderMap, HeaderName, HeaderValue, Method, header},
     response::{IntoResponse, Response},
 };
+use engate_model::{CallId, token::Token};
+use engate_store::{AccessEntry, AccessOfAccept};
 use futures_util::FutureExt as _;
 use tokio::time::Instant;
 use tracing::Instrument as _;
@@ -21,8 +31,11 @@ use crate::{engine::Engine, metrics::CallLabels};
 
 /// How long a handler may take; a plugin's compilation is the longest thing any does.
 const CALL_TIME_MAX: Duration = Duration::from_secs(150);
-/// Route of calls that match none, for spans and counts: the path itself may hold anything, a token included.
+/// Route of calls that match none, for spans, counts and access entries: the path itself may hold anything, a token
+/// included.
 const UNMATCHED: &str = "unmatched";
+/// Status of a call whose caller hung up before the answer, as nginx has it.
+const CALLER_GONE: u16 = 499;
 /// What a page may load and who may frame it, where it does not say so itself.
 const PAGE_POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'self'; base-uri 'none'; form-action 'self'; object-src 'none'; frame-ancestors 'none'",
@@ -31,25 +44,100 @@ const PAGE_POLICY: HeaderValue = HeaderValue::from_static(
 const SECURE_FOR: HeaderValue = HeaderValue::from_static("max-age=31536000");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+/// A call under way. Dropped before it was answered, it is recorded all the same: its caller hung up.
+pub(crate) struct Call {
+    engine: Arc<Engine>,
+    /// Goes out as `x-request-id`.
+    id: CallId,
+    started: Instant,
+    /// Where it came from.
+    pub(crate) source: Option<IpAddr>,
+    /// What is known of it once its token was found valid.
+    entry: OnceLock<AccessEntry>,
+    recorded: AtomicBool,
+}
+
+/// In a response: the handler has seen to the call's access entry.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Recorded;
+
+impl Call {
+    fn begin(engine: &Arc<Engine>, request: &Request) -> Self {
+        let connection = request.extensions().get::<ConnectInfo<SocketAddr>>();
+        Self {
+            engine: Arc::clone(engine),
+            id: CallId::new(engine.now(), engine.chance.bits()),
+            started: Instant::now(),
+            source: connection.map(|ConnectInfo(address)| address.ip().to_canonical()),
+            entry: OnceLock::new(),
+            recorded: AtomicBool::new(false),
+        }
+    }
+
+    /// The call came with a valid token, for this route.
+    pub(crate) fn is_by(&self, token: &Token, route: Arc<str>) {
+        let source = self.source.map(|address| address.to_string()).unwrap_or_default();
+        let _ = self.entry.set(AccessEntry {
+            id: self.id,
+            tenant: token.tenant,
+            token: token.id,
+            route,
+            status: 0,
+            duration: Duration::ZERO,
+            source: source.into(),
+        });
+    }
+
+    /// The entry as it goes with the events of a call, if it is by someone.
+    pub(crate) fn of_accept(&self, status: u16, status_repeat: u16) -> Option<AccessOfAccept> {
+        let entry = AccessEntry { status, ..self.entry.get()?.clone() };
+        Some(AccessOfAccept { entry, status_repeat, started: self.started })
+    }
+
+    /// The call is answered: what is to be recorded, if anything is.
+    fn answered(&self, response: &Response) -> Option<AccessEntry> {
+        self.recorded.store(true, Ordering::Relaxed);
+        if response.extensions().get::<Recorded>().is_some() {
+            return None;
+        }
+        self.entry_with(response.status().as_u16())
+    }
+
+    fn entry_with(&self, status: u16) -> Option<AccessEntry> {
+        let entry = self.entry.get()?.clone();
+        Some(AccessEntry { status, duration: self.started.elapsed(), ..entry })
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        if !self.recorded.load(Ordering::Relaxed)
+            && let Some(entry) = self.entry_with(CALLER_GONE)
+        {
+            self.engine.store.access_record_now(entry);
+        }
+    }
+}
+
 /// Runs a call inside its span; `admit` lets it through to its handler or refuses it.
 pub(crate) async fn observe<A: Future<Output = Response>>(
-    engine: &Engine,
+    engine: &Arc<Engine>,
     request: Request,
-    admit: impl FnOnce(Request) -> A,
+    admit: impl FnOnce(Request, Arc<Call>) -> A,
 ) -> Response {
-    let started = Instant::now();
-    let id = format!("req_{:032x}", engine.chance.bits());
+    let call = Arc::new(Call::begin(engine, &request));
+    let id = call.id.to_string();
     let method = known(request.method());
     let route = request.extensions().get::<MatchedPath>().map_or(UNMATCHED, MatchedPath::as_str).to_owned();
     let span = tracing::info_span!("call", %id, method, route, client = tracing::field::Empty);
     let known = known_to_reader(request.method(), request.headers());
     let in_portuguese = portuguese::is_wanted(request.headers());
-    let mut response = unless_known(known, answer(admit(request)).instrument(span.clone()).await);
+    let mut response = unless_known(known, answer(admit(request, Arc::clone(&call))).instrument(span.clone()).await);
     if in_portuguese {
         response = portuguese::told(response);
     }
     let status = response.status();
-    let took_ms = started.elapsed().as_millis();
+    let took_ms = call.started.elapsed().as_millis();
     span.in_scope(|| {
         if status.is_server_error() {
             tracing::warn!(status = status.as_u16(), took_ms, "call failed");
@@ -57,6 +145,9 @@ pub(crate) async fn observe<A: Future<Output = Response>>(
             tracing::debug!(status = status.as_u16(), took_ms, "call");
         }
     });
+    if let Some(entry) = call.answered(&response) {
+        engine.store.access_record(entry).await;
+    }
     let labels = CallLabels { method: method.to_owned(), route, status: status.as_u16() };
     engine.metrics.calls.get_or_create(&labels).inc();
     let headers = response.headers_mut();
@@ -92,6 +183,14 @@ async fn answer(call: impl Future<Output = Response>) -> Response {
             Problem::internal().into_response()
         }
         Err(_) => Problem::of("timeout", "the call took too long; it may have been carried out").into_response(),
+    }
+}
+
+/// The route of a call that has no rule: its template with the method, or no path at all.
+pub(crate) fn route_text(method: &Method, matched: Option<&MatchedPath>) -> Arc<str> {
+    match matched {
+        Some(path) => format!("{} {}", known(method), path.as_str()).into(),
+        None => UNMATCHED.into(),
     }
 }
 

@@ -18,6 +18,7 @@ use serde_json::{Map, Value, value::RawValue};
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
+    calls::{Call, Recorded},
     cloudevents,
     extract::{At, Caller, Params, is_json, media_type, read_body},
     intake::{self, EventsNew, Intake},
@@ -56,7 +57,7 @@ pub(crate) struct EventTaken {
     deliveries: u32,
     /// Whether it was there already.
     duplicate: bool,
-    /// Why it goes to nobody: `webhooks_disabled`, `integrator_inactive` or `no_match`.
+    /// Why it goes to nobody: `webhooks_disabled`, `integrator_inactive`, `event_type_disabled` or `no_match`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     reason: Option<NoDelivery>,
@@ -135,8 +136,11 @@ async fn send(
     Caller(principal): Caller,
     request: Request,
 ) -> Result<Response, Problem> {
+    let call = request.extensions().get::<Arc<Call>>().cloned();
+    let entry = call.and_then(|call| call.of_accept(StatusCode::ACCEPTED.as_u16(), StatusCode::OK.as_u16()));
+    let recorded = entry.is_some();
     let Intake { events, many } = read(request, engine.config.limits.payload_bytes_max).await?;
-    let taken = engine.event_send(&principal, events).await.map_err(|error| not_taken(error, many))?;
+    let taken = engine.event_send(&principal, events, entry).await.map_err(|error| not_taken(error, many))?;
     let status = if taken.iter().all(|taken| taken.duplicate) { StatusCode::OK } else { StatusCode::ACCEPTED };
     let mut items: Vec<EventTaken> = taken.into_iter().map(EventTaken::from).collect();
     let answer = match items.pop() {
@@ -146,7 +150,11 @@ async fn send(
             SendAnswer::Many(EventsTaken { items })
         }
     };
-    Ok((status, Json(answer)).into_response())
+    let mut response = (status, Json(answer)).into_response();
+    if recorded {
+        response.extensions_mut().insert(Recorded);
+    }
+    Ok(response)
 }
 
 /// Reads the events of a call in whichever form they came.

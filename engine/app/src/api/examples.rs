@@ -54,6 +54,7 @@ const TEXTS: &[(&str, &str)] = &[
     ("headers", "content-type"),
     ("hosts", "https://api.example.com"),
     ("idempotency_key", "bill-7"),
+    ("integrator_name", "Operador Nacional do Sistema"),
     ("integrator", "int_0192f0c1a2b37c4d8e5f60718293a4b5"),
     ("key", "bill.paid"),
     ("labels", "uf"),

@@ -76,5 +76,6 @@ async fn metrics(State(engine): State<Arc<Engine>>) -> impl IntoResponse {
     let (queued, in_flight) = engine.worker.load();
     engine.metrics.queued.set(i64::try_from(queued).unwrap_or(i64::MAX));
     engine.metrics.in_flight.set(i64::try_from(in_flight).unwrap_or(i64::MAX));
+    engine.metrics.access_entries_lost.set(i64::try_from(engine.store.access_lost()).unwrap_or(i64::MAX));
     ([(header::CONTENT_TYPE, OPEN_METRICS)], engine.metrics.text())
 }

@@ -1,7 +1,7 @@
 //! `/v1/inbound/{name}`: what partners call. No token is asked for: the plugin behind the name checks the call, and gets
 //! the credentials that came with it. Nothing of them, nor of the query or the body, is logged.
 
-use std::{io::Read, net::SocketAddr, sync::Arc, time::Duration};
+use std::{io::Read, net::SocketAddr, sync::Arc};
 
 use axum::{
     body::Body,
@@ -14,6 +14,7 @@ use flate2::read::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 use tokio::time::Instant;
 
 use super::{
+    auth::whole_seconds,
     extract::{At, read_body},
     permission::Permission,
     problem::Problem,
@@ -151,7 +152,7 @@ fn refused(refusal: Refusal) -> Response {
         NotReceived::RateLimited(wait) => {
             let detail = "more calls than are taken here; try again after the seconds in `Retry-After`";
             let mut response = Problem::of("rate_limited", detail).into_response();
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(whole_seconds(wait)));
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(whole_seconds(wait).max(1)));
             response
         }
         NotReceived::Fault(_) => {
@@ -176,11 +177,6 @@ fn refused(refusal: Refusal) -> Response {
         }
         NotReceived::Store(error) => Problem::from(VerbError::Store(error)).into_response(),
     }
-}
-
-/// At least one, since zero would invite to try at once.
-fn whole_seconds(wait: Duration) -> u64 {
-    wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
 }
 
 fn respond(answer: InboundAnswer) -> Response {
@@ -298,7 +294,7 @@ mod tests {
 
     #[test]
     fn a_wait_is_told_in_whole_seconds_and_never_as_none() {
-        let seconds = [1, 1_000_000, 1_000_001].map(|micros| whole_seconds(Duration::from_micros(micros)));
+        let seconds = [1, 1_000_000, 1_000_001].map(|micros| whole_seconds(std::time::Duration::from_micros(micros)));
         assert_eq!(seconds, [1, 1, 2]);
     }
 }

@@ -7,7 +7,6 @@ use engate_model::{
     Timestamp,
     inbound::{BODY_BYTES_CEILING, Inbound},
     plugin::PluginRef,
-    rate::RateLimit,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -19,6 +18,7 @@ use super::{
     page::{Listing, PageParams},
     permission::Permission,
     problem::Problem,
+    rate::CallRate,
     routes::Routes,
 };
 use crate::{
@@ -33,31 +33,6 @@ pub(super) fn routes() -> Routes {
         .add(__path_get, Permission::ReadInbounds, get)
         .add(__path_update, Permission::ManageInbounds, update)
         .add(__path_delete, Permission::ManageInbounds, delete)
-}
-
-/// How many calls an inbound takes on each node; one too many is answered 429.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(example = json!({"per_second": 20, "burst": 40}))]
-struct InboundRate {
-    /// Calls a second, over time.
-    #[schema(minimum = 1, maximum = 10_000)]
-    per_second: u32,
-    /// Calls at once, after a pause.
-    #[schema(minimum = 1, maximum = 10_000)]
-    burst: u32,
-}
-
-impl From<InboundRate> for RateLimit {
-    fn from(rate: InboundRate) -> Self {
-        Self { per_second: rate.per_second, burst: rate.burst }
-    }
-}
-
-impl From<RateLimit> for InboundRate {
-    fn from(limit: RateLimit) -> Self {
-        Self { per_second: limit.per_second, burst: limit.burst }
-    }
 }
 
 /// An address for a partner to call.
@@ -86,7 +61,7 @@ struct InboundNewBody {
     #[schema(minimum = 1, maximum = 1_048_576)]
     max_body_bytes: Option<u32>,
     /// How many calls it takes; 20 a second and 40 at once where it is left out.
-    rate_limit: Option<InboundRate>,
+    rate_limit: Option<CallRate>,
 }
 
 /// What to change of an inbound; what is left out stays, a null `config` takes it away.
@@ -110,7 +85,7 @@ struct InboundChangeBody {
     #[schema(minimum = 1, maximum = 1_048_576)]
     max_body_bytes: Option<u32>,
     /// How many calls it takes.
-    rate_limit: Option<InboundRate>,
+    rate_limit: Option<CallRate>,
 }
 
 /// An address for a partner to call.
@@ -138,7 +113,7 @@ struct InboundView {
     /// Largest body it takes.
     max_body_bytes: u32,
     /// How many calls it takes.
-    rate_limit: InboundRate,
+    rate_limit: CallRate,
     /// When it was made.
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
@@ -194,7 +169,7 @@ async fn create(
         config: body.config,
         enabled: body.enabled.unwrap_or(true),
         body_bytes_max: body.max_body_bytes.unwrap_or(BODY_BYTES_CEILING),
-        rate_limit: body.rate_limit.map(RateLimit::from).unwrap_or_default(),
+        rate_limit: body.rate_limit.map(Into::into).unwrap_or_default(),
     };
     let inbound = engine.inbound_create(&principal, new).await?;
     Ok((StatusCode::CREATED, Tagged(InboundView::of(inbound))))
@@ -230,7 +205,7 @@ async fn update(
         config: body.config,
         enabled: body.enabled,
         body_bytes_max: body.max_body_bytes,
-        rate_limit: body.rate_limit.map(RateLimit::from),
+        rate_limit: body.rate_limit.map(Into::into),
     };
     Ok(Tagged(InboundView::of(
         engine.inbound_update(&principal, &name, change, &if_match.demand(InboundView::of)).await?,

@@ -44,7 +44,19 @@ pub(crate) const MEANINGS: &[Meaning] = &[
         "forbidden",
         StatusCode::FORBIDDEN,
         "Not allowed for this token",
-        "Use a token whose role includes this; `detail` names the roles.",
+        "Use a token whose role, routes and scopes include this; `detail` says what is missing.",
+    ),
+    meaning(
+        "origin_not_allowed",
+        StatusCode::FORBIDDEN,
+        "The token does not work from here",
+        "Call from one of the token's `origins`, or have an admin change them.",
+    ),
+    meaning(
+        "redacted",
+        StatusCode::FORBIDDEN,
+        "The answer may hold what this token is not shown",
+        "Ask for JSON or NDJSON, from which hidden fields are taken out.",
     ),
     meaning("link_forged", StatusCode::FORBIDDEN, "The link is not valid", "Use the link exactly as it was delivered."),
     meaning(
@@ -100,6 +112,18 @@ pub(crate) const MEANINGS: &[Meaning] = &[
         StatusCode::CONFLICT,
         "The id was used with another body",
         "Use a new id for a new fact; repeat the same body to be safe.",
+    ),
+    meaning(
+        "narrow_the_range",
+        StatusCode::UNPROCESSABLE_ENTITY,
+        "Finding these takes too long",
+        "Say from when on, filter by one more field, or sort by another column; no listing reads for more than two seconds.",
+    ),
+    meaning(
+        "too_many_rows",
+        StatusCode::UNPROCESSABLE_ENTITY,
+        "More rows than this form holds",
+        "Narrow the range, choose single ids, or take `/v1/deliveries.csv`, which has no bound.",
     ),
     meaning(
         "not_allowed_in_state",
@@ -200,6 +224,12 @@ pub(crate) const MEANINGS: &[Meaning] = &[
         "Regenerate that one, or revoke it first.",
     ),
     meaning(
+        "last_admin_token",
+        StatusCode::CONFLICT,
+        "Nobody would be left to mend things",
+        "Make another admin token without routes and scopes first.",
+    ),
+    meaning(
         "version_taken",
         StatusCode::CONFLICT,
         "The version has other content",
@@ -221,7 +251,7 @@ pub(crate) const MEANINGS: &[Meaning] = &[
         "rate_limited",
         StatusCode::TOO_MANY_REQUESTS,
         "Too many calls",
-        "Try again after the seconds in `Retry-After`; an operator can raise the inbound's `rate_limit`.",
+        "Try again after the seconds in `Retry-After`; the token's or the inbound's `rate_limit` can be raised.",
     ),
     meaning(
         "inbound_event_refused",

@@ -1,8 +1,9 @@
 //! The HTTP API: routes, who may call them, what they take, what they answer. It calls verbs and holds neither
 //! a pool nor SQL.
 //!
-//! A call passes [`calls`] (id, span, count, time, panics, language), [`cors`], then [`auth`] (token, permission, names of
-//! query parameters, repeats under an idempotency key), then its handler, which reads its input through [`extract`] and answers JSON or a
+//! A call's path is put into its normal form by [`paths`]. It passes [`calls`] (id, span, count, time, panics, language,
+//! access entry), [`cors`], then [`auth`] (token, rate, origin, routes, scopes, permission, names of query parameters,
+//! repeats under an idempotency key), then its handler, which reads its input through [`extract`] and answers JSON or a
 //! [`problem::Problem`].
 
 mod audit;
@@ -20,6 +21,8 @@ mod examples;
 mod extract;
 mod files;
 mod health;
+mod help;
+mod html;
 mod idempotency;
 mod inbound;
 mod inbounds;
@@ -28,11 +31,14 @@ mod integrators;
 mod meanings;
 mod openapi;
 mod page;
+mod paths;
 mod permission;
 mod plugins;
 mod portuguese;
 mod problem;
 mod queues;
+mod rate;
+mod redact;
 mod replays;
 mod routes;
 mod schema;
@@ -44,6 +50,11 @@ mod tokens;
 
 use std::sync::Arc;
 
+pub(crate) use self::{
+    audit::{AuditView, fault_text},
+    paths::normalise,
+    text::hexadecimal,
+};
 use axum::{
     Router,
     extract::{Request, State},
@@ -62,6 +73,7 @@ fn routes() -> Routes {
         .merge(health::routes())
         .merge(events::routes())
         .merge(deliveries::routes())
+        .merge(help::routes())
         .merge(queues::routes())
         .merge(files::routes())
         .merge(event_types::routes())
@@ -80,11 +92,11 @@ fn routes() -> Routes {
 
 /// What every call passes before its handler. One layer, since each costs every call a copy of the route it wraps.
 async fn pass(State(gate): State<auth::Gate>, request: Request, next: Next) -> Response {
-    let admit = |request| cors::through(&gate, request, |request| auth::admit(&gate, request, next));
+    let admit = |request, call| cors::through(&gate, request, |request| auth::admit(&gate, request, call, next));
     calls::observe(&gate.engine, request, admit).await
 }
 
-/// The API of `engine`, ready to be served.
+/// The API of `engine`, ready to be served; its requests are to come through [`normalise`].
 pub(crate) fn router(engine: Arc<Engine>) -> Router {
     let routes = routes();
     let gate = auth::Gate { engine: Arc::clone(&engine), rules: Arc::new(routes.rules) };

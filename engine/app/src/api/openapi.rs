@@ -1,7 +1,7 @@
 //! The API's description: put together from the routes, served at `/openapi.json`, and the schemas that requests
 //! are checked against (see [`schema`](super::schema)).
 
-use std::sync::OnceLock;
+use std::{collections::BTreeSet, sync::OnceLock};
 
 use axum::{
     http::{StatusCode, header},
@@ -27,6 +27,9 @@ use super::{
 
 /// Name of the security scheme in the description.
 const SCHEME: &str = "token";
+
+/// Where an operation names its scope.
+const SCOPE: &str = "x-engate-scope";
 
 /// What a reader of the description should know first.
 const ABOUT: &str = "Engate takes facts in once, keeps them safe, and delivers them to partners through plugins.\n\n\
@@ -77,6 +80,21 @@ pub(crate) fn contract() -> &'static Contract {
     })
 }
 
+impl Contract {
+    /// Whether there is a route of this method and template.
+    pub(crate) fn has_route(&self, method: &str, template: &str) -> bool {
+        let upper = method.bytes().all(|b| b.is_ascii_uppercase());
+        upper && self.value.get("paths").and_then(|paths| paths.get(template)?.get(method.to_lowercase())).is_some()
+    }
+
+    /// Every scope, in the order of the alphabet.
+    pub(crate) fn scopes(&self) -> BTreeSet<&str> {
+        let paths = self.value.get("paths").and_then(Value::as_object).into_iter().flatten();
+        let operations = paths.filter_map(|(_, methods)| methods.as_object()).flatten();
+        operations.filter_map(|(_, operation)| operation.get(SCOPE)?.as_str()).collect()
+    }
+}
+
 /// Says what generators of clients stumble over in the way that they know: a pair of equal things is a list of two, and
 /// bytes are binary and no list of numbers.
 fn portable(value: &mut Value) {
@@ -107,16 +125,21 @@ fn portable(value: &mut Value) {
 }
 
 /// Adds what every operation has: who may call it, and the refusals anyone can meet.
-pub(crate) fn finish(operation: &mut Operation, rule: Rule, path: &str) {
+pub(crate) fn finish(operation: &mut Operation, rule: &Rule, path: &str) {
     let permission = rule.permission;
     if matches!(permission, Permission::Public | Permission::CheckedByPlugin) {
         operation.security = Some(vec![SecurityRequirement::default()]);
     } else {
-        let who = format!("Roles: {}.", permission.roles_text());
+        let scope = permission.scope();
+        let scoped = scope.map(|scope| format!(" Scope: `{scope}`.")).unwrap_or_default();
+        let who = format!("Roles: {}.{scoped}", permission.roles_text());
+        if let Some(scope) = scope {
+            operation.extensions.get_or_insert_default().insert(SCOPE.to_owned(), scope.into());
+        }
         let description = operation.description.get_or_insert_default();
         *description = if description.is_empty() { who } else { format!("{description}\n\n{who}") };
         refusal(operation, "401", "No valid token");
-        refusal(operation, "403", "The token's role does not include this");
+        refusal(operation, "403", "The token's role, routes, scopes or origins do not include this");
         refusal(operation, "422", "Fields or parameters cannot be taken; each is named");
         refusal(operation, "429", "More calls than this token may make; `Retry-After` says when to go on");
     }

@@ -20,6 +20,8 @@ pub(crate) enum Permission {
     ReadEvents,
     /// Deliveries and their attempts; an integrator sees its own.
     ReadDeliveries,
+    /// Deliveries by the file and on paper.
+    ExportDeliveries,
     /// Retry and cancel; an integrator its own.
     ManageDeliveries,
     /// Depths of queues; an integrator sees its own.
@@ -71,7 +73,7 @@ impl Permission {
         match self {
             Self::Public | Self::CheckedByPlugin => &[],
             Self::SendEvents => &[Admin, Operator, Producer],
-            Self::ReadEvents | Self::ReadMetrics | Self::ReadPlugins | Self::ReadInbounds => {
+            Self::ReadEvents | Self::ReadMetrics | Self::ReadPlugins | Self::ReadInbounds | Self::ExportDeliveries => {
                 &[Admin, Operator, Auditor]
             }
             Self::ReadDeliveries
@@ -88,6 +90,43 @@ impl Permission {
             Self::ManageSecrets | Self::ManageSettings | Self::ManageTokens | Self::ManageTenants => &[Admin],
             Self::RevokeSelf => &Role::ALL,
         }
+    }
+
+    /// The scope that a token with scopes needs for it, `noun:read` or `noun:write`; none: no scope takes it away.
+    pub(crate) const fn scope(self) -> Option<&'static str> {
+        Some(match self {
+            Self::Public | Self::CheckedByPlugin | Self::RevokeSelf => return None,
+            Self::ReadMetrics => "metrics:read",
+            Self::ReadDocs => "docs:read",
+            Self::SendEvents => "events:write",
+            Self::ReadEvents => "events:read",
+            Self::ReadDeliveries | Self::ExportDeliveries => "deliveries:read",
+            Self::ManageDeliveries => "deliveries:write",
+            Self::ReadQueues => "queues:read",
+            Self::ReadEventTypes => "event-types:read",
+            Self::ManageEventTypes => "event-types:write",
+            Self::ReadIntegrators => "integrators:read",
+            Self::ManageIntegrators => "integrators:write",
+            Self::ReadEndpoints => "endpoints:read",
+            Self::ManageEndpoints => "endpoints:write",
+            Self::ReadInbounds => "inbounds:read",
+            Self::ManageInbounds => "inbounds:write",
+            Self::ReadPlugins => "plugins:read",
+            Self::ManagePlugins => "plugins:write",
+            Self::ReadSecrets => "secrets:read",
+            Self::ManageSecrets => "secrets:write",
+            Self::ReadSettings => "settings:read",
+            Self::ManageSettings => "settings:write",
+            Self::ReadTokens => "tokens:read",
+            Self::ManageTokens => "tokens:write",
+            Self::ManageTenants => "tenants:write",
+            Self::ReadAudit => "audit:read",
+        })
+    }
+
+    /// Whether its answers hold nothing that a partner or producer said, so that nothing in them can be restricted.
+    pub(crate) const fn is_about_the_engine(self) -> bool {
+        matches!(self, Self::Public | Self::CheckedByPlugin | Self::ReadMetrics | Self::ReadDocs | Self::RevokeSelf)
     }
 
     /// Whether `role` has it.

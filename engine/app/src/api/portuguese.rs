@@ -24,6 +24,16 @@ const TEXTS: &[(&str, &str, &str)] = &[
         "Envie `Authorization: Bearer TOKEN` com um token que não esteja revogado nem vencido.",
     ),
     ("forbidden", "Não permitido para este token", "Use um token cujo papel inclua isto."),
+    (
+        "origin_not_allowed",
+        "O token não funciona daqui",
+        "Chame de uma das `origins` do token, ou peça a um administrador que as mude.",
+    ),
+    (
+        "redacted",
+        "A resposta pode conter o que este token não vê",
+        "Peça JSON ou NDJSON, de que os campos ocultos são retirados.",
+    ),
     ("link_forged", "O link não é válido", "Use o link exatamente como foi entregue."),
     ("link_not_yet_valid", "O link ainda não é válido", "Compare os relógios das duas máquinas."),
     ("link_expired", "O link venceu", "Peça que a entrega seja enviada de novo: ela leva um link novo."),
@@ -45,6 +55,16 @@ const TEXTS: &[(&str, &str, &str)] = &[
         "id_conflict",
         "O id já foi usado com outro corpo",
         "Use um id novo para um fato novo; repita o mesmo corpo para estar seguro.",
+    ),
+    (
+        "narrow_the_range",
+        "Encontrar estes registros demora demais",
+        "Diga a partir de quando, filtre por mais um campo ou ordene por outra coluna; nenhuma listagem lê por mais de dois segundos.",
+    ),
+    (
+        "too_many_rows",
+        "Mais linhas do que esta forma comporta",
+        "Reduza o período, escolha ids ou use `/v1/deliveries.csv`, que não tem limite.",
     ),
     ("not_allowed_in_state", "Não é possível neste estado", "Veja em que estado está."),
     ("too_many_diffs", "Já correm tantas comparações quantas podem", "Espere que uma termine ou cancele uma."),
@@ -88,6 +108,11 @@ const TEXTS: &[(&str, &str, &str)] = &[
     ("in_use", "Está em uso", "Retire primeiro o que o usa."),
     ("system_record", "Pertence ao motor", "Deixe como está; cadastre um seu."),
     ("client_has_token", "O cliente tem um token vivo", "Gere esse de novo, ou revogue-o antes."),
+    (
+        "last_admin_token",
+        "Ninguém restaria para pôr as coisas em ordem",
+        "Faça antes outro token de administrador, sem `routes` nem `scopes`.",
+    ),
     ("version_taken", "A versão tem outro conteúdo", "`nome@versão` nunca muda; aumente a versão no manifesto."),
     (
         "config_mismatch",

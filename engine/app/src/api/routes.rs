@@ -21,13 +21,15 @@ use super::{idempotency::Repeats, permission::Permission};
 use crate::engine::Engine;
 
 /// What the middleware must know of a route before its handler runs.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Rule {
     /// What the caller needs.
     pub(crate) permission: Permission,
     /// Whether it takes query parameters; its handler then refuses the ones it does not know, all complaints at
     /// once.
     pub(crate) takes_query: bool,
+    /// Method and template, as a token's `routes` and the access entries name it.
+    pub(crate) route: Arc<str>,
     /// What an `Idempotency-Key` means to it.
     pub(crate) repeats: Repeats,
 }
@@ -61,10 +63,15 @@ impl Routes {
         D::schemas(&mut self.schemas);
         operation.tags.get_or_insert_default().extend(D::tags().iter().map(ToString::to_string));
         let takes_query = takes_query(&operation);
-        let of_method = |method: &Method| Rule { permission, takes_query, repeats: repeats(method, permission) };
+        let of_method = |method: &Method| Rule {
+            permission,
+            takes_query,
+            route: format!("{method} {path}").into(),
+            repeats: repeats(method, permission),
+        };
         // Every route here has one method.
         let described = methods.first().map_or(Method::GET, |method| of(method).0);
-        super::openapi::finish(&mut operation, of_method(&described), &path);
+        super::openapi::finish(&mut operation, &of_method(&described), &path);
         for method in &methods {
             let (method, filter) = of(method);
             self.router = self.router.route(&path, on(filter, handler.clone()));
@@ -92,8 +99,9 @@ impl Routes {
             if !matches!(method, HttpMethod::Post | HttpMethod::Put | HttpMethod::Patch) {
                 operation.request_body = None;
             }
-            let rule = Rule { permission, takes_query: true, repeats: Repeats::Free };
-            super::openapi::finish(&mut operation, rule, &path);
+            let route = format!("{name} {path}").into();
+            let rule = Rule { permission, takes_query: true, route, repeats: Repeats::Free };
+            super::openapi::finish(&mut operation, &rule, &path);
             self.router = self.router.route(&path, on(filter, handler.clone()));
             self.rules.entry(path.clone()).or_default().insert(name, rule);
             self.paths.add_path_operation(path, vec![method], operation);

@@ -22,6 +22,8 @@ pub(super) fn routes() -> Routes {
         .add(__path_list, Permission::ManageTenants, list)
         .add(__path_create, Permission::ManageTenants, create)
         .add(__path_get, Permission::ManageTenants, get)
+        .add(__path_update, Permission::ManageTenants, update)
+        .add(__path_delete, Permission::ManageTenants, delete)
 }
 
 /// A tenant to enter.
@@ -34,6 +36,19 @@ struct TenantNewBody {
     slug: String,
     /// What people read; the slug where it is left out.
     #[schema(max_length = 255)]
+    name: Option<String>,
+}
+
+/// What to change of a tenant; what is left out stays.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = TenantChange, example = json!({"name": "SAAE Exemplo S.A."}))]
+struct TenantChangeBody {
+    /// What it is named by.
+    #[schema(min_length = 1, max_length = 64)]
+    slug: Option<String>,
+    /// What people read.
+    #[schema(min_length = 1, max_length = 255)]
     name: Option<String>,
 }
 
@@ -109,4 +124,35 @@ async fn get(
     At(name): At<String>,
 ) -> Result<Json<TenantView>, Problem> {
     Ok(Json(TenantView::of(engine.tenant_get(&principal, &name).await?)))
+}
+
+/// Changes a tenant's slug or name; only for an admin of the tenant `default`, which keeps its own slug.
+#[utoipa::path(patch, path = "/v1/tenants/{tenant}", tag = "tenants", operation_id = "tenant_update",
+    params(("tenant" = String, Path, description = "Its id or slug")), request_body = TenantChangeBody,
+    responses((status = 200, description = "Changed", body = TenantView), (status = 404, description = "There is none"),
+        (status = 409, description = "`already_exists`: the slug is taken; `system_record`: it is the first one")))]
+async fn update(
+    State(engine): State<Arc<Engine>>,
+    Caller(principal): Caller,
+    At(name): At<String>,
+    Body(body): Body<TenantChangeBody>,
+) -> Result<Json<TenantView>, Problem> {
+    Ok(Json(TenantView::of(engine.tenant_update(&principal, &name, body.slug, body.name).await?)))
+}
+
+/// Deletes a tenant; only for an admin of the tenant `default`, which stays.
+///
+/// Its tokens, secrets, inbounds and endpoints go at once, and what waits is called off. Its events, deliveries and audit
+/// stay as long as any history does. The slug is free again.
+#[utoipa::path(delete, path = "/v1/tenants/{tenant}", tag = "tenants", operation_id = "tenant_delete",
+    params(("tenant" = String, Path, description = "Its id or slug")),
+    responses((status = 204, description = "Deleted"), (status = 404, description = "There is none"),
+        (status = 409, description = "`system_record`: it is the first one")))]
+async fn delete(
+    State(engine): State<Arc<Engine>>,
+    Caller(principal): Caller,
+    At(name): At<String>,
+) -> Result<StatusCode, Problem> {
+    engine.tenant_delete(&principal, &name).await?;
+    Ok(StatusCode::NO_CONTENT)
 }

@@ -4,6 +4,7 @@
 //! `config`, `doctor`, `migrate` and `plugin check` look at this machine; every other command is an HTTP client of a
 //! running engine and can do nothing that another client could not.
 
+mod audit;
 mod client;
 mod delivery;
 mod demo;
@@ -16,9 +17,11 @@ mod plugin;
 mod present;
 mod remote;
 mod scratch;
+mod secret;
 mod sendings;
 mod serve;
 mod settings;
+mod tenant;
 mod token;
 
 use std::{
@@ -87,9 +90,18 @@ enum Command {
     /// Make, test, install, replay and replace plugins
     #[command(subcommand)]
     Plugin(plugin::PluginCommand),
-    /// Make and withdraw keys to the API
+    /// Make, narrow and withdraw keys to the API
     #[command(subcommand)]
     Token(token::TokenCommand),
+    /// See who did what, and check that nobody tampered with the record
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
+    /// Set values that plugins may use and nobody can read back, and replace the key that seals them
+    #[command(subcommand, visible_alias = "secrets")]
+    Secret(secret::SecretCommand),
+    /// Keep several companies' data apart in one engine
+    #[command(subcommand)]
+    Tenant(tenant::TenantCommand),
     /// Show and check the settings of `engate serve`
     #[command(subcommand)]
     Config(settings::ConfigCommand),
@@ -140,6 +152,7 @@ fn command() -> clap::Command {
         ["serve", "demo", "config", "migrate", "doctor", "compile-plugin"].into_iter().fold(Cli::command(), hide);
     let silent = |command: clap::Command, name: &str| command.mut_subcommand(name, remote::hide_json);
     let command = ["serve", "demo", "migrate", "compile-plugin"].into_iter().fold(command, silent);
+    let command = command.mut_subcommand("secret", |secret| hide(secret, "rotate-key"));
     command.mut_subcommand("plugin", |plugin| ["new", "build", "test", "check"].into_iter().fold(plugin, hide))
 }
 
@@ -168,6 +181,9 @@ async fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Command::Inbound(command) => inbound::run(command, &remote).await?,
         Command::Plugin(command) => plugin::run(command, &remote).await?,
         Command::Token(command) => token::run(command, &remote).await?,
+        Command::Audit(command) => audit::run(command, &remote).await?,
+        Command::Secret(command) => secret::run(command, &remote).await?,
+        Command::Tenant(command) => tenant::run(command, &remote).await?,
         Command::Config(command) => settings::run(&command, screen)?,
         Command::Migrate(settings) => serve::migrate(&settings, screen).await?,
         Command::Doctor(settings) => return doctor::run(&settings, screen).await,

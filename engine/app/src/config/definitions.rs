@@ -98,6 +98,12 @@ pub const SETTINGS: &[Setting] = &[
     ),
     setting("plugins.wall_max_ms", "10000", "The most `wall_ms` that one plugin may be given, in ms (10 to 60000)."),
     setting("plugins.memory_max_mib", "256", "The most memory that one plugin may be given, in MiB (1 to 256)."),
+    setting(
+        "audit.keep_days",
+        "0",
+        "Days that the audit's entries are kept (1 to 36500); the chain of the rest stays checkable. 0 keeps all.",
+    ),
+    setting("audit.access_keep_days", "90", "Days that access entries are kept (1 to 36500); 0 keeps all."),
     setting("log.level", "info", "error, warn, info, debug or trace, or a filter such as engate=debug,sqlx=warn."),
     setting("log.format", "text", "text for people, json for collectors."),
 ];

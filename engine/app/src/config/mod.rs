@@ -10,5 +10,6 @@ mod parse;
 pub use definitions::{SETTINGS, Setting};
 pub use load::{Loaded, Resolved, Source, load};
 pub use parse::{
-    Config, ConnectionSettings, EgressSettings, FilesSettings, LimitSettings, LogFormat, LogSettings, TlsFiles,
+    AuditSettings, Config, ConnectionSettings, EgressSettings, FilesSettings, LimitSettings, LogFormat, LogSettings,
+    TlsFiles,
 };

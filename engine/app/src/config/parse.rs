@@ -41,8 +41,19 @@ pub struct Config {
     pub limits: LimitSettings,
     /// What may be dialled.
     pub egress: EgressSettings,
+    /// How long it is kept who did what.
+    pub audit: AuditSettings,
     /// Logging.
     pub log: LogSettings,
+}
+
+/// How long it is kept who did and called what; none: for ever.
+#[derive(Debug, Clone)]
+pub struct AuditSettings {
+    /// Entries of the chain.
+    pub entries: Option<Duration>,
+    /// Access entries.
+    pub access: Option<Duration>,
 }
 
 /// Where the API's certificate and key are.
@@ -156,6 +167,7 @@ impl Config {
                 ca_file: read.optional("egress.ca_file", |text| Ok(PathBuf::from(text))),
                 proxy: read.optional("egress.proxy", http_url),
             },
+            audit: AuditSettings { entries: read.days("audit.keep_days"), access: read.days("audit.access_keep_days") },
             log: LogSettings { level: read.text("log.level").to_owned(), format: read.log_format() },
             data,
         };
@@ -211,6 +223,12 @@ impl<'a> Reader<'a> {
 
     fn millis(&mut self, key: &str, least: u64, most: u64) -> Duration {
         Duration::from_millis(self.number(key, least, most))
+    }
+
+    /// 0: none.
+    fn days(&mut self, key: &str) -> Option<Duration> {
+        let days = self.number(key, 0, 36_500);
+        (days > 0).then(|| Duration::from_secs(days * 24 * 3_600))
     }
 
     fn listen(&mut self) -> SocketAddr {

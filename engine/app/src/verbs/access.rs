@@ -1,19 +1,22 @@
-//! Who a token's holder is. The one place, with token creation, that sees a token's value.
+//! Who a token's holder is, and what that token may do. The one place, with token creation, that sees a token's value.
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, PoisonError},
+    hint::black_box,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use engate_model::{
-    TokenId,
+    Invalid, TenantId, Timestamp, TokenId,
+    redaction::Redaction,
     token::{Principal, Token},
 };
-use engate_store::StoreError;
+use engate_store::{HashedToken, StoreError};
 use ring::digest::{SHA256, digest};
 use tokio::time::Instant;
 
+use super::tokens::pins::Pins;
 use crate::engine::Engine;
 
 /// How long a token read from the database is taken for true. A token revoked on another node works there no
@@ -24,36 +27,107 @@ const HELD_MAX: usize = 4_096;
 /// Longest token value that is looked at, in bytes.
 const TOKEN_BYTES_MAX: usize = 512;
 
-/// Tokens seen a moment ago, by the hash of their value, so that a producer's every call does not read the
-/// database.
+/// A token with its limits read.
+#[derive(Debug)]
+pub(crate) struct Grant {
+    /// The token, without its value.
+    pub(crate) token: Token,
+    /// Where its calls may come from.
+    pub(crate) pins: Pins,
+    /// What its holder is not shown; none: everything is shown.
+    pub(crate) redaction: Option<Redaction>,
+}
+
+impl Grant {
+    fn of(token: Token) -> Result<Self, StoreError> {
+        // They were checked when the token was made; a token whose limits cannot be read must not work without them.
+        let unreadable = |invalid: Invalid| StoreError::Corrupt(format!("the limits of token {}: {invalid}", token.id));
+        let pins = Pins::parse(&token.limits.origins).map_err(unreadable)?;
+        let redact = &token.limits.redact;
+        let redaction = (!redact.is_empty()).then(|| Redaction::parse(redact)).transpose().map_err(unreadable)?;
+        Ok(Self { token, pins, redaction })
+    }
+
+    /// Its holder, as every layer behind authentication sees them.
+    pub(crate) fn principal(&self) -> Principal {
+        Principal {
+            token: self.token.id,
+            tenant: self.token.tenant,
+            client: self.token.client.clone(),
+            role: self.token.role,
+            integrator: self.token.integrator,
+        }
+    }
+}
+
+/// Tokens seen a moment ago, so that a producer's every call does not read the database, and when each was last used.
 #[derive(Debug, Default)]
 pub(crate) struct TokenCache {
-    held: Mutex<HashMap<[u8; 32], (Instant, Token)>>,
+    /// By the beginning of the hash of their value: where to look, not whether it is the one.
+    held: Mutex<HashMap<[u8; 8], Held>>,
+    used: Mutex<HashMap<TokenId, Timestamp>>,
+}
+
+#[derive(Debug)]
+struct Held {
+    hash: [u8; 32],
+    read_at: Instant,
+    grant: Arc<Grant>,
 }
 
 impl TokenCache {
-    fn get(&self, hash: &[u8; 32]) -> Option<Token> {
+    fn get(&self, hash: &[u8; 32]) -> Option<Arc<Grant>> {
         let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        held.get(hash).filter(|(at, _)| at.elapsed() < HELD_FOR).map(|(_, token)| token.clone())
+        let held = held.get(&head(hash)).filter(|held| same(&held.hash, hash))?;
+        (held.read_at.elapsed() < HELD_FOR).then(|| Arc::clone(&held.grant))
     }
 
-    fn put(&self, hash: [u8; 32], read_at: Instant, token: Token) {
+    fn put(&self, hash: [u8; 32], read_at: Instant, grant: Arc<Grant>) {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         if held.len() >= HELD_MAX {
             held.clear();
         }
-        held.insert(hash, (read_at, token));
+        held.insert(head(&hash), Held { hash, read_at, grant });
     }
 
     /// Forgets a token; called after it was revoked or changed.
     pub(crate) fn forget(&self, id: TokenId) {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        held.retain(|_, (_, token)| token.id != id);
+        held.retain(|_, held| held.grant.token.id != id);
+    }
+
+    /// Forgets every token of a tenant.
+    pub(crate) fn forget_tenant(&self, tenant: TenantId) {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        held.retain(|_, held| held.grant.token.tenant != tenant);
+    }
+
+    fn used(&self, id: TokenId, at: Timestamp) {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner).insert(id, at);
+    }
+
+    /// When each token was used since the last time this was asked.
+    pub(crate) fn take_used(&self) -> Vec<(TokenId, Timestamp)> {
+        std::mem::take(&mut *self.used.lock().unwrap_or_else(PoisonError::into_inner)).into_iter().collect()
+    }
+
+    /// When a token was used, where that is not written down yet.
+    pub(crate) fn used_at(&self, id: TokenId) -> Option<Timestamp> {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner).get(&id).copied()
     }
 }
 
-/// What the store knows a token by. A hash of a long random value needs no salt, and looking a hash up leaks
-/// nothing through timing about the value.
+fn head(hash: &[u8; 32]) -> [u8; 8] {
+    hash.first_chunk().copied().unwrap_or_default()
+}
+
+/// Whether two hashes are the same, in a time that does not tell where they differ.
+fn same(one: &[u8], other: &[u8]) -> bool {
+    let differing = one.iter().zip(other).fold(0, |differing, (a, b)| black_box(differing | (a ^ b)));
+    one.len() == other.len() && differing == 0
+}
+
+/// What the store knows a token by. A hash of a long random value needs no salt.
 pub(crate) fn token_hash(value: &str) -> [u8; 32] {
     let mut hash = [0_u8; 32];
     hash.iter_mut().zip(digest(&SHA256, value.as_bytes()).as_ref()).for_each(|(to, from)| *to = *from);
@@ -61,29 +135,42 @@ pub(crate) fn token_hash(value: &str) -> [u8; 32] {
 }
 
 impl Engine {
-    /// Who holds the token `value`; none where it is unknown, revoked or expired.
-    pub(crate) async fn authenticate(&self, value: &str) -> Result<Option<Principal>, StoreError> {
+    /// What the token `value` grants; none where it is unknown, revoked or expired.
+    pub(crate) async fn authenticate(&self, value: &str) -> Result<Option<Arc<Grant>>, StoreError> {
         if value.is_empty() || value.len() > TOKEN_BYTES_MAX {
             return Ok(None);
         }
         let hash = token_hash(value);
-        let token = match self.tokens.get(&hash) {
-            Some(token) => token,
+        let grant = match self.tokens.get(&hash) {
+            Some(grant) => grant,
             None => {
                 let read_at = Instant::now();
-                let Some(token) = self.store.token_by_hash(&hash).await? else { return Ok(None) };
-                self.tokens.put(hash, read_at, token.clone());
-                token
+                let found = self.store.token_by_hash(&hash).await?;
+                let Some(HashedToken { token, .. }) = found.filter(|found| same(&found.hash, &hash)) else {
+                    return Ok(None);
+                };
+                let grant = Arc::new(Grant::of(token)?);
+                self.tokens.put(hash, read_at, Arc::clone(&grant));
+                grant
             }
         };
         let now = self.now();
-        let live = token.revoked_at.is_none() && token.expires_at.is_none_or(|at| now < at);
-        Ok(live.then_some(Principal {
-            token: token.id,
-            tenant: token.tenant,
-            client: token.client,
-            role: token.role,
-            integrator: token.integrator,
-        }))
+        if !grant.token.is_live(now) {
+            return Ok(None);
+        }
+        self.tokens.used(grant.token.id, now);
+        Ok(Some(grant))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hashes_are_the_same_or_not() {
+        let hash = token_hash("a");
+        assert!(same(&hash, &token_hash("a")));
+        assert!(!same(&hash, &token_hash("b")) && !same(&hash, hash.get(..31).unwrap()));
     }
 }

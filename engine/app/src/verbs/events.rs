@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use engate_model::{EventId, event::Event, token::Principal};
-use engate_store::{EventFilter, EventPage, Order};
+use engate_store::{AccessOfAccept, EventFilter, EventPage, Order};
 
 use super::VerbError;
 use crate::{
@@ -12,13 +12,14 @@ use crate::{
 };
 
 impl Engine {
-    /// Takes all of `events` or none; on return they are on disk.
+    /// Takes all of `events` or none; on return they and the entry of the `call` are on disk.
     pub(crate) async fn event_send(
         self: &Arc<Self>,
         principal: &Principal,
         events: Vec<NewEvent>,
+        call: Option<AccessOfAccept>,
     ) -> Result<Vec<Taken>, NotTaken> {
-        self.accept(principal.tenant, events).await
+        self.accept_with(principal.tenant, events, None, call).await
     }
 
     /// An event.

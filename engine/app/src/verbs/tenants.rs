@@ -5,8 +5,10 @@ use engate_model::{
     event::check_name,
     integrator::Tenant,
     invalid::Complaints,
-    token::{Principal, Role, Token},
+    token::{Principal, Role, Token, TokenLimits},
 };
+
+use serde_json::{Value, json};
 
 use super::{
     VerbError,
@@ -57,15 +59,18 @@ impl Engine {
         let stored = self.store.tenant_create(&self.actor(principal), &tenant).await;
         let taken = format!("there is a tenant {} already; choose another slug", tenant.slug);
         stored.map_err(on_conflict("already_exists", taken))?;
+        self.told_at_home(principal, &tenant, "tenant.create", &json!({ "slug": tenant.slug })).await?;
         let token = Token {
             id: TokenId::new(now, self.chance.bits()),
             tenant: tenant.id,
             client: FIRST_ADMIN.to_owned(),
             role: Role::Admin,
             integrator: None,
+            limits: TokenLimits::default(),
             expires_at: None,
             revoked_at: None,
             created_at: now,
+            last_used_at: None,
         };
         let made = self.token_store(principal, token, generate_token(self)).await?;
         // Every start makes sure of them too: a failure here only delays them.
@@ -76,6 +81,64 @@ impl Engine {
         Ok((tenant, made))
     }
 
+    /// Changes a tenant's slug and name. The first one keeps its slug: the engine looks for it by that.
+    pub(crate) async fn tenant_update(
+        &self,
+        principal: &Principal,
+        name: &str,
+        slug: Option<String>,
+        title: Option<String>,
+    ) -> Result<Tenant, VerbError> {
+        let old = self.tenant_get(principal, name).await?;
+        let tenant = Tenant {
+            slug: slug.unwrap_or_else(|| old.slug.clone()),
+            name: title.unwrap_or_else(|| old.name.clone()),
+            ..old.clone()
+        };
+        let mut complaints = Complaints::default();
+        complaints.take(check_slug("slug", &tenant.slug));
+        complaints.take(check_name("name", &tenant.name));
+        complaints.finish(())?;
+        if old.slug == FIRST_TENANT && tenant.slug != FIRST_TENANT {
+            return Err(system_record());
+        }
+        let taken = format!("there is a tenant {} already; choose another slug", tenant.slug);
+        let stored = self.store.tenant_update(&self.actor(principal), &tenant).await;
+        stored.map_err(on_conflict("already_exists", taken))?;
+        let detail = json!({ "slug": tenant.slug, "name": tenant.name });
+        self.told_at_home(principal, &tenant, "tenant.update", &detail).await?;
+        Ok(tenant)
+    }
+
+    /// Deletes a tenant: nobody gets in any more, nothing is delivered any more, its secrets are gone. Its history stays as
+    /// long as any history does.
+    pub(crate) async fn tenant_delete(&self, principal: &Principal, name: &str) -> Result<(), VerbError> {
+        let tenant = self.tenant_get(principal, name).await?;
+        if tenant.slug == FIRST_TENANT {
+            return Err(system_record());
+        }
+        self.store.tenant_delete(&self.actor(principal), tenant.id).await?;
+        self.told_at_home(principal, &tenant, "tenant.delete", &json!({ "slug": tenant.slug })).await?;
+        self.tokens.forget_tenant(tenant.id);
+        self.views.refresh(&self.store, tenant.id).await?;
+        Ok(())
+    }
+
+    /// What is done to another tenant stands in the chain of whoever did it too.
+    async fn told_at_home(
+        &self,
+        principal: &Principal,
+        tenant: &Tenant,
+        action: &str,
+        detail: &Value,
+    ) -> Result<(), VerbError> {
+        if principal.tenant != tenant.id {
+            let (actor, id) = (self.actor(principal), tenant.id.to_string());
+            self.store.audit_append(&actor, principal.tenant, action, &id, detail).await?;
+        }
+        Ok(())
+    }
+
     async fn require_first_tenant(&self, principal: &Principal) -> Result<(), VerbError> {
         let own = self.store.tenant_get(principal.tenant).await?;
         if principal.role == Role::Admin && own.is_some_and(|tenant| tenant.slug == FIRST_TENANT) {
@@ -83,4 +146,11 @@ impl Engine {
         }
         Err(VerbError::Forbidden(format!("only an admin of the tenant {FIRST_TENANT} may see and enter tenants")))
     }
+}
+
+fn system_record() -> VerbError {
+    VerbError::conflict(
+        "system_record",
+        format!("the tenant {FIRST_TENANT} runs the engine; it keeps its slug and stays"),
+    )
 }

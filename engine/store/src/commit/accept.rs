@@ -12,9 +12,10 @@ use engate_model::{
     line::Ordering,
 };
 
-use super::{Reply, Setback};
+use super::{Reply, Setback, access::AcceptedCall};
 use crate::{
     Store,
+    access::AccessOfAccept,
     compose::Bulk,
     db::Session,
     error::StoreError,
@@ -36,6 +37,8 @@ pub struct AcceptRequest {
     pub events: Vec<AcceptEvent>,
     /// What the plugin that made them wants kept, where one did.
     pub state: Option<InboundState>,
+    /// The entry of the call that brought them, where one did.
+    pub call: Option<AccessOfAccept>,
 }
 
 /// One event and where it goes.
@@ -146,9 +149,10 @@ impl Store {
         let items = request.events.iter().map(encode).collect::<Result<Vec<_>, _>>()?;
         let state = request.state.map(|state| EncodedState::of(request.tenant, state));
         let bytes = items.iter().map(|item| item.bytes).sum::<usize>() + state.as_ref().map_or(0, EncodedState::bytes);
-        let (tenant, revision) = (request.tenant, request.revision);
+        let bytes = bytes + request.call.as_ref().map_or(0, AccessOfAccept::bytes);
+        let (tenant, revision, call) = (request.tenant, request.revision, request.call);
         self.committers()
-            .accept(|reply| AcceptJob { tenant, revision, items, state, bytes, settled: None, reply })
+            .accept(|reply| AcceptJob { tenant, revision, items, state, call, bytes, settled: None, reply })
             .await
     }
 }
@@ -159,6 +163,7 @@ pub(crate) struct AcceptJob {
     revision: i64,
     items: Vec<Item>,
     state: Option<EncodedState>,
+    call: Option<AccessOfAccept>,
     pub(super) bytes: usize,
     /// The answer where it does not depend on this commit.
     pub(super) settled: Option<Accepted>,
@@ -194,6 +199,13 @@ struct Key {
 }
 
 impl AcceptJob {
+    /// The call that brought the events, where they are written.
+    pub(super) fn call(&self) -> Option<AcceptedCall<'_>> {
+        let call = self.call.as_ref().filter(|_| self.settled.is_none())?;
+        let repeat = |item: &Item| item.outcome.as_ref().is_some_and(|outcome| outcome.duplicate);
+        Some((call, self.items.iter().all(repeat)))
+    }
+
     /// Answers after the commit.
     pub(super) fn answer(&mut self) {
         self.answer_settled();

@@ -1,10 +1,12 @@
 //! Group commit: accepts and finishes of all tasks wait in one bounded queue; a committer takes what is there
 //! and writes it in one transaction, so that all of them share one commit (on SQLite: one fsync).
 //!
-//! There are no timers. What arrives while a commit is under way makes up the next batch; an idle store
-//! commits a single item at once.
+//! What arrives while a commit is under way makes up the next batch; an idle store commits a single item at once. The one
+//! timer is for access entries, which nobody waits for: each batch takes along those that are there, and where no batch
+//! comes by, they make one up by themselves (see [`access`]).
 
 pub(crate) mod accept;
+pub(crate) mod access;
 pub(crate) mod finish;
 pub(crate) mod kept;
 
@@ -16,11 +18,13 @@ use tokio::{
 };
 
 use crate::{
+    access::AccessEntry,
     db::{Db, Session},
     error::StoreError,
     lines::{self, Held},
 };
 use accept::{AcceptJob, Accepted};
+use access::AccessQueue;
 use finish::{FinishJob, Finished};
 
 /// Items that wait at most; more make their producers wait.
@@ -34,6 +38,8 @@ const BATCH_BYTES_MAX: usize = 8 << 20;
 const STEP_ASIDE_MAX: usize = 16;
 /// Committers on PostgreSQL: one writes while another waits for its commit.
 const COMMITTERS_POSTGRES: usize = 2;
+/// How often access entries are offered to a database that does not take them, before the end.
+const LAST_OFFERS: usize = 3;
 
 /// Between the answer and the commit of the planted fault, as on a busy disk: without it PostgreSQL would have been
 /// told to commit before the answer is out, and would commit whatever becomes of this process.
@@ -66,6 +72,8 @@ impl<T> Reply<T> {
 enum Job {
     Accept(Box<AcceptJob>),
     Finish(Box<FinishJob>),
+    /// Nothing but what waits beside the queue.
+    Flush(Reply<()>),
 }
 
 impl Job {
@@ -73,6 +81,7 @@ impl Job {
         match self {
             Self::Accept(job) => job.bytes,
             Self::Finish(job) => job.bytes,
+            Self::Flush(_) => 0,
         }
     }
 
@@ -80,6 +89,7 @@ impl Job {
         match self {
             Self::Accept(job) => job.reply.send(Err(error)),
             Self::Finish(job) => job.reply.send(Err(error)),
+            Self::Flush(reply) => reply.send(Err(error)),
         }
     }
 }
@@ -104,6 +114,7 @@ impl From<StoreError> for Setback {
 /// The queue's end that takes items in.
 pub(crate) struct Committers {
     queue: mpsc::Sender<Job>,
+    access: Arc<AccessQueue>,
     closing: watch::Sender<bool>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -113,11 +124,17 @@ impl Committers {
         let (queue, receiver) = mpsc::channel(QUEUE_MAX);
         let (closing, watching) = watch::channel(false);
         let receiver = Arc::new(Mutex::new(receiver));
-        let committer =
-            || Committer { db: Arc::clone(db), queue: Arc::clone(&receiver), closing: watching.clone(), acknowledge };
+        let access = Arc::new(AccessQueue::default());
+        let committer = || Committer {
+            db: Arc::clone(db),
+            queue: Arc::clone(&receiver),
+            access: Arc::clone(&access),
+            closing: watching.clone(),
+            acknowledge,
+        };
         let count = db.dialect().pick(1, COMMITTERS_POSTGRES);
         let tasks = (0..count).map(|_| tokio::spawn(committer().run())).collect();
-        Self { queue, closing, tasks: Mutex::new(tasks) }
+        Self { queue, access, closing, tasks: Mutex::new(tasks) }
     }
 
     /// Takes no more items, answers those that wait, and ends.
@@ -128,6 +145,16 @@ impl Committers {
                 tracing::error!(%error, "a committer ended before its time");
             }
         }
+    }
+
+    /// Access entries on their way.
+    pub(crate) fn access(&self) -> &AccessQueue {
+        &self.access
+    }
+
+    /// Has what waits beside the queue written with the next commit, and waits for that.
+    pub(crate) async fn flush(&self) -> Result<(), StoreError> {
+        self.submit(Job::Flush).await
     }
 
     pub(crate) async fn accept(&self, job: impl FnOnce(Reply<Accepted>) -> AcceptJob) -> Result<Accepted, StoreError> {
@@ -150,6 +177,7 @@ impl Committers {
 struct Committer {
     db: Arc<Db>,
     queue: Arc<Mutex<mpsc::Receiver<Job>>>,
+    access: Arc<AccessQueue>,
     closing: watch::Receiver<bool>,
     acknowledge: Acknowledge,
 }
@@ -159,14 +187,18 @@ impl Committer {
         let mut waiting = VecDeque::new();
         loop {
             if waiting.is_empty() && !self.take(&mut waiting).await {
-                return;
+                break;
             }
             let batch = cut(&mut waiting);
             self.write(batch).await;
         }
+        for _ in 0..LAST_OFFERS {
+            while !self.access.is_empty() && self.write(Vec::new()).await {}
+        }
     }
 
-    /// Moves what is queued to `waiting`; false once the queue is closed and empty.
+    /// Moves what is queued to `waiting`, which may be nothing where access entries are due; false once the queue is
+    /// closed and empty.
     async fn take(&mut self, waiting: &mut VecDeque<Job>) -> bool {
         let mut queue = self.queue.lock().await;
         let mut items = Vec::new();
@@ -174,6 +206,7 @@ impl Committer {
             biased;
             _ = self.closing.wait_for(|closing| *closing) => queue.close(),
             taken = queue.recv_many(&mut items, BATCH_ITEMS_MAX) => if taken == 0 { return false },
+            () = self.access.due() => return true,
         }
         for _ in 0..STEP_ASIDE_MAX {
             let before = items.len();
@@ -191,12 +224,20 @@ impl Committer {
         !ended
     }
 
-    /// Writes a batch. An item whose values the database refuses is found by halving, so that it fails alone.
-    async fn write(&self, batch: Vec<Job>) {
+    /// Writes a batch. An item whose values the database refuses is found by halving, so that it fails alone; access
+    /// entries go along with the first part. Whether these were taken.
+    async fn write(&self, batch: Vec<Job>) -> bool {
+        let mut calls = self.access.take();
+        let mut suspects = Vec::new();
         let mut parts = vec![batch];
         while let Some(mut part) = parts.pop() {
-            match self.write_part(&mut part).await {
-                Ok(()) => {}
+            match self.write_part(&mut part, &calls).await {
+                Ok(()) => self.access.written(std::mem::take(&mut calls).len()),
+                // Whether they are to blame shows without them.
+                Err(error) if error.blames_values() && !calls.is_empty() => {
+                    suspects.append(&mut calls);
+                    parts.push(part);
+                }
                 Err(error) if error.blames_values() && part.len() > 1 => {
                     let second = part.split_off(part.len() / 2);
                     parts.push(second);
@@ -208,14 +249,25 @@ impl Committer {
                 }
             }
         }
+        for suspect in suspects {
+            match self.write_part(&mut [], std::slice::from_ref(&suspect)).await {
+                Ok(()) => self.access.written(1),
+                Err(error) if error.blames_values() => self.access.lose(1),
+                Err(_) => calls.push(suspect),
+            }
+        }
+        let taken = calls.is_empty();
+        self.access.put_back(calls);
+        taken
     }
 
-    async fn write_part(&self, part: &mut [Job]) -> Result<(), StoreError> {
-        let (mut accepts, mut finishes) = (Vec::new(), Vec::new());
+    async fn write_part(&self, part: &mut [Job], calls: &[AccessEntry]) -> Result<(), StoreError> {
+        let (mut accepts, mut finishes, mut flushes) = (Vec::new(), Vec::new(), Vec::new());
         for job in part {
             match job {
                 Job::Accept(job) => accepts.push(&mut **job),
                 Job::Finish(job) => finishes.push(&mut **job),
+                Job::Flush(reply) => flushes.push(reply),
             }
         }
         let mut careful = false;
@@ -223,11 +275,11 @@ impl Committer {
         loop {
             accepts.retain(|job| job.settled.is_none());
             finishes.retain(|job| job.settled.is_none());
-            if accepts.is_empty() && finishes.is_empty() {
-                return Ok(());
+            if accepts.is_empty() && finishes.is_empty() && calls.is_empty() {
+                break;
             }
             let mut session = self.db.begin().await?;
-            match write_items(&mut session, &mut accepts, &mut finishes, careful).await {
+            match write_items(&mut session, &mut accepts, &mut finishes, calls, careful).await {
                 Ok(()) => {
                     if self.acknowledge == Acknowledge::BeforeCommit {
                         accepts.iter_mut().for_each(|job| job.answer());
@@ -236,7 +288,7 @@ impl Committer {
                     session.commit().await?;
                     accepts.iter_mut().for_each(|job| job.answer());
                     finishes.iter_mut().for_each(|job| job.answer());
-                    return Ok(());
+                    break;
                 }
                 Err(setback) => {
                     session.rollback().await?;
@@ -254,6 +306,8 @@ impl Committer {
                 }
             }
         }
+        flushes.into_iter().for_each(|reply| reply.send(Ok(())));
+        Ok(())
     }
 }
 
@@ -261,6 +315,7 @@ async fn write_items(
     session: &mut Session,
     accepts: &mut [&mut AcceptJob],
     finishes: &mut [&mut FinishJob],
+    calls: &[AccessEntry],
     careful: bool,
 ) -> Result<(), Setback> {
     // The rows that others wait for are held in one order everywhere: a tenant's revision, endpoints that keep an order,
@@ -273,7 +328,8 @@ async fn write_items(
         .collect();
     let held = if endpoints.is_empty() { Held::new() } else { lines::lock(session, endpoints).await? };
     finish::write(session, finishes, &held, careful).await?;
-    accept::write(session, accepts, &held).await
+    accept::write(session, accepts, &held).await?;
+    Ok(access::write(session, calls, accepts.iter().filter_map(|job| job.call())).await?)
 }
 
 /// The first items of `waiting` that make up one batch.

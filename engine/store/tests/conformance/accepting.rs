@@ -47,6 +47,7 @@ pub(crate) async fn a_stale_catalog_writes_nothing(t: &Subject) {
         revision: 1,
         events: vec![t.single(t.event(1), Start::Pending(at(0)))],
         state: None,
+        call: None,
     };
     assert_eq!(t.store.event_accept(unknown).await.unwrap(), Accepted::StaleCatalog);
 }
@@ -95,7 +96,8 @@ pub(crate) async fn an_array_is_all_or_nothing_and_leaves_no_key(t: &Subject) {
 pub(crate) async fn of_many_at_once_under_one_key_one_is_new(t: &Subject) {
     let revision = t.store.revision_get(t.tenant).await.unwrap();
     let requests = (0..40).map(|_| {
-        let request = AcceptRequest { tenant: t.tenant, revision, events: vec![keyed(t, "same", 1)], state: None };
+        let request =
+            AcceptRequest { tenant: t.tenant, revision, events: vec![keyed(t, "same", 1)], state: None, call: None };
         let store = t.store.clone();
         tokio::spawn(async move { store.event_accept(request).await.unwrap() })
     });
@@ -119,7 +121,7 @@ pub(crate) async fn one_bad_item_never_fails_its_neighbours(t: &Subject) {
             // An id that is there already: the database refuses it.
             accept.event = Arc::clone(&taken.event);
         }
-        let request = AcceptRequest { tenant: t.tenant, revision, events: vec![accept], state: None };
+        let request = AcceptRequest { tenant: t.tenant, revision, events: vec![accept], state: None, call: None };
         let store = t.store.clone();
         tokio::spawn(async move { (n % 20 == 7, store.event_accept(request).await) })
     });
@@ -139,7 +141,7 @@ pub(crate) async fn codes_are_unique_and_those_of_the_rows(t: &Subject) {
         event.reason = deliveries.is_empty().then_some(NoDelivery::NoMatch);
         let accept = AcceptEvent { event: Arc::new(event), body_hash: [0; 32], deliveries };
         let store = t.store.clone();
-        let request = AcceptRequest { tenant: t.tenant, revision, events: vec![accept], state: None };
+        let request = AcceptRequest { tenant: t.tenant, revision, events: vec![accept], state: None, call: None };
         tokio::spawn(async move {
             let Accepted::Stored(events) = store.event_accept(request).await.unwrap() else { panic!("refused") };
             (ids, events[0].codes.clone())

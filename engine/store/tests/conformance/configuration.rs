@@ -4,9 +4,10 @@ use engate_model::{
     endpoint::Auth,
     event::EventType,
     integrator::Tenant,
-    token::{Role, Token},
+    listing::Sort,
+    token::{Role, Token, TokenLimits},
 };
-use engate_store::{Actor, EndpointFilter, Order, Start, StoreError, USE_WEBHOOKS};
+use engate_store::{Actor, AuditFilter, EndpointFilter, Order, Start, StoreError, USE_WEBHOOKS};
 use serde_json::json;
 
 use crate::harness::{Subject, actor, at, sqlite_path, unique};
@@ -41,8 +42,8 @@ pub(crate) async fn tenants_and_settings(t: &Subject) {
     not_found(t.store.revision_get(twin.id).await);
 
     assert_eq!(t.store.setting_get(second.id, USE_WEBHOOKS).await.unwrap(), None);
-    t.store.setting_put(&actor(), second.id, USE_WEBHOOKS, &json!(false)).await.unwrap();
-    t.store.setting_put(&actor(), second.id, "a", &json!({"z": 1, "a": [null]})).await.unwrap();
+    t.store.setting_put(&actor(), second.id, &[(USE_WEBHOOKS.into(), json!(false))]).await.unwrap();
+    t.store.setting_put(&actor(), second.id, &[("a".into(), json!({"z": 1, "a": [null]}))]).await.unwrap();
     assert_eq!(t.store.setting_get(second.id, USE_WEBHOOKS).await.unwrap(), Some(json!(false)));
     assert_eq!(t.store.setting_get(t.tenant, USE_WEBHOOKS).await.unwrap(), None, "of one tenant only");
     let all = t.store.setting_list(second.id).await.unwrap();
@@ -60,20 +61,23 @@ pub(crate) async fn a_client_holds_one_live_token(t: &Subject) {
         client: client.into(),
         role: Role::Integrator,
         integrator: Some(t.integrator),
+        limits: TokenLimits { scopes: vec!["events:read".into()], ..TokenLimits::default() },
         expires_at: expires.map(at),
         revoked_at: None,
         created_at: at(0),
+        last_used_at: None,
     };
+    let by_hash = async |hash| t.store.token_by_hash(&hash).await.unwrap().map(|hashed| hashed.token);
     let first = token("erp", None);
     t.store.token_create(&actor(), &first, &[1; 32]).await.unwrap();
     conflicts(t.store.token_create(&actor(), &token("erp", None), &[2; 32]).await);
-    assert_eq!(t.store.token_by_hash(&[1; 32]).await.unwrap().as_ref(), Some(&first));
-    assert_eq!(t.store.token_by_hash(&[9; 32]).await.unwrap(), None);
+    assert_eq!(by_hash([1; 32]).await.as_ref(), Some(&first));
+    assert_eq!(by_hash([9; 32]).await, None);
     let revoked = t.store.token_revoke(&actor(), t.tenant, first.id).await.unwrap();
     assert_eq!(revoked.revoked_at, Some(at(1)));
     let later = Actor::system(at(77), unique());
     assert_eq!(t.store.token_revoke(&later, t.tenant, first.id).await.unwrap().revoked_at, Some(at(1)));
-    assert_eq!(t.store.token_by_hash(&[1; 32]).await.unwrap(), Some(revoked), "the caller judges");
+    assert_eq!(by_hash([1; 32]).await, Some(revoked), "the caller judges");
     let short = token("erp", Some(50));
     t.store.token_create(&actor(), &short, &[2; 32]).await.unwrap();
     conflicts(t.store.token_create(&actor(), &token("erp", None), &[3; 32]).await);
@@ -84,6 +88,64 @@ pub(crate) async fn a_client_holds_one_live_token(t: &Subject) {
     not_found(t.store.token_revoke(&actor(), TenantId::new(at(0), unique()), heir.id).await);
 }
 
+pub(crate) async fn the_last_admin_token_stays(t: &Subject) {
+    let token = |n: u8, client: &str, scopes: &[&str]| Token {
+        id: TokenId::new(at(i64::from(n)), unique()),
+        tenant: t.tenant,
+        client: client.into(),
+        role: Role::Admin,
+        integrator: None,
+        limits: TokenLimits { scopes: scopes.iter().map(|s| (*s).to_owned()).collect(), ..TokenLimits::default() },
+        expires_at: None,
+        revoked_at: None,
+        created_at: at(0),
+        last_used_at: None,
+    };
+    let (one, two) = (token(1, "one", &[]), token(2, "two", &[]));
+    let narrow = token(3, "narrow", &["audit:read"]);
+    for (token, hash) in [(&one, 1), (&two, 2), (&narrow, 3)] {
+        t.store.token_create(&actor(), token, &[hash; 32]).await.unwrap();
+    }
+    t.store.token_touch(&[(one.id, at(9)), (two.id, at(8))]).await.unwrap();
+    t.store.token_touch(&[(one.id, at(7))]).await.unwrap();
+    assert_eq!(
+        t.store.token_get(t.tenant, one.id).await.unwrap().unwrap().last_used_at,
+        Some(at(9)),
+        "the later stays"
+    );
+    // Of two that give each other up at once, one stays.
+    let (first, second) = (actor(), actor());
+    let (a, b) =
+        tokio::join!(t.store.token_revoke(&first, t.tenant, one.id), t.store.token_revoke(&second, t.tenant, two.id));
+    assert_eq!([a.is_ok(), b.is_ok()].iter().filter(|done| **done).count(), 1, "{a:?} {b:?}");
+    let left = if a.is_ok() { two } else { one };
+    conflicts(t.store.token_revoke(&actor(), t.tenant, left.id).await);
+    let narrowed = Token { limits: narrow.limits.clone(), ..left.clone() };
+    conflicts(t.store.token_update(&actor(), &narrowed, &json!({})).await);
+    t.store.token_revoke(&actor(), t.tenant, narrow.id).await.unwrap();
+    let heir = token(4, "heir", &[]);
+    t.store.token_replace(&actor(), left.id, at(60_000), &heir, &[4; 32]).await.unwrap();
+    assert_eq!(t.store.token_get(t.tenant, left.id).await.unwrap().unwrap().revoked_at, Some(at(60_000)));
+    t.store.token_revoke(&Actor::system(at(70), unique()), t.tenant, left.id).await.unwrap();
+    let ended = t.store.token_get(t.tenant, left.id).await.unwrap().unwrap();
+    assert_eq!(ended.revoked_at, Some(at(70)), "a grace can be ended");
+}
+
+pub(crate) async fn a_deleted_tenant_keeps_nothing_that_opens_a_door(t: &Subject) {
+    let waiting = t.waiting(t.endpoint, 50_000).await;
+    t.store.secret_put(&actor(), t.tenant, "s", &Secret::new("oculto")).await.unwrap();
+    t.store.tenant_delete(&actor(), t.tenant).await.unwrap();
+    not_found(t.store.tenant_delete(&actor(), t.tenant).await);
+    assert_eq!(t.store.tenant_get(t.tenant).await.unwrap(), None);
+    assert_eq!(t.state_of(waiting).await, DeliveryState::Cancelled);
+    assert_eq!(t.store.secret_list(t.tenant).await.unwrap(), []);
+    assert_eq!(t.store.endpoint_get(t.tenant, t.endpoint).await.unwrap(), None);
+    let again =
+        Tenant { id: TenantId::new(at(9), unique()), slug: "default".into(), name: "D".into(), created_at: at(9) };
+    t.store.tenant_create(&actor(), &again).await.unwrap();
+    assert!(t.store.audit_verify(t.tenant).await.unwrap().faults.is_empty(), "its audit stays");
+}
+
 pub(crate) async fn event_types_of_the_engine_stay(t: &Subject) {
     let entry = |key: &str, system| EventType {
         tenant: t.tenant,
@@ -92,6 +154,7 @@ pub(crate) async fn event_types_of_the_engine_stay(t: &Subject) {
         macro_process: "Arrecadação".into(),
         process: String::new(),
         system,
+        enabled: true,
         created_at: at(0),
     };
     t.store.event_type_create(&actor(), &entry("bill.paid", false)).await.unwrap();
@@ -177,9 +240,13 @@ pub(crate) async fn a_deleted_endpoint_cancels_what_waits_and_keeps_its_history(
     t.store.delivery_finish(item).await.unwrap();
     t.store.delivery_reclaim(at(6)).await.unwrap();
     assert_eq!(t.state_of(held.id).await, DeliveryState::Cancelled);
-    let filter = engate_store::DeliveryFilter { integrator: Some(t.integrator), ..Default::default() };
-    let page = engate_store::Page { after: None, limit: 10, order: Order::Ascending };
-    assert_eq!(t.store.delivery_list(t.tenant, &filter, page).await.unwrap().items.len(), 2, "history stays");
+    let filter = engate_store::DeliveryFilter { integrators: vec![t.integrator], ..Default::default() };
+    let page = engate_store::Page { after: None, limit: 10 };
+    assert_eq!(
+        t.store.delivery_list(t.tenant, &filter, &Sort::default(), &page).await.unwrap().items.len(),
+        2,
+        "history stays"
+    );
     assert!(t.store.catalog_load(t.tenant).await.unwrap().endpoint(t.endpoint).is_none());
 }
 
@@ -240,8 +307,13 @@ pub(crate) async fn the_catalog_is_one_revision_of_everything(t: &Subject) {
     assert_eq!(**catalog.integrator(t.integrator).unwrap(), t.integrator_row(t.integrator, "acme"));
     assert_eq!(catalog.route("bill.paid").to.len(), 1);
     let accept = t.single(t.event(1), Start::Pending(at(0)));
-    let request =
-        engate_store::AcceptRequest { tenant: t.tenant, revision: catalog.revision, events: vec![accept], state: None };
+    let request = engate_store::AcceptRequest {
+        tenant: t.tenant,
+        revision: catalog.revision,
+        events: vec![accept],
+        state: None,
+        call: None,
+    };
     assert!(matches!(t.store.event_accept(request).await.unwrap(), engate_store::Accepted::Stored(_)));
     not_found(t.store.catalog_load(TenantId::new(at(0), unique())).await);
 }
@@ -249,18 +321,21 @@ pub(crate) async fn the_catalog_is_one_revision_of_everything(t: &Subject) {
 pub(crate) async fn every_change_is_audited_once_with_its_actor(t: &Subject) {
     let token = TokenId::new(at(0), unique());
     let ana = Actor { token: Some(token), client: "ana".into(), now: at(40), random: 5 };
-    t.store.setting_put(&ana, t.tenant, "k", &json!(1)).await.unwrap();
+    t.store.setting_put(&ana, t.tenant, &[("k".into(), json!(1))]).await.unwrap();
     t.store.secret_put(&ana, t.tenant, "s", &Secret::new("oculto")).await.unwrap();
     not_found(t.store.secret_delete(&ana, t.tenant, "none").await);
     t.store.audit_append(&ana, t.tenant, "secret.reveal", "s", &json!({"plugin": "gsan"})).await.unwrap();
-    let list = t.store.audit_list(t.tenant, None, Order::Descending, 3).await.unwrap();
+    let all = AuditFilter::default();
+    let audit =
+        async |after, order, limit| t.store.audit_list(t.tenant, &all, after, order, limit).await.unwrap().items;
+    let list = audit(None, Order::Descending, 3).await;
     let mut actions: Vec<_> = list.iter().map(|entry| entry.action.as_str()).collect();
     actions.sort_unstable();
     assert_eq!(actions, ["secret.put", "secret.reveal", "setting.put"], "what failed left no entry");
     assert!(list.iter().all(|entry| (entry.token, entry.client.as_str(), entry.at) == (Some(token), "ana", at(40))));
     assert!(list.iter().all(|entry| !entry.detail.to_string().contains("oculto")));
-    let first = t.store.audit_list(t.tenant, None, Order::Ascending, 1).await.unwrap().remove(0);
-    let rest = t.store.audit_list(t.tenant, Some(first.id), Order::Ascending, 100).await.unwrap();
+    let first = audit(None, Order::Ascending, 1).await.remove(0);
+    let rest = audit(Some(first.id), Order::Ascending, 100).await;
     let mut actions: Vec<_> = rest.iter().map(|entry| entry.action.as_str()).chain([first.action.as_str()]).collect();
     actions.sort_unstable();
     assert_eq!(

@@ -140,8 +140,13 @@ pub(crate) async fn finishes_and_accepts_of_many_tasks_all_arrive(t: &Subject) {
         .map(|_| {
             let store = t.store.clone();
             let accept = t.single(t.event(0), Start::HandedOver(node));
-            let request =
-                engate_store::AcceptRequest { tenant: t.tenant, revision, events: vec![accept.clone()], state: None };
+            let request = engate_store::AcceptRequest {
+                tenant: t.tenant,
+                revision,
+                events: vec![accept.clone()],
+                state: None,
+                call: None,
+            };
             tokio::spawn(async move {
                 let engate_store::Accepted::Stored(events) = store.event_accept(request).await.unwrap() else {
                     panic!("refused")

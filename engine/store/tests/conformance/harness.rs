@@ -224,7 +224,7 @@ impl Subject {
 
     pub(crate) async fn request(&self, events: Vec<AcceptEvent>) -> AcceptRequest {
         let revision = self.store.revision_get(self.tenant).await.unwrap();
-        AcceptRequest { tenant: self.tenant, revision, events, state: None }
+        AcceptRequest { tenant: self.tenant, revision, events, state: None, call: None }
     }
 
     /// Accepts one event and gives what became of it.

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod accepting;
+mod accessing;
+mod auditing;
 mod claiming;
 mod configuration;
 mod finishing;
@@ -11,6 +13,7 @@ mod keyed_calls;
 mod listing;
 mod opening;
 mod ordering;
+mod orders;
 mod plugins;
 
 macro_rules! conformance {
@@ -48,6 +51,18 @@ conformance! {
         one_bad_item_never_fails_its_neighbours,
         codes_are_unique_and_those_of_the_rows,
         old_idempotency_keys_are_forgotten;
+    accessing:
+        calls_are_recorded_with_others_commits_and_listed,
+        a_call_that_brings_events_is_written_with_them_or_not_at_all,
+        what_waits_is_written_when_the_store_closes,
+        calls_without_a_token_add_up_by_minute_and_source,
+        old_calls_are_forgotten;
+    auditing:
+        entries_are_linked_without_a_gap,
+        whatever_is_done_to_a_chain_shows,
+        many_who_link_at_once_make_one_chain,
+        what_is_forgotten_leaves_a_chain_that_can_be_checked,
+        entries_are_found_by_what_is_known_of_them;
     finishing:
         a_success_is_recorded_with_its_attempt,
         a_retry_waits_and_then_succeeds,
@@ -79,9 +94,15 @@ conformance! {
         a_change_of_the_ordering_holds_for_what_is_there,
         o21_whoever_comes_at_once_one_of_a_line_moves,
         o18_the_newest_version_is_taken_and_older_failures_are_superseded;
+    orders:
+        v26_v37_any_filter_order_and_page_is_what_memory_would_give,
+        pages_go_on_where_they_were_whatever_is_written_meanwhile,
+        a_search_that_takes_too_long_is_told_so;
     configuration:
         tenants_and_settings,
         a_client_holds_one_live_token,
+        the_last_admin_token_stays,
+        a_deleted_tenant_keeps_nothing_that_opens_a_door,
         event_types_of_the_engine_stay,
         integrators_with_endpoints_stay,
         endpoints_come_back_as_they_were_put,

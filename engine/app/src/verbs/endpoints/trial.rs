@@ -119,7 +119,7 @@ impl Engine {
             };
             let accept = AcceptEvent { event: Arc::clone(&event), body_hash: [0; 32], deliveries: vec![new] };
             let (tenant, revision) = (event.tenant, view.catalog.revision);
-            let request = AcceptRequest { tenant, revision, events: vec![accept.clone()], state: None };
+            let request = AcceptRequest { tenant, revision, events: vec![accept.clone()], state: None, call: None };
             let doubt = Doubt::of(&self.worker);
             match self.store.event_accept(request).await? {
                 Accepted::Stored(stored) => {

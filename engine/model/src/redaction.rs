@@ -1,0 +1,267 @@
+//! What a token's holder is not shown: members of the JSON that it is answered, by name or by JSON pointer.
+//!
+//! A name hides the member wherever it stands. A pointer (RFC 6901) is looked for from the top of the answer, of each of a
+//! list's items, and of every JSON document inside: a payload, a request's or response's body, a text that holds JSON. What
+//! is hidden is left out. What cannot be looked into (a body that is no JSON) is hidden whole. Numbers stay as spelled.
+
+use std::{borrow::Cow, fmt};
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{MapAccess, Visitor},
+};
+use serde_json::value::RawValue;
+
+use crate::invalid::{Complaints, Invalid};
+
+/// Rules of one token at most.
+pub const RULES_MAX: usize = 64;
+/// Longest rule, in bytes.
+pub const RULE_BYTES_MAX: usize = 255;
+/// Stands for a text that cannot be looked into.
+pub const MASK: &str = "***";
+/// Members whose text may quote a payload or a body: shown only where it can be looked into.
+const OPAQUE: [&str; 7] = ["after", "before", "body", "memo", "message", "payload", "text"];
+/// Members that begin a document of their own.
+const DOCUMENTS: [&str; 3] = ["body", "data", "payload"];
+/// Member that lists an answer's items.
+const ITEMS: &str = "items";
+
+/// The rules of a token, read once.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Redaction {
+    names: Vec<String>,
+    pointers: Vec<Vec<String>>,
+}
+
+impl Redaction {
+    /// Reads rules: `cpf` is a name, `/cliente/cpf` a pointer.
+    ///
+    /// # Errors
+    /// Names every rule that is none, as `redact[n]`.
+    pub fn parse(rules: &[String]) -> Result<Self, Invalid> {
+        let (mut read, mut complaints) = (Self::default(), Complaints::default());
+        for (n, rule) in rules.iter().enumerate() {
+            let field = || format!("redact[{n}]");
+            if rule.is_empty() || rule.len() > RULE_BYTES_MAX || rule.contains('\0') {
+                complaints
+                    .add(field(), format!("must be a field's name or a JSON pointer of 1 to {RULE_BYTES_MAX} bytes"));
+            } else if let Some(pointer) = rule.strip_prefix('/') {
+                match pointer.split('/').map(unescaped).collect::<Option<Vec<_>>>() {
+                    Some(segments) => read.pointers.push(segments),
+                    None => complaints.add(field(), "is no JSON pointer: `~` must be followed by 0 or 1 (RFC 6901)"),
+                }
+            } else {
+                read.names.push(rule.clone());
+            }
+        }
+        complaints.finish(read)
+    }
+
+    /// The JSON text without what is hidden; none where it is no JSON.
+    pub fn json(&self, text: &str) -> Option<String> {
+        let raw = serde_json::from_str::<&RawValue>(text).ok()?;
+        let mut out = String::with_capacity(text.len());
+        self.value(raw, &self.from_top(), "", &mut out)?;
+        Some(out)
+    }
+
+    fn from_top(&self) -> Vec<&[String]> {
+        self.pointers.iter().map(Vec::as_slice).collect()
+    }
+
+    fn value(&self, raw: &RawValue, pointers: &[&[String]], member: &str, out: &mut String) -> Option<()> {
+        match raw.get().as_bytes().first()? {
+            b'{' => self.object(raw, pointers, out),
+            b'[' => self.array(raw, pointers, member, out),
+            b'"' => self.text(raw, member, out),
+            // A number, true, false or null; a bare one as a body says no more than itself.
+            _ => {
+                out.push_str(raw.get());
+                Some(())
+            }
+        }
+    }
+
+    fn object(&self, raw: &RawValue, pointers: &[&[String]], out: &mut String) -> Option<()> {
+        let Members(members) = serde_json::from_str(raw.get()).ok()?;
+        out.push('{');
+        let mut first = true;
+        for (name, value) in members {
+            let (hidden, below) = step(pointers, &name);
+            if hidden || self.hides(&name) {
+                continue;
+            }
+            if !std::mem::take(&mut first) {
+                out.push(',');
+            }
+            out.push_str(&serde_json::to_string(&name).ok()?);
+            out.push(':');
+            let anew = DOCUMENTS.contains(&name.as_ref());
+            let below = if anew { self.from_top() } else { below };
+            self.value(value, &below, &name, out)?;
+        }
+        out.push('}');
+        Some(())
+    }
+
+    fn array(&self, raw: &RawValue, pointers: &[&[String]], member: &str, out: &mut String) -> Option<()> {
+        let items: Vec<&RawValue> = serde_json::from_str(raw.get()).ok()?;
+        out.push('[');
+        let mut first = true;
+        for (n, item) in items.into_iter().enumerate() {
+            // Headers and labels are pairs of name and value.
+            let pair = serde_json::from_str::<(Cow<'_, str>, Cow<'_, str>)>(item.get()).ok();
+            if pair.is_some_and(|(name, _)| self.hides(&name)) {
+                continue;
+            }
+            if !std::mem::take(&mut first) {
+                out.push(',');
+            }
+            let (hidden, below) = step(pointers, &n.to_string());
+            if hidden {
+                out.push_str("null");
+                continue;
+            }
+            let below = if member == ITEMS { self.from_top() } else { below };
+            self.value(item, &below, member, out)?;
+        }
+        out.push(']');
+        Some(())
+    }
+
+    /// A text that holds JSON is looked into; another stays, unless it may be a body.
+    fn text(&self, raw: &RawValue, member: &str, out: &mut String) -> Option<()> {
+        let text: Cow<'_, str> = serde_json::from_str::<String>(raw.get()).ok()?.into();
+        let within = text.trim_start().starts_with(['{', '[']).then(|| self.json(text.trim())).flatten();
+        match within {
+            Some(within) => out.push_str(&serde_json::to_string(&within).ok()?),
+            None if OPAQUE.contains(&member) && !text.is_empty() => out.push_str(&serde_json::to_string(MASK).ok()?),
+            None => out.push_str(raw.get()),
+        }
+        Some(())
+    }
+
+    fn hides(&self, name: &str) -> bool {
+        self.names.iter().any(|hidden| hidden.eq_ignore_ascii_case(name))
+    }
+}
+
+/// Whether a pointer ends at this member, and the pointers that go on below it.
+fn step<'p>(pointers: &[&'p [String]], name: &str) -> (bool, Vec<&'p [String]>) {
+    let mut below = Vec::new();
+    for pointer in pointers {
+        match pointer.split_first() {
+            Some((segment, [])) if segment == name => return (true, Vec::new()),
+            Some((segment, rest)) if segment == name => below.push(rest),
+            _ => {}
+        }
+    }
+    (false, below)
+}
+
+fn unescaped(segment: &str) -> Option<String> {
+    let mut out = String::with_capacity(segment.len());
+    let mut characters = segment.chars();
+    while let Some(character) = characters.next() {
+        match (character, character == '~') {
+            (_, true) => match characters.next()? {
+                '0' => out.push('~'),
+                '1' => out.push('/'),
+                _ => return None,
+            },
+            (other, _) => out.push(other),
+        }
+    }
+    Some(out)
+}
+
+/// An object's members in their order, each value as spelled.
+struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+
+impl<'de> Deserialize<'de> for Members<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader;
+
+        impl<'de> Visitor<'de> for Reader {
+            type Value = Members<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry::<Name<'de>, &'de RawValue>()? {
+                    members.push((member.0.0, member.1));
+                }
+                Ok(Members(members))
+            }
+        }
+
+        deserializer.deserialize_map(Reader)
+    }
+}
+
+/// A member's name; borrowed where nothing in it is escaped.
+#[derive(Deserialize)]
+struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn redacted(rules: &[&str], text: &str) -> String {
+        let rules: Vec<_> = rules.iter().map(|rule| (*rule).to_owned()).collect();
+        Redaction::parse(&rules).unwrap().json(text).unwrap()
+    }
+
+    #[test]
+    fn a_name_is_left_out_wherever_it_stands_and_the_rest_stays_as_spelled() {
+        let text = r#"{"items":[{"id":1,"payload":{"cpf":"1","valor":10.50,"c":[{"CPF":2,"x":1E2}]}}],"total":1}"#;
+        let expected = r#"{"items":[{"id":1,"payload":{"valor":10.50,"c":[{"x":1E2}]}}],"total":1}"#;
+        assert_eq!(redacted(&["cpf"], text), expected);
+    }
+
+    #[test]
+    fn a_pointer_counts_from_the_answer_its_items_and_documents_inside() {
+        let text = r#"{"items":[{"payload":{"cliente":{"cpf":"1","nome":"n"}},"request":{"body":"{\"cliente\":{\"cpf\":\"1\"},\"v\":1.0}"}}]}"#;
+        let expected =
+            r#"{"items":[{"payload":{"cliente":{"nome":"n"}},"request":{"body":"{\"cliente\":{},\"v\":1.0}"}}]}"#;
+        assert_eq!(redacted(&["/cliente/cpf"], text), expected);
+        assert_eq!(redacted(&["/payload"], r#"{"id":1,"payload":{"a":1}}"#), r#"{"id":1}"#);
+        assert_eq!(
+            redacted(&["/request/body"], r#"{"items":[{"request":{"body":"x","method":"POST"}}]}"#),
+            r#"{"items":[{"request":{"method":"POST"}}]}"#
+        );
+        assert_eq!(redacted(&["/a~1b/0"], r#"{"a/b":[1,2]}"#), r#"{"a/b":[null,2]}"#);
+    }
+
+    #[test]
+    fn what_cannot_be_looked_into_is_hidden_whole() {
+        let text = r#"{"body":"cpf=1&x=2","payload":"eyJjcGYiOjF9","payload_encoding":"base64","url":"http://h","message":"cpf 1"}"#;
+        let expected = r#"{"body":"***","payload":"***","payload_encoding":"base64","url":"http://h","message":"***"}"#;
+        assert_eq!(redacted(&["cpf"], text), expected);
+        assert_eq!(redacted(&["cpf"], r#"{"body":"","payload":null}"#), r#"{"body":"","payload":null}"#);
+        assert_eq!(redacted(&["cpf"], r#"{"body":"{\"cpf\":"}"#), r#"{"body":"***"}"#, "broken JSON");
+    }
+
+    #[test]
+    fn pairs_of_name_and_value_are_members_too() {
+        let text = r#"{"headers":[["X-Cpf","1"],["accept","*"]],"labels":[["uf","SP"]]}"#;
+        assert_eq!(redacted(&["x-cpf"], text), r#"{"headers":[["accept","*"]],"labels":[["uf","SP"]]}"#);
+    }
+
+    #[test]
+    fn escaped_names_do_not_slip_through() {
+        assert_eq!(redacted(&["cpf"], r#"{"\u0063pf":1,"a":"\"cpf\""}"#), r#"{"a":"\"cpf\""}"#);
+    }
+
+    #[test]
+    fn rules_that_are_none_are_named() {
+        let rules = ["ok", "", "/a~2"].map(str::to_owned);
+        let fields: Vec<_> = Redaction::parse(&rules).unwrap_err().0.into_iter().map(|error| error.field).collect();
+        assert_eq!(fields, ["redact[1]", "redact[2]"]);
+        assert_eq!(Redaction::default().json("{"), None);
+    }
+}

@@ -1,0 +1,85 @@
+//! What a token's holder is not shown (seed G2: a restricted field is absent).
+
+use serde_json::{Value, json};
+
+use crate::harness::{
+    App, Reply,
+    api::{Api, id},
+    run,
+};
+
+async fn reader(app: &App, redact: &[&str]) -> Api {
+    let body = json!({"client": format!("bi-{}", redact.join("-")), "role": "auditor", "redact": redact});
+    let made = app.api.post("/v1/tokens", &body).await.expect(201);
+    app.api.with_token(made["token"].as_str().unwrap())
+}
+
+#[test]
+fn g2_a_restricted_field_is_absent_wherever_it_would_be_shown() {
+    run(async |app| {
+        let echo = json!({"cpf": "123.456.789-09", "status": "ok"});
+        app.receiver.script("/hook", [Reply::status(200).json(&echo)]);
+        let endpoint = app.endpoint_at("/hook", &["P1"]).await;
+        let payload = r#"{"type":"P1","payload":{"cpf":"123.456.789-09","valor":10.50,"filhos":[{"cpf":"987"}]}}"#;
+        let event = id(&app.api.post_text("/v1/events", payload).await.expect(202));
+        let delivery = app.api.delivery_in(&endpoint, "succeeded").await;
+        let paths = [
+            format!("/v1/events/{event}"),
+            format!("/v1/deliveries/{}/attempts", id(&delivery)),
+            "/v1/deliveries".to_owned(),
+            "/v1/events".to_owned(),
+            "/v1/replays".to_owned(),
+        ];
+        let bi = reader(app, &["cpf"]).await;
+        for path in &paths {
+            let whole = app.api.get(path).await.expect(200);
+            let text = String::from_utf8(bi.get(path).await.body.to_vec()).unwrap();
+            assert!(!text.contains("123.456") && !text.contains("987\""), "{path}: {text}");
+            let shown: Value = serde_json::from_str(&text).unwrap();
+            assert_eq!(shown.as_object().unwrap().len(), whole.as_object().unwrap().len(), "{path} keeps its form");
+        }
+        let text = String::from_utf8(bi.get(&paths[0]).await.body.to_vec()).unwrap();
+        assert!(text.contains(r#""payload":{"valor":10.50,"filhos":[{}]}"#), "the rest stays as spelled: {text}");
+        let attempts = bi.get(&paths[1]).await.expect(200);
+        let request: Value = serde_json::from_str(attempts["items"][0]["request"]["body"].as_str().unwrap()).unwrap();
+        assert!(request.to_string().contains("10.5") && !request.to_string().contains("cpf"), "{request}");
+        assert_eq!(attempts["items"][0]["response"]["body"], r#"{"status":"ok"}"#);
+        // By its place, too, and only there.
+        let by_place = reader(app, &["/cpf"]).await;
+        let shown = by_place.get(&paths[0]).await.expect(200);
+        assert_eq!(shown["payload"], json!({"valor": 10.5, "filhos": [{"cpf": "987"}]}));
+        let whole = reader(app, &["payload", "request", "response"]).await;
+        assert!(whole.get(&paths[0]).await.expect(200).get("payload").is_none());
+        assert!(whole.get(&paths[1]).await.expect(200)["items"][0].get("request").is_none());
+    });
+}
+
+#[test]
+fn g2_what_cannot_be_looked_through_is_not_shown_at_all() {
+    run(async |app| {
+        app.receiver.script("/hook", [Reply::status(200).body("cpf=123.456.789-09")]);
+        let endpoint = app.endpoint_at("/hook", &["P1"]).await;
+        let headers = [
+            ("content-type", "text/plain"),
+            ("ce-id", "1"),
+            ("ce-source", "/x"),
+            ("ce-type", "P1"),
+            ("ce-specversion", "1.0"),
+        ];
+        let sent = app.api.send(axum::http::Method::POST, "/v1/events", &headers, "cpf 123.456.789-09".into()).await;
+        let event = id(&sent.expect(202));
+        let delivery = app.api.delivery_in(&endpoint, "succeeded").await;
+        let bi = reader(app, &["cpf"]).await;
+        assert_eq!(bi.get(&format!("/v1/events/{event}")).await.expect(200)["payload"], "***");
+        let attempts = bi.get(&format!("/v1/deliveries/{}/attempts", id(&delivery))).await.expect(200);
+        assert_eq!(attempts["items"][0]["response"]["body"], "***", "{attempts}");
+        let component = app.api.get("/v1/plugins/gsan").await.expect(200)["version"].as_str().map(str::to_owned);
+        if let Some(version) = component {
+            let path = format!("/v1/plugins/gsan/versions/{version}/component");
+            assert_eq!(app.api.get(&path).await.status, 200);
+            bi.get(&path).await.expect_problem(403, "redacted");
+        }
+        let export = bi.get("/v1/audit.ndjson").await;
+        assert!(export.status == 200 && export.body.ends_with(b"\n"), "lines of JSON are looked through one by one");
+    });
+}
