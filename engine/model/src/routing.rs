@@ -90,12 +90,8 @@ impl Catalog {
     /// Which endpoints get an event of type `key`. A disabled endpoint of an active integrator has a row that
     /// says `endpoint_disabled`; an inactive integrator's endpoints have none.
     pub fn route(&self, key: &str) -> Routes {
-        let module = key.split('.').next().unwrap_or(key);
-        if !self.use_webhooks || self.modules_off.contains(module) {
-            return Routes { to: Vec::new(), reason: Some(NoDelivery::WebhooksDisabled) };
-        }
-        if self.types_off.contains(key) {
-            return Routes { to: Vec::new(), reason: Some(NoDelivery::EventTypeDisabled) };
+        if let Some(reason) = self.switched_off(key) {
+            return Routes { to: Vec::new(), reason: Some(reason) };
         }
         let exact = self.by_key.get(key).into_iter().flatten();
         let patterns = self.by_pattern.iter().filter(|(p, _)| subscribes(p, key)).map(|(_, id)| id);
@@ -109,6 +105,15 @@ impl Catalog {
             (false, false) => None,
         };
         Routes { to, reason }
+    }
+
+    /// Why nothing of type `key` goes to anybody, where it is switched off: as a whole, by its module, or by itself.
+    pub fn switched_off(&self, key: &str) -> Option<NoDelivery> {
+        let module = key.split('.').next().unwrap_or(key);
+        if !self.use_webhooks || self.modules_off.contains(module) {
+            return Some(NoDelivery::WebhooksDisabled);
+        }
+        self.types_off.contains(key).then_some(NoDelivery::EventTypeDisabled)
     }
 
     fn route_to(&self, id: EndpointId) -> Option<Route> {
