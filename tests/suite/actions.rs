@@ -430,6 +430,12 @@ fn nothing_is_sent_by_hand_to_what_is_switched_off() {
         app.api.patch("/v1/integrators/partner", &json!({"active": true})).await.expect(200);
         app.api.put("/v1/settings", &json!({"use_webhooks": false})).await.expect(200);
         refused("webhooks_disabled").await;
+        app.api.put("/v1/settings", &json!({"use_webhooks": true})).await.expect(200);
+        app.api.patch("/v1/event-types/P1", &json!({"enabled": false})).await.expect(200);
+        send(app, &hook, "P1").await.expect_problem(409, "event_type_disabled");
+        let all = act(app, &hook, "send-all").await;
+        assert_eq!((&all["sent"], &all["skipped"][0]["reason"]), (&json!([]), &json!("event_type_disabled")), "{all}");
+        app.api.post(&format!("{at}/test"), &json!({})).await.expect_problem(409, "event_type_disabled");
         assert_eq!(app.receiver.seen("/hook").len(), 1);
     });
 }

@@ -131,12 +131,8 @@ impl Catalog {
     /// have none.
     pub fn route(&self, event: &Event) -> Routes {
         let (key, subject) = (event.event_type.as_str(), Subject::new(event));
-        let module = key.split('.').next().unwrap_or(key);
-        if !self.use_webhooks || self.modules_off.contains(module) {
-            return Routes { to: Vec::new(), reason: Some(NoDelivery::WebhooksDisabled) };
-        }
-        if self.types_off.contains(key) {
-            return Routes { to: Vec::new(), reason: Some(NoDelivery::EventTypeDisabled) };
+        if let Some(reason) = self.switched_off(key) {
+            return Routes { to: Vec::new(), reason: Some(reason) };
         }
         let exact = self.by_key.get(key).into_iter().flatten();
         let patterns = self.by_pattern.iter().filter(|(p, _)| subscribes(p, key)).map(|(_, id)| id);
@@ -150,6 +146,15 @@ impl Catalog {
             (false, false) => None,
         };
         Routes { to, reason }
+    }
+
+    /// Why nothing of type `key` goes to anybody, where it is switched off: as a whole, by its module, or by itself.
+    pub fn switched_off(&self, key: &str) -> Option<NoDelivery> {
+        let module = key.split('.').next().unwrap_or(key);
+        if !self.use_webhooks || self.modules_off.contains(module) {
+            return Some(NoDelivery::WebhooksDisabled);
+        }
+        self.types_off.contains(key).then_some(NoDelivery::EventTypeDisabled)
     }
 
     fn route_to(&self, id: EndpointId, subject: &Subject<'_>) -> Option<Route> {

@@ -75,8 +75,8 @@ impl Store {
             session.execute(sql, args![id, actor.now]).await?;
         }
         let gone = [
-            "UPDATE deliveries SET state = 'cancelled', reason = 'endpoint_deleted', due_at = NULL \
-             WHERE tenant_id = $1 AND owner IS NULL AND state IN ('pending', 'parked')",
+            "UPDATE deliveries SET state = 'cancelled', reason = 'endpoint_deleted', due_at = NULL, line = NULL, \
+             waits_behind = NULL WHERE tenant_id = $1 AND owner IS NULL AND state IN ('pending', 'parked')",
             "DELETE FROM secrets WHERE tenant_id = $1",
             "DELETE FROM inbounds WHERE tenant_id = $1",
             "DELETE FROM inbound_state WHERE tenant_id = $1",

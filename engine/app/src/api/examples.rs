@@ -51,6 +51,7 @@ const TEXTS: &[(&str, &str)] = &[
     ("event_type", "bill.paid"),
     ("field", "url"),
     ("header_names", "x-ref"),
+    ("headers", "content-type"),
     ("hosts", "https://api.example.com"),
     ("idempotency_key", "bill-7"),
     ("integrator_name", "Operador Nacional do Sistema"),

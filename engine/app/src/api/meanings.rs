@@ -174,6 +174,12 @@ pub(crate) const MEANINGS: &[Meaning] = &[
         "Switch the setting `use_webhooks` on first.",
     ),
     meaning(
+        "event_type_disabled",
+        StatusCode::CONFLICT,
+        "The event type is disabled",
+        "Enable it in the catalogue first.",
+    ),
+    meaning(
         "waits_behind",
         StatusCode::CONFLICT,
         "An earlier one has to be finished first",

@@ -82,6 +82,7 @@ const TEXTS: &[(&str, &str, &str)] = &[
     ("endpoint_disabled", "O endpoint está desativado", "Ative-o antes com PATCH (`enabled: true`)."),
     ("integrator_inactive", "O integrador não está ativo", "Ative antes o integrador."),
     ("webhooks_disabled", "Os webhooks estão desligados", "Ligue antes a configuração `use_webhooks`."),
+    ("event_type_disabled", "O tipo de evento está desativado", "Ative-o antes no catálogo."),
     (
         "waits_behind",
         "Um anterior precisa terminar primeiro",

@@ -306,9 +306,11 @@ static LINE_DELIVERIES: Bulk = Bulk::new(
 
 const LINE_DELIVERY_COLUMNS: [(&str, Kind); DELIVERY_COLUMNS.len() + 2] = {
     let mut columns = [("line", Kind::Text); DELIVERY_COLUMNS.len() + 2];
-    let (own, _) = columns.split_at_mut(DELIVERY_COLUMNS.len());
+    let (own, more) = columns.split_at_mut(DELIVERY_COLUMNS.len());
     own.copy_from_slice(DELIVERY_COLUMNS);
-    columns[DELIVERY_COLUMNS.len() + 1] = ("waits_behind", Kind::Int);
+    if let [_, last] = more {
+        *last = ("waits_behind", Kind::Int);
+    }
     columns
 };
 

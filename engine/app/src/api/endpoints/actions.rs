@@ -248,7 +248,8 @@ pub(crate) struct SentAllView {
 pub(crate) struct SkippedView {
     event_type: String,
     /// `never_published`; `not_failed` (resend-pending only); `waits_behind`: an earlier delivery of its line comes first
-    /// (ordering `fifo`); `in_progress`: an attempt did not end in time, and goes on; `endpoint_disabled` meanwhile.
+    /// (ordering `fifo`); `in_progress`: an attempt did not end in time, and goes on; `endpoint_disabled` meanwhile;
+    /// `webhooks_disabled` or `event_type_disabled`: its module or the type itself is switched off.
     reason: &'static str,
 }
 
@@ -300,7 +301,7 @@ async fn catalog(
     responses((status = 200, description = "It was tried; `outcome` says how it went", body = SentView),
         (status = 404, description = "There is no such endpoint or type, or it is another integrator's"),
         (status = 409, description = "`never_published`, `not_subscribed`, `endpoint_disabled`, `integrator_inactive`, \
-            `webhooks_disabled`, `waits_behind` or `in_progress`")))]
+            `webhooks_disabled`, `event_type_disabled`, `waits_behind` or `in_progress`")))]
 async fn send(
     State(engine): State<Arc<Engine>>,
     Caller(principal): Caller,
@@ -343,7 +344,8 @@ async fn resend_pending(
     params(("id" = String, Path, description = "Its id")), request_body = TrialBody,
     responses((status = 200, description = "It was tried; `outcome` says how it went", body = SentView),
         (status = 404, description = "There is none, or it is another integrator's"),
-        (status = 409, description = "`endpoint_disabled`, `integrator_inactive`, `webhooks_disabled` or `in_progress`")))]
+        (status = 409, description = "`endpoint_disabled`, `integrator_inactive`, `webhooks_disabled`, \
+            `event_type_disabled` or `in_progress`")))]
 async fn test(
     State(engine): State<Arc<Engine>>,
     Caller(principal): Caller,

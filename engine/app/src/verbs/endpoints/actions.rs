@@ -7,7 +7,7 @@ use engate_model::{
     DeliveryId, EndpointId, EventId,
     delivery::{Attempt, Delivery, DeliveryState, NotificationStatus},
     endpoint::{Endpoint, subscribes},
-    event::EventType,
+    event::{EventType, NoDelivery},
     line::Ordering,
     token::Principal,
 };
@@ -127,6 +127,10 @@ impl Engine {
             let detail = format!("the endpoint does not subscribe to {event_type}; add it to event_types first");
             return Err(VerbError::conflict("not_subscribed", detail));
         }
+        let view = self.views.get(&self.store, principal.tenant).await?;
+        if let Some(reason) = view.catalog.switched_off(event_type) {
+            return Err(switched_off(reason, event_type));
+        }
         let (engine, actor, key) = (Arc::clone(self), self.actor(principal), event_type.to_owned());
         let until = Instant::now() + SEND_TIME_MAX;
         let work = async move { engine.send_version(&actor, &endpoint, &key, "endpoint.send", until).await };
@@ -156,12 +160,18 @@ impl Engine {
         which: Which,
     ) -> Result<SentAll, VerbError> {
         let endpoint = self.endpoint_to_send(principal, id).await?;
+        let view = self.views.get(&self.store, principal.tenant).await?;
         let types = self.store.event_type_list(principal.tenant).await?;
-        let mut keys: Vec<_> = types.into_iter().map(|entry| entry.key).filter(|key| takes(&endpoint, key)).collect();
+        let keys = types.into_iter().map(|entry| entry.key).filter(|key| takes(&endpoint, key));
+        let (mut keys, off): (Vec<_>, Vec<_>) = keys.partition(|key| view.catalog.switched_off(key).is_none());
         keys.sort_unstable();
         let names: Vec<_> = keys.iter().map(String::as_str).collect();
         let mut versions = self.store.version_list(principal.tenant, id, &names).await?;
         let mut all = SentAll::default();
+        all.skipped.extend(off.into_iter().filter_map(|key| {
+            let reason = view.catalog.switched_off(&key)?.code();
+            Some((key, reason))
+        }));
         for key in keys {
             match versions.iter().find(|version| version.event_type == key) {
                 None => all.skipped.push((key, "never_published")),
@@ -351,6 +361,15 @@ fn has_failed(version: &Version) -> bool {
         delivery.success == Some(false)
             && matches!(delivery.state, DeliveryState::Failed | DeliveryState::Pending | DeliveryState::Parked)
     })
+}
+
+/// The refusal of a type that is switched off.
+pub(super) fn switched_off(reason: NoDelivery, key: &str) -> VerbError {
+    let detail = match reason {
+        NoDelivery::EventTypeDisabled => format!("{key} is disabled in the catalogue; enable it there first"),
+        _ => format!("webhooks are switched off for {key}; switch them on first"),
+    };
+    VerbError::Conflict { code: reason.code(), detail }
 }
 
 fn disabled() -> VerbError {

@@ -12,7 +12,7 @@ use engate_model::{
 use engate_store::{AcceptEvent, AcceptRequest, Accepted, ClaimedDelivery, NewDelivery, Start, StoreError};
 use serde_json::{Value, json};
 
-use super::actions::{SEND_TIME_MAX, Sent, no_lease, takes};
+use super::actions::{SEND_TIME_MAX, Sent, no_lease, switched_off, takes};
 use crate::{
     accept::{JSON, STALE_TRIES_MAX},
     carried::Carried,
@@ -66,6 +66,9 @@ impl Engine {
                 first.ok_or_else(|| VerbError::field("event_type", missing))?.key.clone()
             }
         };
+        if let Some(reason) = self.views.get(&self.store, principal.tenant).await?.catalog.switched_off(&key) {
+            return Err(switched_off(reason, &key));
+        }
         if let Some(subject) = &trial.subject {
             check_name("subject", subject)?;
         }
