@@ -13,6 +13,7 @@ use crate::{
     db::{Database, Db, Session, Sizes},
     endpoints,
     error::StoreError,
+    keyed_calls::CallKey,
     migrate,
     seal::{Sealer, SecretKey},
     secrets,
