@@ -27,6 +27,7 @@ mod cloud_events;
 mod cluster;
 mod compiling;
 mod conditional;
+mod data_storage;
 mod developing;
 mod edge;
 mod fan_out;

@@ -30,6 +30,8 @@ pub struct EventType {
     pub process: String,
     /// Defined by the engine: cannot be deleted.
     pub system: bool,
+    /// Whether its events go anywhere.
+    pub enabled: bool,
     /// When it was entered.
     pub created_at: Timestamp,
 }
@@ -75,6 +77,8 @@ pub enum NoDelivery {
     NoMatch,
     /// Somebody tried one endpoint with it: it goes there once, and is no version of anything.
     Test,
+    /// The type is disabled in the catalogue.
+    EventTypeDisabled,
 }
 
 impl NoDelivery {
@@ -85,12 +89,14 @@ impl NoDelivery {
             Self::IntegratorInactive => "integrator_inactive",
             Self::NoMatch => "no_match",
             Self::Test => "test",
+            Self::EventTypeDisabled => "event_type_disabled",
         }
     }
 
     /// Reads a stored code.
     pub fn from_code(code: &str) -> Option<Self> {
-        let all = [Self::WebhooksDisabled, Self::IntegratorInactive, Self::NoMatch, Self::Test];
+        let all =
+            [Self::WebhooksDisabled, Self::IntegratorInactive, Self::NoMatch, Self::Test, Self::EventTypeDisabled];
         all.into_iter().find(|reason| reason.code() == code)
     }
 }

@@ -17,6 +17,7 @@ pub mod invalid;
 pub mod json;
 pub mod lanes;
 pub mod line;
+pub mod listing;
 pub mod plugin;
 pub mod rate;
 pub mod redaction;
@@ -27,8 +28,10 @@ pub mod time;
 pub mod token;
 pub mod transition;
 pub mod verdict;
+pub mod zone;
 
 pub use id::{AuditId, CallId, DeliveryId, DiffId, EndpointId, EventId, IntegratorId, TenantId, TokenId, TypedId};
 pub use invalid::{FieldError, Invalid};
 pub use secret::Secret;
 pub use time::{Clock, Timestamp};
+pub use zone::Zone;

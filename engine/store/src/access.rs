@@ -9,9 +9,9 @@ use tokio::time::Instant;
 use crate::{
     Store,
     compose::Bulk,
-    deliveries::{TOTAL_EXACT_MAX, Total},
     error::StoreError,
     events::{Order, PAGE_MAX},
+    listing::{TOTAL_EXACT_MAX, Total},
     value::{Kind, Row, args},
 };
 

@@ -7,9 +7,9 @@ use serde_json::Value as Json;
 use crate::{
     Store,
     db::Session,
-    deliveries::{TOTAL_EXACT_MAX, Total},
     error::StoreError,
     events::{Order, PAGE_MAX},
+    listing::{TOTAL_EXACT_MAX, Total},
     value::{Cells, args},
 };
 

@@ -185,7 +185,7 @@ async fn give_up(session: &mut Session, delivery: &Delivery) -> Result<(), Store
     tracing::error!(delivery = %delivery.id, event = %delivery.event, "the delivery's event is gone");
     let lines = lines::lines_of(session, [delivery.id]).await?;
     let held = lines::lock_of(session, &lines).await?;
-    let sql = "UPDATE deliveries SET state = 'failed', success = 0, reason = 'event_missing', due_at = NULL, line = NULL \
+    let sql = "UPDATE deliveries SET state = 'failed', reason = 'event_missing', due_at = NULL, line = NULL \
                WHERE id = $1";
     session.execute(sql, args![delivery.id]).await?;
     lines::settle_lines(session, &held, lines).await?;

@@ -8,8 +8,8 @@ use engate_model::{
 use crate::{
     Store,
     db::Session,
-    deliveries::{TOTAL_EXACT_MAX, Total},
     error::StoreError,
+    listing::{TOTAL_EXACT_MAX, Total},
     value::{Cells, Row, args},
 };
 

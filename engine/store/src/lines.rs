@@ -63,7 +63,7 @@ static MOVING: Bulk = Bulk::with_twin_tails(
 static WAITING: Bulk = Bulk::with_twin_tails(
     "SELECT d.endpoint_id, d.line, d.code, d.id FROM (",
     KEY_COLUMNS,
-    ") AS v JOIN deliveries d ON d.code = (SELECT w.code FROM deliveries w INDEXED BY deliveries_waiting WHERE \
+    ") AS v JOIN deliveries d ON d.code = (SELECT w.code FROM deliveries w INDEXED BY deliveries_behind WHERE \
      w.endpoint_id = v.endpoint_id AND w.line = v.line AND w.waits_behind IS NOT NULL ORDER BY w.code LIMIT 1)",
     ") AS v JOIN deliveries d ON d.id = (SELECT w.id FROM deliveries w WHERE w.endpoint_id = v.endpoint_id AND w.line = \
      v.line AND w.waits_behind IS NOT NULL ORDER BY w.code LIMIT 1)",

@@ -53,8 +53,10 @@ const TEXTS: &[(&str, &str)] = &[
     ("header_names", "x-ref"),
     ("hosts", "https://api.example.com"),
     ("idempotency_key", "bill-7"),
+    ("integrator_name", "Operador Nacional do Sistema"),
     ("integrator", "int_0192f0c1a2b37c4d8e5f60718293a4b5"),
     ("key", "bill.paid"),
+    ("labels", "uf"),
     ("log", "shaped 1 transaction"),
     ("memo", "7"),
     ("message", "busy, try again"),
@@ -101,6 +103,7 @@ const PARTS: &[(&str, &str)] = &[
     ("channel", "stable"),
     ("file", "swagger-ui.css"),
     ("id", "dif_0192f0c1a2b37c4d8e5f60718293a4b5"),
+    ("key", "bill.paid"),
     ("name", "sintegre-link"),
     ("version", "1.2.0"),
 ];
@@ -255,7 +258,12 @@ impl Composer<'_> {
                 let tuple = schema.get("prefixItems").and_then(Value::as_array);
                 let items = tuple.map_or_else(|| schema.get("items").into_iter().collect(), |all| all.iter().collect());
                 let items: Vec<&Value> = items;
-                items.into_iter().map(|item| self.compose(item, component, field, depth - 1)).collect()
+                // A pair may be described as two of a kind.
+                let least =
+                    schema.get("minItems").and_then(Value::as_u64).and_then(|least| usize::try_from(least).ok());
+                let count = least.unwrap_or_default().max(items.len());
+                let items = items.iter().cycle().take(count);
+                items.map(|item| self.compose(item, component, field, depth - 1)).collect()
             }
             Some("integer" | "number") => {
                 let usual = NUMBERS.iter().find(|(name, _)| *name == field).map(|(_, number)| json!(number));

@@ -114,6 +114,18 @@ pub(crate) const MEANINGS: &[Meaning] = &[
         "Use a new id for a new fact; repeat the same body to be safe.",
     ),
     meaning(
+        "narrow_the_range",
+        StatusCode::UNPROCESSABLE_ENTITY,
+        "Finding these takes too long",
+        "Say from when on, filter by one more field, or sort by another column; no listing reads for more than two seconds.",
+    ),
+    meaning(
+        "too_many_rows",
+        StatusCode::UNPROCESSABLE_ENTITY,
+        "More rows than this form holds",
+        "Narrow the range, choose single ids, or take `/v1/deliveries.csv`, which has no bound.",
+    ),
+    meaning(
         "not_allowed_in_state",
         StatusCode::CONFLICT,
         "Not possible in this state",

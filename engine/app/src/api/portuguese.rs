@@ -56,6 +56,16 @@ const TEXTS: &[(&str, &str, &str)] = &[
         "O id já foi usado com outro corpo",
         "Use um id novo para um fato novo; repita o mesmo corpo para estar seguro.",
     ),
+    (
+        "narrow_the_range",
+        "Encontrar estes registros demora demais",
+        "Diga a partir de quando, filtre por mais um campo ou ordene por outra coluna; nenhuma listagem lê por mais de dois segundos.",
+    ),
+    (
+        "too_many_rows",
+        "Mais linhas do que esta forma comporta",
+        "Reduza o período, escolha ids ou use `/v1/deliveries.csv`, que não tem limite.",
+    ),
     ("not_allowed_in_state", "Não é possível neste estado", "Veja em que estado está."),
     ("too_many_diffs", "Já correm tantas comparações quantas podem", "Espere que uma termine ou cancele uma."),
     (

@@ -1,6 +1,6 @@
 //! `/v1/settings`: the parameters of a tenant.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use axum::{Json, extract::State};
 use engate_store::USE_WEBHOOKS;
@@ -20,28 +20,46 @@ pub(super) fn routes() -> Routes {
     Routes::default().add(__path_get, Permission::ReadSettings, get).add(__path_put, Permission::ManageSettings, put)
 }
 
-/// Settings to change; what is left out stays.
+/// Settings to change; what is left out stays. `MODULE.use_webhooks` is the switch of one module: of the event types
+/// whose keys begin with `MODULE.`.
 #[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(example = json!({"use_webhooks": false}))]
+#[schema(example = json!({"use_webhooks": false, "billing.use_webhooks": true, "locale.timezone": "America/Sao_Paulo"}))]
 struct SettingsChange {
     /// The parameter UTILIZAR WEBHOOKS: false lets no event go anywhere.
     #[serde(rename = "service_desk.use_webhooks")]
     service_desk_use_webhooks: Option<bool>,
     /// Short for `service_desk.use_webhooks`.
     use_webhooks: Option<bool>,
+    /// Zone in which days are meant where nobody says another: a name of the IANA database.
+    #[serde(rename = "locale.timezone")]
+    #[schema(max_length = 64)]
+    locale_timezone: Option<String>,
+    /// Language of what people read where nobody says another: `pt-BR` or `en`.
+    #[serde(rename = "locale.language")]
+    #[schema(max_length = 16)]
+    locale_language: Option<String>,
+    /// Switches of single modules.
+    #[serde(flatten)]
+    modules: HashMap<String, bool>,
 }
 
 impl SettingsChange {
-    fn given(&self) -> Map<String, Value> {
-        let given = [(USE_WEBHOOKS, self.service_desk_use_webhooks), ("use_webhooks", self.use_webhooks)];
-        given.into_iter().filter_map(|(key, value)| Some((key.to_owned(), Value::Bool(value?)))).collect()
+    fn given(self) -> Map<String, Value> {
+        let switches = [(USE_WEBHOOKS, self.service_desk_use_webhooks), ("use_webhooks", self.use_webhooks)];
+        let texts = [("locale.timezone", self.locale_timezone), ("locale.language", self.locale_language)];
+        let switches = switches.into_iter().filter_map(|(key, value)| Some((key.to_owned(), Value::Bool(value?))));
+        let texts = texts.into_iter().filter_map(|(key, value)| Some((key.to_owned(), Value::String(value?))));
+        let modules = self.modules.into_iter().map(|(key, value)| (key, Value::Bool(value)));
+        switches.chain(texts).chain(modules).collect()
     }
 }
 
 /// Every setting with its present value, under its dotted key and its short one.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(value_type = Object, example = json!({"service_desk.use_webhooks": true, "use_webhooks": true}))]
+#[schema(value_type = Object, example = json!({
+    "service_desk.use_webhooks": true, "use_webhooks": true, "locale.timezone": "America/Sao_Paulo",
+    "locale.language": "pt-BR", "billing.use_webhooks": false
+}))]
 struct Settings(Map<String, Value>);
 
 /// Shows every setting.

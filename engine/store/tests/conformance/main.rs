@@ -13,6 +13,7 @@ mod keyed_calls;
 mod listing;
 mod opening;
 mod ordering;
+mod orders;
 mod plugins;
 
 macro_rules! conformance {
@@ -93,6 +94,10 @@ conformance! {
         a_change_of_the_ordering_holds_for_what_is_there,
         o21_whoever_comes_at_once_one_of_a_line_moves,
         o18_the_newest_version_is_taken_and_older_failures_are_superseded;
+    orders:
+        v26_v37_any_filter_order_and_page_is_what_memory_would_give,
+        pages_go_on_where_they_were_whatever_is_written_meanwhile,
+        a_search_that_takes_too_long_is_told_so;
     configuration:
         tenants_and_settings,
         a_client_holds_one_live_token,

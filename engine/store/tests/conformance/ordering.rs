@@ -7,10 +7,11 @@ use engate_model::{
     delivery::{Delivery, DeliveryState},
     event::Event,
     line::Ordering,
+    listing::Sort,
 };
 use engate_store::{
     AcceptEvent, AcceptRequest, Accepted, Cancelled, ClaimedDelivery, DeliveryFilter, FinishItem, Finished,
-    NEWER_VERSION, NewDelivery, NodeSerial, Order, Page, Retried, Start, Store, Taken, WAITS_BEHIND, WantedNow,
+    NEWER_VERSION, NewDelivery, NodeSerial, Page, Retried, Start, Store, Taken, WAITS_BEHIND, WantedNow,
 };
 
 use crate::harness::{LEASE, Subject, actor, at, attempt, failed, succeeded, unique};
@@ -304,9 +305,9 @@ async fn at_once(t: &Subject, ordering: Ordering) {
         task.await.unwrap();
     }
     assert!(sent.iter().all(|codes| codes.is_sorted()), "{ordering:?}: {sent:?}");
-    let filter = DeliveryFilter { endpoint: Some(endpoint), ..DeliveryFilter::default() };
-    let page = Page { after: None, limit: 1_000, order: Order::Ascending };
-    let rows = t.store.delivery_list(t.tenant, &filter, page).await.unwrap().items;
+    let filter = DeliveryFilter { endpoints: vec![endpoint], ..DeliveryFilter::default() };
+    let page = Page { after: None, limit: 500 };
+    let rows = t.store.delivery_list(t.tenant, &filter, &Sort::default(), &page).await.unwrap().items;
     assert_eq!(rows.len(), EVENTS);
     let ends = |row: &Delivery| row.state == Succeeded || (ordering == Ordering::Latest && row.state == Superseded);
     assert!(rows.iter().all(ends), "{:?}", rows.iter().map(|row| (row.code, row.state)).collect::<Vec<_>>());

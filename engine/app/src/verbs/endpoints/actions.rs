@@ -241,9 +241,18 @@ impl Engine {
         action: &str,
         until: Instant,
     ) -> Result<Sending, VerbError> {
+        let asked_at = self.now();
+        let mut waited = false;
         while Instant::now() < until {
             let versions = self.store.version_list(endpoint.tenant, endpoint.id, &[key]).await?;
             let Some(version) = versions.into_iter().next() else { return Ok(Sending::NeverPublished) };
+            // While this one waited for another of its line, the engine may have sent it by itself.
+            if let Some(sent) =
+                version.delivery.as_ref().filter(|sent| waited && sent.last_attempt_at >= Some(asked_at))
+                && let Some(attempt) = self.attempt_made(sent, sent.attempts).await?
+            {
+                return Ok(sending(sent, attempt, true));
+            }
             let wanted = WantedNow {
                 tenant: endpoint.tenant,
                 endpoint: endpoint.id,
@@ -278,9 +287,9 @@ impl Engine {
                 }
             };
             if let Some((delivery, attempt, joined)) = tried {
-                let (event_type, event, delivery) = (delivery.event_type, delivery.event, delivery.id);
-                return Ok(Sending::Sent(Box::new(Sent { event_type, event, delivery, attempt, joined })));
+                return Ok(sending(&delivery, attempt, joined));
             }
+            waited = true;
             tokio::time::sleep(LOOK_PAUSE).await;
         }
         Ok(Sending::InProgress)
@@ -291,8 +300,7 @@ impl Engine {
         while Instant::now() < until {
             let Some(now) = self.store.delivery_get(busy.tenant, busy.id).await? else { return Ok(None) };
             if now.attempts > busy.attempts {
-                let attempts = self.store.attempt_list(busy.tenant, busy.id).await?;
-                return Ok(attempts.into_iter().find(|attempt| attempt.number == busy.attempts.saturating_add(1)));
+                return self.attempt_made(busy, busy.attempts.saturating_add(1)).await;
             }
             if now.state != DeliveryState::Delivering {
                 return Ok(None);
@@ -300,6 +308,11 @@ impl Engine {
             tokio::time::sleep(LOOK_PAUSE).await;
         }
         Ok(None)
+    }
+
+    async fn attempt_made(&self, delivery: &Delivery, number: u32) -> Result<Option<Attempt>, VerbError> {
+        let attempts = self.store.attempt_list(delivery.tenant, delivery.id).await?;
+        Ok(attempts.into_iter().find(|attempt| attempt.number == number))
     }
 
     /// The endpoint, if anything may be sent to it.
@@ -320,6 +333,11 @@ impl Engine {
         }
         Ok(endpoint)
     }
+}
+
+fn sending(delivery: &Delivery, attempt: Attempt, joined: bool) -> Sending {
+    let (event_type, event) = (delivery.event_type.clone(), delivery.event);
+    Sending::Sent(Box::new(Sent { event_type, event, delivery: delivery.id, attempt, joined }))
 }
 
 /// Whether the endpoint subscribes to the type.

@@ -323,6 +323,11 @@ impl Engine {
             return Ok(None);
         };
         match self.integrator_get(principal, name).await {
+            Ok(integrator) if integrator.services.is_empty() => {
+                let message = format!("{} offers no service yet; enter its services first", integrator.slug);
+                complaints.add("integrator", message);
+                Ok(None)
+            }
             Ok(integrator) => Ok(Some(integrator)),
             Err(VerbError::NotFound(_)) => {
                 complaints.add("integrator", "there is no such integrator; enter it first");
