@@ -73,6 +73,16 @@ fn g2_what_cannot_be_looked_through_is_not_shown_at_all() {
         assert_eq!(bi.get(&format!("/v1/events/{event}")).await.expect(200)["payload"], "***");
         let attempts = bi.get(&format!("/v1/deliveries/{}/attempts", id(&delivery))).await.expect(200);
         assert_eq!(attempts["items"][0]["response"]["body"], "***", "{attempts}");
+        let exports = reader(app, &["subject"]).await;
+        for path in ["/v1/deliveries.csv", "/v1/deliveries.pdf", "/v1/deliveries/print"] {
+            assert_eq!(app.api.get(path).await.status, 200, "{path}");
+            exports.get(path).await.expect_problem(403, "redacted");
+        }
+        let lines = |answer: &crate::harness::api::Answer| String::from_utf8(answer.body.to_vec()).unwrap();
+        let (whole, redacted) =
+            (app.api.get("/v1/deliveries.ndjson").await, exports.get("/v1/deliveries.ndjson").await);
+        assert!(lines(&whole).contains("\"subject\"") && !lines(&redacted).contains("\"subject\""));
+        assert_eq!(lines(&whole).lines().count(), lines(&redacted).lines().count());
         let component = app.api.get("/v1/plugins/gsan").await.expect(200)["version"].as_str().map(str::to_owned);
         if let Some(version) = component {
             let path = format!("/v1/plugins/gsan/versions/{version}/component");

@@ -165,9 +165,16 @@ fn v2_an_integrator_sees_its_own_rows_only_and_both_are_audited() {
             partner.get(&path).await.expect_problem(404, "not_found");
             app.api.get(&path).await.expect(200);
         }
-        for path in
-            ["/v1/settings", "/v1/audit", "/v1/audit.ndjson", "/v1/audit/access", "/v1/audit/verify", "/v1/replays"]
-        {
+        for path in [
+            "/v1/deliveries.csv",
+            "/v1/deliveries.ndjson",
+            "/v1/settings",
+            "/v1/audit",
+            "/v1/audit.ndjson",
+            "/v1/audit/access",
+            "/v1/audit/verify",
+            "/v1/replays",
+        ] {
             partner.get(path).await.expect_problem(403, "forbidden");
             app.api.get(path).await.expect(200);
         }
