@@ -18,12 +18,15 @@
 
 mod accept;
 mod auth;
+mod backup;
 mod bad_input;
 mod bundled;
 mod cloud_events;
 mod cluster;
 mod compiling;
 mod conditional;
+mod contract;
+mod declared;
 mod developing;
 mod edge;
 mod fan_out;
@@ -36,6 +39,7 @@ mod inbound;
 mod kill;
 mod languages;
 mod lifecycle;
+mod pages;
 mod payloads;
 mod plugin_limits;
 mod receivers;

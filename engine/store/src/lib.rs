@@ -9,6 +9,7 @@
 
 mod attempts;
 mod audit;
+mod backup;
 mod catalog;
 mod claims;
 mod commit;
@@ -46,6 +47,7 @@ use std::sync::{
 use engate_model::Timestamp;
 
 pub use audit::{Actor, AuditEntry};
+pub use backup::{sqlite_check, sqlite_copy, sqlite_is_free};
 pub use claims::{ClaimedDelivery, Head};
 pub use commit::{
     Acknowledge,
