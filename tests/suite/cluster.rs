@@ -18,7 +18,7 @@ fn node(name: &str) -> Setup {
 }
 
 /// Runs `test` with a second engine beside the app's, on the same database.
-fn run_with_two(test: impl AsyncFnOnce(&mut App, &mut Engine, &Api)) {
+pub(crate) fn run_with_two(test: impl AsyncFnOnce(&mut App, &mut Engine, &Api)) {
     run_on(Backend::Postgres, node("one"), async |app| {
         let mut second = Engine::start_beside(&app.engine, node("two")).await;
         let api = Api::admin(second.url());

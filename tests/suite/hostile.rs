@@ -239,6 +239,24 @@ fn isolation_26_upgrades_under_load_lose_nothing_and_fail_nothing() {
 }
 
 #[test]
+fn isolation_25_a_success_with_a_500_is_honoured_and_recorded() {
+    run(async |app| {
+        let at_partner = app.receiver.url("/in");
+        app.receiver.always("/in", 500);
+        let pushed = push(app, "yeses", sending_to(named("yeses"), &at_partner).build()).await;
+        assert_eq!(pushed.status, 201, "{}", String::from_utf8_lossy(&pushed.body));
+        let fields = json!({"url": at_partner, "event_types": ["P1"], "plugin": "yeses"});
+        let endpoint = id(&app.endpoint(fields).await);
+        app.api.emit("P1", json!({})).await;
+        let delivery = app.api.delivery_in(&endpoint, "succeeded").await;
+        assert_eq!(delivery["success"], true);
+        let attempt = app.api.attempt(&delivery).await;
+        let said = (&attempt["response"]["status"], &attempt["verdict"]["outcome"]);
+        assert_eq!(said, (&json!(500), &json!("success")), "{attempt}");
+    });
+}
+
+#[test]
 fn a_fault_is_tried_again_and_a_new_version_cures_it() {
     run(async |app| {
         let at_partner = app.receiver.url("/in");

@@ -17,6 +17,7 @@
 )]
 
 mod accept;
+mod actions;
 mod auth;
 mod backup;
 mod bad_input;
@@ -26,6 +27,7 @@ mod cluster;
 mod compiling;
 mod conditional;
 mod contract;
+mod data_storage;
 mod declared;
 mod developing;
 mod edge;
@@ -39,6 +41,7 @@ mod inbound;
 mod kill;
 mod languages;
 mod lifecycle;
+mod ordering;
 mod pages;
 mod payloads;
 mod plugin_limits;

@@ -24,21 +24,27 @@ const MAY: &[(&str, &str)] = &[
     ),
     ("admin operator", "plugin_promote plugin_rollback plugin_try"),
     ("admin operator producer", "event_send"),
-    ("admin operator auditor", "metrics event_list event_get inbound_list inbound_get replay_list"),
+    (
+        "admin operator auditor",
+        "metrics event_list event_get inbound_list inbound_get replay_list delivery_export_csv delivery_export_ndjson",
+    ),
     (
         "admin operator auditor",
         "plugin_list plugin_get plugin_channels plugin_config_get plugin_diff_get plugin_grants_get",
     ),
     ("admin operator auditor", "plugin_limits_get plugin_versions plugin_version plugin_component"),
+    ("admin operator auditor", "delivery_export_pdf delivery_print"),
     ("admin operator integrator", "delivery_cancel delivery_retry"),
     ("admin operator integrator", "endpoint_create endpoint_delete endpoint_update endpoint_rotate_secret"),
+    ("admin operator integrator", "endpoint_send endpoint_send_all endpoint_resend_pending endpoint_test"),
     (
         "admin operator integrator auditor",
-        "docs docs_problems docs_asset openapi_json delivery_list delivery_get attempt_list",
+        "docs docs_problems docs_asset openapi_json delivery_list delivery_get attempt_list event_type_usage",
     ),
+    ("admin operator integrator auditor", "help_deliveries help_deliveries_summary"),
     (
         "admin operator integrator auditor",
-        "endpoint_list endpoint_get event_type_list event_type_get integrator_list integrator_get queue_list",
+        "endpoint_list endpoint_get endpoint_catalog event_type_list event_type_get integrator_list integrator_get queue_list",
     ),
     ("admin operator integrator auditor producer", "token_revoke_self"),
     // No token at all: health, what a signature in the link checks, what a plugin checks.

@@ -104,3 +104,22 @@ fn crates_know_only_what_the_map_lets_them_know() {
         assert!(known.is_empty(), "engine/{room} must not know {known:?}");
     }
 }
+
+#[test]
+fn the_page_on_isolation_names_tests_that_are_there_for_every_case() {
+    let root = root();
+    let mut files = Vec::new();
+    TESTED.iter().for_each(|folder| sources(&root.join(folder), &mut files));
+    let texts: Vec<_> = files.iter().map(|file| fs::read_to_string(file).unwrap()).collect();
+    let tests: BTreeSet<_> = texts.iter().flat_map(|text| tests_in(text)).collect();
+    let page = fs::read_to_string(root.join("docs/isolation.md")).unwrap();
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| ")?.split_once(" |"));
+    let rows: BTreeMap<u32, &str> = rows.filter_map(|(number, rest)| Some((number.parse().ok()?, rest))).collect();
+    assert!(rows.keys().copied().eq(1..=27), "{:?}", rows.keys());
+    for (number, row) in rows {
+        let names: Vec<_> = row.split('`').filter(|name| name.contains('_') && name.len() > 20).collect();
+        let unknown: Vec<_> = names.iter().filter(|name| !tests.contains(**name)).collect();
+        assert!(unknown.is_empty(), "case {number} names tests that are not there: {unknown:?}");
+        assert!(!names.is_empty() || row.contains("waits for"), "case {number} has no test");
+    }
+}

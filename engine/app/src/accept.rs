@@ -6,6 +6,7 @@ use engate_model::{
     DeliveryId, EndpointId, EventId, Invalid, TenantId, Timestamp,
     event::{Event, NoDelivery, check_key, check_labels, check_name},
     invalid::Complaints,
+    line::Ordering,
     routing::Route,
 };
 use engate_store::{AcceptEvent, AcceptRequest, Accepted, InboundState, NewDelivery, NodeSerial, Start, StoreError};
@@ -14,11 +15,11 @@ use ring::digest::{SHA256, digest};
 use crate::{
     carried::Carried,
     engine::Engine,
-    worker::{Job, Worker},
+    worker::{Doubt, Job},
 };
 
 /// How often an accept is repeated because the configuration changed under it.
-const STALE_TRIES_MAX: u32 = 8;
+pub(crate) const STALE_TRIES_MAX: u32 = 8;
 /// Deepest nesting of a payload; plugins and readers walk it.
 pub(crate) const DEPTH_MAX: usize = 128;
 /// Media type of payloads that are JSON.
@@ -158,7 +159,7 @@ impl Engine {
                 AcceptRequest { state: state.clone(), ..self.request(&view.catalog, tenant, &mut events, now) };
             // The places reserved in the lanes are given back however this future ends; an end in between, by a panic,
             // leaves open what was committed.
-            let doubt = Doubt(&self.worker);
+            let doubt = Doubt::of(&self.worker);
             let mut places = Places::of(self, &request);
             let prepared = request.events.clone();
             let accepted = self.store.event_accept(request).await?;
@@ -217,6 +218,7 @@ impl Engine {
 
     fn delivery(&self, catalog: &engate_model::routing::Catalog, route: &Route, now: Timestamp) -> NewDelivery {
         let id = DeliveryId::new(now, self.chance.bits());
+        let ordering = catalog.endpoint(route.endpoint).map(|endpoint| endpoint.ordering).unwrap_or_default();
         let start = match (route.skipped, catalog.endpoint(route.endpoint)) {
             (Some(reason), _) => Start::Skipped(reason.to_owned()),
             (None, Some(endpoint)) if endpoint.retry.first_wait().is_zero() => {
@@ -230,7 +232,7 @@ impl Engine {
                 Start::Pending(now.after(wait))
             }
         };
-        NewDelivery { id, endpoint: route.endpoint, integrator: route.integrator, start }
+        NewDelivery { id, endpoint: route.endpoint, integrator: route.integrator, ordering, start }
     }
 
     fn answers(&self, prepared: &[AcceptEvent], stored: &[engate_store::AcceptedEvent]) -> Vec<Taken> {
@@ -269,22 +271,6 @@ fn body_hash(event: &NewEvent) -> [u8; 32] {
     hash
 }
 
-/// Dropped, it makes the worker compare its lanes with the store.
-struct Doubt<'a>(&'a Worker);
-
-impl Doubt<'_> {
-    /// Lanes and store agree.
-    fn settle(self) {
-        std::mem::forget(self);
-    }
-}
-
-impl Drop for Doubt<'_> {
-    fn drop(&mut self) {
-        self.0.suspect();
-    }
-}
-
 /// Places reserved in the lanes for deliveries that are being written down.
 struct Places<'a> {
     engine: &'a Arc<Engine>,
@@ -301,15 +287,20 @@ impl<'a> Places<'a> {
         Self { engine, held: held.collect() }
     }
 
-    /// Queues what was committed in the places held for it; a repeat's places are given back.
+    /// Queues what was committed in the places held for it; the places of a repeat, and of what its line holds back, are
+    /// given back.
     fn hand_over(&mut self, prepared: &[AcceptEvent], stored: &[engate_store::AcceptedEvent]) {
         let held = std::mem::take(&mut self.held);
         let mut jobs = Vec::with_capacity(held.len());
         for (event, stored) in prepared.iter().zip(stored) {
             for (n, delivery) in event.deliveries.iter().enumerate() {
                 let Start::HandedOver(serial) = delivery.start else { continue };
-                match stored.codes.get(n).and_then(|code| event.delivery(n, *code)) {
-                    Some(row) => jobs.push(Job::of_event(row, Arc::clone(&event.event), serial)),
+                let code = stored.codes.get(n).filter(|_| !stored.held_back.contains(&n));
+                match code.and_then(|code| event.delivery(n, *code)) {
+                    Some(row) => {
+                        let in_line = delivery.ordering != Ordering::Parallel;
+                        jobs.push(Job::of_event(row, Arc::clone(&event.event), in_line, serial));
+                    }
                     None => self.held.push((delivery.endpoint, serial)),
                 }
             }

@@ -15,6 +15,7 @@ pub(crate) mod first_start;
 pub(crate) mod health;
 pub(crate) mod inbound;
 pub(crate) mod installation;
+pub(crate) mod language;
 pub(crate) mod listener;
 pub(crate) mod metrics;
 pub(crate) mod plugin_calls;

@@ -192,6 +192,14 @@ impl Cache {
                 fs::set_permissions(&dir, Permissions::from_mode(0o700))?;
             }
         }
+        // What a process that is no more had under way; another may be at work in the same place.
+        for entry in fs::read_dir(self.dir.join(WORK_DIR))? {
+            let entry = entry?;
+            let process = entry.file_name().to_str().and_then(|name| name.split('-').next()?.parse::<u32>().ok());
+            if process.is_none_or(|process| !Path::new(&format!("/proc/{process}")).exists()) {
+                fs::remove_file(entry.path())?;
+            }
+        }
         for entry in fs::read_dir(&self.dir)? {
             let path = entry?.path();
             let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();

@@ -111,6 +111,43 @@ pub struct Delivery {
     pub correlation_id: Option<String>,
 }
 
+/// How the last notification of an event type went, for one endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NotificationStatus {
+    /// There was none, or it ended without a try.
+    NeverSent,
+    /// The last try succeeded.
+    Success,
+    /// The last try failed, even if another one is due.
+    Failed,
+    /// It waits for its first try.
+    Pending,
+}
+
+impl NotificationStatus {
+    /// The status by an endpoint's last delivery of the type.
+    pub fn of(last: Option<&Delivery>) -> Self {
+        let Some(last) = last else { return Self::NeverSent };
+        match last.success {
+            Some(true) => Self::Success,
+            Some(false) => Self::Failed,
+            None if last.state.is_finished() => Self::NeverSent,
+            None => Self::Pending,
+        }
+    }
+
+    /// The stable code.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::NeverSent => "never_sent",
+            Self::Success => "success",
+            Self::Failed => "failed",
+            Self::Pending => "pending",
+        }
+    }
+}
+
 /// What made an attempt happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::{
     id::{EndpointId, IntegratorId, TenantId},
+    line::Ordering,
     plugin::PluginRef,
     retry::RetryPolicy,
     secret::Secret,
@@ -46,6 +47,8 @@ pub struct Endpoint {
     pub enabled: bool,
     /// Why the engine itself disabled it (`gone`), where it did.
     pub disabled_reason: Option<String>,
+    /// In which order deliveries go.
+    pub ordering: Ordering,
     /// Requests under way at once at most.
     pub max_in_flight: u32,
     /// One deadline for the whole exchange.

@@ -30,6 +30,8 @@ pub struct EventType {
     pub process: String,
     /// Defined by the engine: cannot be deleted.
     pub system: bool,
+    /// Whether its events go anywhere.
+    pub enabled: bool,
     /// When it was entered.
     pub created_at: Timestamp,
 }
@@ -59,11 +61,11 @@ pub struct Event {
     pub correlation_id: Option<String>,
     /// The producer's own id, under which a repeat is recognised.
     pub idempotency_key: Option<String>,
-    /// Why it went to nobody, where that is so.
+    /// Why it went to nobody, or to one endpoint only, where that is so.
     pub reason: Option<NoDelivery>,
 }
 
-/// Why an event has no delivery at all.
+/// Why an event goes to nobody, or to nobody but whom it was made for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NoDelivery {
@@ -73,6 +75,10 @@ pub enum NoDelivery {
     IntegratorInactive,
     /// No endpoint subscribes to the type.
     NoMatch,
+    /// Somebody tried one endpoint with it: it goes there once, and is no version of anything.
+    Test,
+    /// The type is disabled in the catalogue.
+    EventTypeDisabled,
 }
 
 impl NoDelivery {
@@ -82,12 +88,16 @@ impl NoDelivery {
             Self::WebhooksDisabled => "webhooks_disabled",
             Self::IntegratorInactive => "integrator_inactive",
             Self::NoMatch => "no_match",
+            Self::Test => "test",
+            Self::EventTypeDisabled => "event_type_disabled",
         }
     }
 
     /// Reads a stored code.
     pub fn from_code(code: &str) -> Option<Self> {
-        [Self::WebhooksDisabled, Self::IntegratorInactive, Self::NoMatch].into_iter().find(|r| r.code() == code)
+        let all =
+            [Self::WebhooksDisabled, Self::IntegratorInactive, Self::NoMatch, Self::Test, Self::EventTypeDisabled];
+        all.into_iter().find(|reason| reason.code() == code)
     }
 }
 

@@ -104,6 +104,14 @@ impl<T> Lanes<T> {
         self.join_turn(endpoint);
     }
 
+    /// Queues an item that takes `bytes` of memory before all others of its lane, reserved or not: what someone waits for.
+    pub fn enter_first(&mut self, endpoint: EndpointId, in_flight_max: u32, item: T, bytes: usize) {
+        self.lane(endpoint, in_flight_max).queue.push_front(Held { item, bytes });
+        self.queued += 1;
+        self.bytes = self.bytes.saturating_add(bytes);
+        self.join_turn(endpoint);
+    }
+
     /// Gives `places` reserved ones back.
     pub fn leave(&mut self, endpoint: EndpointId, places: usize) {
         if let Some(lane) = self.lanes.get_mut(&endpoint) {

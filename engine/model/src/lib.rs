@@ -2,7 +2,7 @@
 //!
 //! Who acts here: nobody. This crate holds the nouns (tenant, integrator, endpoint, event, delivery, attempt,
 //! plugin) and the pure functions that decide what happens to them: which endpoints get an event
-//! ([`routing`]), whose turn it is ([`lanes`]), how an attempt ended ([`verdict`]) and what follows from that
+//! ([`routing`]), whose turn it is ([`lanes`], [`line`]), how an attempt ended ([`verdict`]) and what follows from that
 //! ([`transition::after`]). It never reads a clock, draws a random number, opens a file or a socket; time and
 //! chance come in as arguments, so every rule can be tested as a table.
 
@@ -16,6 +16,8 @@ pub mod integrator;
 pub mod invalid;
 pub mod json;
 pub mod lanes;
+pub mod line;
+pub mod listing;
 pub mod plugin;
 pub mod rate;
 pub mod retry;
@@ -25,8 +27,10 @@ pub mod time;
 pub mod token;
 pub mod transition;
 pub mod verdict;
+pub mod zone;
 
 pub use id::{AuditId, DeliveryId, DiffId, EndpointId, EventId, IntegratorId, TenantId, TokenId, TypedId};
 pub use invalid::{FieldError, Invalid};
 pub use secret::Secret;
 pub use time::{Clock, Timestamp};
+pub use zone::Zone;

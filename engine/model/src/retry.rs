@@ -43,6 +43,11 @@ impl RetryPolicy {
         Ok(Self { waits })
     }
 
+    /// One try at once, and none after it.
+    pub fn once() -> Self {
+        Self { waits: vec![Duration::ZERO] }
+    }
+
     /// The waits in milliseconds.
     pub fn schedule_ms(&self) -> Vec<u64> {
         self.waits.iter().map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)).collect()

@@ -1,6 +1,9 @@
 //! Which endpoints get an event.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use crate::{
     endpoint::{Endpoint, subscribes},
@@ -16,6 +19,10 @@ pub struct Catalog {
     pub revision: i64,
     /// The switch `use_webhooks`.
     pub use_webhooks: bool,
+    /// Modules whose own switch is off: an event type's module is what its key has before the first dot.
+    pub modules_off: HashSet<String>,
+    /// Event types that are disabled in the catalogue.
+    pub types_off: HashSet<String>,
     integrators: HashMap<IntegratorId, Arc<Integrator>>,
     endpoints: HashMap<EndpointId, Arc<Endpoint>>,
     by_key: HashMap<String, Vec<EndpointId>>,
@@ -83,8 +90,12 @@ impl Catalog {
     /// Which endpoints get an event of type `key`. A disabled endpoint of an active integrator has a row that
     /// says `endpoint_disabled`; an inactive integrator's endpoints have none.
     pub fn route(&self, key: &str) -> Routes {
-        if !self.use_webhooks {
+        let module = key.split('.').next().unwrap_or(key);
+        if !self.use_webhooks || self.modules_off.contains(module) {
             return Routes { to: Vec::new(), reason: Some(NoDelivery::WebhooksDisabled) };
+        }
+        if self.types_off.contains(key) {
+            return Routes { to: Vec::new(), reason: Some(NoDelivery::EventTypeDisabled) };
         }
         let exact = self.by_key.get(key).into_iter().flatten();
         let patterns = self.by_pattern.iter().filter(|(p, _)| subscribes(p, key)).map(|(_, id)| id);
@@ -153,6 +164,7 @@ pub(crate) mod tests {
             event_types: event_types.iter().map(|t| (*t).to_owned()).collect(),
             enabled,
             disabled_reason: None,
+            ordering: crate::line::Ordering::Parallel,
             max_in_flight: 1,
             timeout: Duration::from_secs(1),
             retry: RetryPolicy::default(),
@@ -184,7 +196,12 @@ pub(crate) mod tests {
         assert_eq!(catalog.route("P1").to.first().unwrap().skipped, Some("endpoint_disabled"));
         assert_eq!(catalog.route("P2").reason, Some(NoDelivery::IntegratorInactive));
         assert_eq!(catalog.route("P3").reason, Some(NoDelivery::NoMatch));
-        let switched_off = Catalog::new(2, false, [on], []);
+        let switched_off = Catalog::new(2, false, [on.clone()], []);
         assert_eq!(switched_off.route("P1").reason, Some(NoDelivery::WebhooksDisabled));
+        let mut module_off = Catalog::new(2, true, [on], []);
+        module_off.modules_off.insert("billing".into());
+        for (key, off) in [("billing.paid", true), ("billing", true), ("billings.paid", false), ("a.billing", false)] {
+            assert_eq!(module_off.route(key).reason == Some(NoDelivery::WebhooksDisabled), off, "{key}");
+        }
     }
 }

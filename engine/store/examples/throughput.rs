@@ -168,6 +168,7 @@ impl World {
             id: DeliveryId::new(at, unique()),
             endpoint: self.endpoints[n % self.endpoints.len()],
             integrator: self.integrator,
+            ordering: engate_model::line::Ordering::Parallel,
             start: Start::HandedOver(self.node),
         };
         let first = usize::try_from(COUNT.load(Ordering::Relaxed)).unwrap();
@@ -229,6 +230,7 @@ fn endpoint(id: EndpointId, tenant: TenantId, integrator: IntegratorId) -> Endpo
         event_types: vec!["*".into()],
         enabled: true,
         disabled_reason: None,
+        ordering: engate_model::line::Ordering::Parallel,
         max_in_flight: 16,
         timeout: Duration::from_secs(15),
         retry: RetryPolicy::default(),

@@ -7,7 +7,7 @@ use crate::{
     endpoints::{endpoint, endpoint_columns},
     error::StoreError,
     integrators::{integrator, integrator_columns},
-    settings::{USE_WEBHOOKS, setting_value},
+    settings::{USE_WEBHOOKS, modules_off, setting_value},
     value::args,
 };
 
@@ -23,6 +23,9 @@ impl Store {
         let revision = row.cells().int()?;
         let switch = setting_value(&mut session, tenant, USE_WEBHOOKS).await?;
         let use_webhooks = switch.and_then(|value| value.as_bool()).unwrap_or(true);
+        let modules_off = modules_off(&mut session, tenant).await?;
+        let sql = "SELECT key FROM event_types WHERE tenant_id = $1 AND enabled = 0";
+        let types_off = session.rows(sql, args![tenant]).await?;
         let sql = concat!("SELECT ", integrator_columns!(), " FROM integrators WHERE tenant_id = $1");
         let integrators = session.rows(sql, args![tenant]).await?;
         let sql =
@@ -31,6 +34,9 @@ impl Store {
         session.rollback().await?;
         let integrators = integrators.iter().map(integrator).collect::<Result<Vec<_>, _>>()?;
         let endpoints = endpoints.iter().map(|row| endpoint(self.sealer(), row)).collect::<Result<Vec<_>, _>>()?;
-        Ok(Catalog::new(revision, use_webhooks, integrators, endpoints))
+        let mut catalog = Catalog::new(revision, use_webhooks, integrators, endpoints);
+        catalog.modules_off = modules_off;
+        catalog.types_off = types_off.iter().map(|row| row.cells().text()).collect::<Result<_, _>>()?;
+        Ok(catalog)
     }
 }

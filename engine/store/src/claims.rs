@@ -18,6 +18,7 @@ use crate::{
     deliveries::{delivery, delivery_columns},
     error::StoreError,
     events::event,
+    lines,
     nodes::NodeSerial,
     sql::{Sql, twins},
     value::{Kind, args},
@@ -41,8 +42,17 @@ pub struct ClaimedDelivery {
     pub delivery: Delivery,
     /// What makes its next attempt happen.
     pub trigger: Trigger,
+    /// Whether it is in a line of an endpoint that keeps an order.
+    pub in_line: bool,
     /// Its event, shared among its deliveries.
     pub event: Arc<Event>,
+}
+
+impl ClaimedDelivery {
+    /// A delivery that was just written down in this node's hands, out of any line, because someone asked for it.
+    pub fn by_hand(delivery: Delivery, event: Arc<Event>) -> Self {
+        Self { delivery, trigger: Trigger::Manual, in_line: false, event }
+    }
 }
 
 static CLAIM: Bulk = Bulk::new(
@@ -120,16 +130,16 @@ impl Store {
             session.rollback().await?;
             return Ok(Vec::new());
         }
-        let events = events(&mut session, taken.iter().map(|(delivery, _)| (delivery.tenant, delivery.event))).await?;
+        let events = events(&mut session, taken.iter().map(|due| (due.delivery.tenant, due.delivery.event))).await?;
         let mut claimed = Vec::with_capacity(taken.len());
-        for (mut delivery, trigger) in taken {
+        for Due { mut delivery, trigger, in_line } in taken {
             let Some(event) = events.get(&delivery.event) else {
                 give_up(&mut session, &delivery).await?;
                 continue;
             };
             delivery.state = DeliveryState::Delivering;
             delivery.next_attempt_at = None;
-            claimed.push(ClaimedDelivery { delivery, trigger, event: Arc::clone(event) });
+            claimed.push(ClaimedDelivery { delivery, trigger, in_line, event: Arc::clone(event) });
         }
         let cells = claimed.iter().flat_map(|claim| args![claim.delivery.id, serial]).collect();
         CLAIM.execute(&mut session, cells).await?;
@@ -138,14 +148,16 @@ impl Store {
     }
 }
 
-async fn due(
-    session: &mut Session,
-    endpoint: EndpointId,
-    most: u32,
-    now: Timestamp,
-) -> Result<Vec<(Delivery, Trigger)>, StoreError> {
+/// A delivery that is due.
+struct Due {
+    delivery: Delivery,
+    trigger: Trigger,
+    in_line: bool,
+}
+
+async fn due(session: &mut Session, endpoint: EndpointId, most: u32, now: Timestamp) -> Result<Vec<Due>, StoreError> {
     let sql = twins!(
-        concat!("SELECT ", delivery_columns!(), ", next_trigger FROM deliveries WHERE endpoint_id = $1 AND due_at <= $2 \
+        concat!("SELECT ", delivery_columns!(), ", next_trigger, CAST(CASE WHEN line IS NULL THEN 0 ELSE 1 END AS BIGINT) FROM deliveries WHERE endpoint_id = $1 AND due_at <= $2 \
          ORDER BY due_at LIMIT $3"),
         sqlite: "",
         postgres: " FOR UPDATE SKIP LOCKED"
@@ -153,7 +165,7 @@ async fn due(
     let rows = session.rows(sql, args![endpoint, now, most]).await?;
     let read = |row| {
         let mut cells = crate::value::Row::cells(row);
-        Ok((delivery(&mut cells)?, cells.code(Trigger::from_code)?))
+        Ok(Due { delivery: delivery(&mut cells)?, trigger: cells.code(Trigger::from_code)?, in_line: cells.flag()? })
     };
     rows.iter().map(read).collect()
 }
@@ -171,8 +183,11 @@ async fn events(
 /// A delivery whose event is gone can never go out; it says so instead of being claimed again and again.
 async fn give_up(session: &mut Session, delivery: &Delivery) -> Result<(), StoreError> {
     tracing::error!(delivery = %delivery.id, event = %delivery.event, "the delivery's event is gone");
-    let sql = "UPDATE deliveries SET state = 'failed', success = 0, reason = 'event_missing', due_at = NULL \
+    let lines = lines::lines_of(session, [delivery.id]).await?;
+    let held = lines::lock_of(session, &lines).await?;
+    let sql = "UPDATE deliveries SET state = 'failed', reason = 'event_missing', due_at = NULL, line = NULL \
                WHERE id = $1";
     session.execute(sql, args![delivery.id]).await?;
+    lines::settle_lines(session, &held, lines).await?;
     Ok(())
 }

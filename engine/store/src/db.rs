@@ -3,7 +3,12 @@
 //! On SQLite one connection writes and several read; a transaction that writes takes the writer from its first
 //! statement on (`BEGIN IMMEDIATE`), so it never finds out half-way that another has it.
 
-use std::{path::PathBuf, str::FromStr as _, time::Duration};
+use std::{
+    path::PathBuf,
+    str::FromStr as _,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use futures_util::TryStreamExt as _;
 use sqlx::{
@@ -127,6 +132,25 @@ impl Db {
         })
     }
 
+    /// As [`Db::snapshot`]; its statements give up, with [`StoreError::TooBroad`], once `time` is over.
+    pub(crate) async fn snapshot_within(&self, time: Duration) -> Result<Bounded, StoreError> {
+        let mut session = self.snapshot().await?;
+        let bound = TimeBound(Arc::new(Mutex::new(Some(Instant::now() + time))));
+        match &mut session {
+            Session::SqliteTransaction(transaction) => {
+                let bound = bound.clone();
+                transaction.lock_handle().await?.set_progress_handler(STEPS_BETWEEN_LOOKS, move || bound.is_open());
+            }
+            Session::PostgresTransaction(transaction) => {
+                let sql = "SELECT set_config('statement_timeout', $1, true)";
+                let millis = Value::from(time.as_millis().to_string());
+                query_with(sql, postgres_arguments(vec![millis])?).execute(&mut **transaction).await?;
+            }
+            Session::Sqlite(_) | Session::Postgres(_) => {}
+        }
+        Ok(Bounded { session, bound })
+    }
+
     /// A transaction that writes; dropped without [`Session::commit`], it is rolled back.
     pub(crate) async fn begin(&self) -> Result<Session, StoreError> {
         Ok(match self {
@@ -188,6 +212,40 @@ pub(crate) fn create_private(path: &std::path::Path) -> Result<(), StoreError> {
         Ok(_) => Ok(()),
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(StoreError::Unavailable(format!("cannot create {}: {error}", path.display()))),
+    }
+}
+
+/// Steps of SQLite's machine between two looks at the clock: some tens of microseconds.
+const STEPS_BETWEEN_LOOKS: i32 = 4_000;
+
+/// When a reader's patience ends; none once it is no longer of interest.
+#[derive(Clone)]
+struct TimeBound(Arc<Mutex<Option<Instant>>>);
+
+impl TimeBound {
+    fn is_open(&self) -> bool {
+        let end = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        end.is_none_or(|end| Instant::now() < end)
+    }
+}
+
+/// A session whose statements have a common bound on their time. However it is dropped, the connection goes back
+/// without the bound.
+pub(crate) struct Bounded {
+    pub(crate) session: Session,
+    bound: TimeBound,
+}
+
+impl Bounded {
+    /// Fails where the time is over: between statements, which PostgreSQL bounds one by one.
+    pub(crate) fn check(&self) -> Result<(), StoreError> {
+        if self.bound.is_open() { Ok(()) } else { Err(StoreError::TooBroad) }
+    }
+}
+
+impl Drop for Bounded {
+    fn drop(&mut self) {
+        *self.bound.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use engate_model::{
     EndpointId, IntegratorId, Secret, TenantId, Timestamp,
     endpoint::{Auth, Endpoint, Signing},
+    line::Ordering,
     retry::RetryPolicy,
 };
 use serde::{Deserialize, Serialize};
@@ -16,8 +17,9 @@ use crate::{
     audit::Actor,
     db::Session,
     error::{StoreError, conflict},
-    parking,
+    lines, parking,
     seal::Sealer,
+    sql::twins,
     tenants::{found, unchanged},
     value::{Row, Value, args, json, json_opt},
 };
@@ -33,7 +35,7 @@ pub struct EndpointFilter {
 macro_rules! endpoint_columns {
     () => {
         "id, tenant_id, integrator_id, description, url, plugin, config, event_types, enabled, disabled_reason, \
-         max_in_flight, timeout_ms, retry_ms, signing_enabled, sealed, revision, created_at, updated_at"
+         ordering, max_in_flight, timeout_ms, retry_ms, signing_enabled, sealed, revision, created_at, updated_at"
     };
 }
 pub(crate) use endpoint_columns;
@@ -100,6 +102,7 @@ fn values(sealer: &Sealer, endpoint: &Endpoint) -> Result<Vec<Value>, StoreError
         json(&endpoint.event_types)?,
         endpoint.enabled,
         endpoint.disabled_reason.as_deref(),
+        endpoint.ordering.code(),
         endpoint.max_in_flight,
         timeout_ms,
         json(&endpoint.retry.schedule_ms())?,
@@ -117,6 +120,7 @@ fn detail(endpoint: &Endpoint) -> serde_json::Value {
         "url": endpoint.url,
         "auth": endpoint.auth.kind(),
         "enabled": endpoint.enabled,
+        "ordering": endpoint.ordering,
     })
 }
 
@@ -130,7 +134,7 @@ impl Store {
         let sql = concat!(
             "INSERT INTO endpoints (",
             endpoint_columns!(),
-            ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)"
+            ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)"
         );
         let values = values(self.sealer(), endpoint)?;
         session.execute(sql, values).await.map_err(conflict("an endpoint of this id or without its integrator"))?;
@@ -146,15 +150,26 @@ impl Store {
     /// [`StoreError::NotFound`], [`StoreError::Stale`], or when the database gives no answer.
     pub async fn endpoint_update(&self, actor: &Actor, endpoint: &Endpoint) -> Result<u64, StoreError> {
         let mut session = self.change(endpoint.tenant).await?;
-        require_revision(&mut session, endpoint.tenant, endpoint.id, endpoint.revision).await?;
+        let (id, tenant) = (endpoint.id, endpoint.tenant);
+        require_revision(&mut session, tenant, id, endpoint.revision).await?;
+        let sql = twins!(
+            "SELECT ordering FROM endpoints WHERE id = $1 AND tenant_id = $2 AND deleted_at IS NULL",
+            sqlite: "",
+            postgres: " FOR NO KEY UPDATE"
+        );
+        let row = session.row(sql, args![id, tenant]).await?;
+        let before = row.ok_or(StoreError::NotFound { what: "endpoint" })?.cells().code(Ordering::from_code)?;
         let sql = "UPDATE endpoints SET integrator_id = $3, description = $4, url = $5, plugin = $6, config = $7, \
-                   event_types = $8, enabled = $9, disabled_reason = $10, max_in_flight = $11, timeout_ms = $12, \
-                   retry_ms = $13, signing_enabled = $14, sealed = $15, \
-                   revision = $16 + 1, created_at = $17, \
-                   updated_at = $18 WHERE id = $1 AND tenant_id = $2 AND deleted_at IS NULL RETURNING revision";
+                   event_types = $8, enabled = $9, disabled_reason = $10, ordering = $11, max_in_flight = $12, \
+                   timeout_ms = $13, retry_ms = $14, signing_enabled = $15, sealed = $16, revision = $17 + 1, \
+                   created_at = $18, updated_at = $19 WHERE id = $1 AND tenant_id = $2 AND deleted_at IS NULL \
+                   RETURNING revision";
         let values = values(self.sealer(), endpoint)?;
         let row = session.row(sql, values).await.map_err(conflict("an endpoint without its integrator"))?;
         let revision = row.ok_or(StoreError::NotFound { what: "endpoint" })?.cells().count()?;
+        if before != endpoint.ordering {
+            lines::reorder(&mut session, id, endpoint.ordering, actor.now).await?;
+        }
         if endpoint.enabled {
             parking::resume(&mut session, endpoint.id, actor.now).await?;
         } else {
@@ -185,8 +200,8 @@ impl Store {
         let sql = "UPDATE endpoints SET deleted_at = $3, updated_at = $3, enabled = 0, sealed = NULL \
                    WHERE id = $1 AND tenant_id = $2 AND deleted_at IS NULL";
         found(session.execute(sql, args![id, tenant, actor.now]).await?, "endpoint")?;
-        let sql = "UPDATE deliveries SET state = 'cancelled', reason = 'endpoint_deleted', due_at = NULL \
-                   WHERE endpoint_id = $1 AND owner IS NULL AND state IN ('pending', 'parked')";
+        let sql = "UPDATE deliveries SET state = 'cancelled', reason = 'endpoint_deleted', due_at = NULL, \
+                   line = NULL, waits_behind = NULL WHERE endpoint_id = $1 AND owner IS NULL AND state IN ('pending', 'parked')";
         let cancelled = session.execute(sql, args![id]).await?;
         session
             .execute("DELETE FROM plugin_state WHERE tenant_id = $1 AND endpoint_id = $2", args![tenant, id])
@@ -272,6 +287,7 @@ pub(crate) fn endpoint(sealer: &Sealer, row: &Row) -> Result<Endpoint, StoreErro
     let (description, url, plugin) = (cells.text()?, cells.text()?, cells.parse_opt()?);
     let (config, event_types) = (cells.json_opt()?, cells.json()?);
     let (enabled, disabled_reason) = (cells.flag()?, cells.text_opt()?);
+    let ordering = cells.code(Ordering::from_code)?;
     let (max_in_flight, timeout) = (cells.small()?, Duration::from_millis(cells.count()?));
     let retry = RetryPolicy::new(&cells.json::<Vec<u64>>()?).map_err(StoreError::Corrupt)?;
     let signing_enabled = cells.flag()?;
@@ -294,6 +310,7 @@ pub(crate) fn endpoint(sealer: &Sealer, row: &Row) -> Result<Endpoint, StoreErro
         event_types,
         enabled,
         disabled_reason,
+        ordering,
         max_in_flight,
         timeout,
         retry,

@@ -38,6 +38,9 @@ pub enum StoreError {
     /// The database refuses the values given; trying again will not help.
     #[error("the database refuses the values given: {0}")]
     Data(String),
+    /// Looking through all that may match would take longer than a reader may wait.
+    #[error("looking through all that may match takes too long; narrow the range")]
+    TooBroad,
     /// The database could not be brought to this version's schema.
     #[error("the database could not be migrated: {0}")]
     Migration(String),
@@ -54,6 +57,7 @@ impl StoreError {
             Self::Unavailable(_) => "store_unavailable",
             Self::Corrupt(_) => "store_corrupt",
             Self::Data(_) => "store_data",
+            Self::TooBroad => "narrow_the_range",
             Self::Migration(_) => "store_migration",
         }
     }
@@ -107,14 +111,19 @@ fn from_database(error: &dyn sqlx::error::DatabaseError) -> StoreError {
 /// Primary result codes of SQLite (sqlite.org/rescode.html); extended ones carry them in the low byte.
 fn from_sqlite(code: &str, message: String) -> StoreError {
     match code.parse::<i32>().unwrap_or_default() & 0xff {
+        9 => StoreError::TooBroad,
         11 | 26 => StoreError::Corrupt(message),
         18..=20 | 25 => StoreError::Data(message),
         _ => StoreError::Unavailable(message),
     }
 }
 
-/// Classes of SQLSTATE (PostgreSQL manual, appendix A): 22 data exception, 23 constraint, XX corruption.
+/// Classes of SQLSTATE (PostgreSQL manual, appendix A): 22 data exception, 23 constraint, XX corruption. 57014 is
+/// a statement that was called off: only listings have a bound on their time.
 fn from_postgres(code: &str, message: String) -> StoreError {
+    if code == "57014" {
+        return StoreError::TooBroad;
+    }
     match code.get(..2) {
         Some("22" | "23" | "54") => StoreError::Data(message),
         Some("XX") => StoreError::Corrupt(message),

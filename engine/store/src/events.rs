@@ -7,8 +7,9 @@ use engate_model::{
 
 use crate::{
     Store,
-    deliveries::{TOTAL_EXACT_MAX, Total},
+    db::Session,
     error::StoreError,
+    listing::{TOTAL_EXACT_MAX, Total},
     value::{Cells, Row, args},
 };
 
@@ -61,8 +62,7 @@ impl Store {
     /// # Errors
     /// When the database gives no answer.
     pub async fn event_get(&self, tenant: TenantId, id: EventId) -> Result<Option<Event>, StoreError> {
-        let sql = concat!("SELECT ", event_columns!(), " FROM events WHERE id = $1 AND tenant_id = $2");
-        self.db().row(sql, args![id, tenant]).await?.as_ref().map(event).transpose()
+        event_in(&mut self.db().reader().await?, tenant, id).await
     }
 
     /// A page of events beyond `after`.
@@ -148,6 +148,16 @@ impl Store {
         session.commit().await?;
         Ok(purged)
     }
+}
+
+/// An event within a transaction.
+pub(crate) async fn event_in(
+    session: &mut Session,
+    tenant: TenantId,
+    id: EventId,
+) -> Result<Option<Event>, StoreError> {
+    let sql = concat!("SELECT ", event_columns!(), " FROM events WHERE id = $1 AND tenant_id = $2");
+    session.row(sql, args![id, tenant]).await?.as_ref().map(event).transpose()
 }
 
 /// The ids between which the filter's events lie, neither of them one of theirs.

@@ -25,12 +25,12 @@ pub struct QueueDepth {
     pub tenant: TenantId,
     /// The endpoint.
     pub endpoint: EndpointId,
-    /// Deliveries that wait, due or not.
+    /// Deliveries that wait, due or not, or behind others.
     pub waiting: u64,
     /// When the event of the oldest of them was taken.
     pub oldest_at: Timestamp,
-    /// When the first of them is due.
-    pub due_at: Timestamp,
+    /// When the first of them is due; none where all wait behind others of their lines.
+    pub due_at: Option<Timestamp>,
 }
 
 impl Store {
@@ -67,8 +67,11 @@ impl Store {
     /// When the database gives no answer.
     pub async fn doctor_orphans(&self) -> Result<Vec<Orphan>, StoreError> {
         let mut session = self.db().snapshot().await?;
+        // What waits behind another one of its line is scheduled by it, if that one moves.
         let sql = "SELECT event_id, id FROM deliveries WHERE state IN ('pending', 'delivering') AND due_at IS NULL AND \
-                   (owner IS NULL OR owner NOT IN (SELECT serial FROM nodes)) ORDER BY code LIMIT $1";
+                   (owner IS NULL OR owner NOT IN (SELECT serial FROM nodes)) AND NOT (waits_behind IS NOT NULL AND EXISTS \
+                   (SELECT 1 FROM deliveries m WHERE m.endpoint_id = deliveries.endpoint_id AND m.line = deliveries.line \
+                   AND m.waits_behind IS NULL AND m.state IN ('pending', 'delivering', 'parked'))) ORDER BY code LIMIT $1";
         let mut orphans = Vec::new();
         for row in session.rows(sql, args![ORPHANS_MAX]).await? {
             let mut cells = row.cells();
@@ -95,8 +98,10 @@ impl Store {
     /// When the database gives no answer.
     pub async fn queue_depths(&self) -> Result<Vec<QueueDepth>, StoreError> {
         let sql = "SELECT e.tenant_id, w.endpoint_id, w.waiting, w.oldest_at, w.due_at FROM (SELECT endpoint_id, count(*) \
-                   AS waiting, min(created_at) AS oldest_at, min(due_at) AS due_at FROM deliveries WHERE due_at IS NOT NULL GROUP BY endpoint_id) AS w \
-                   JOIN endpoints e ON e.id = w.endpoint_id ORDER BY w.endpoint_id";
+                   AS waiting, min(created_at) AS oldest_at, min(due_at) AS due_at FROM (\
+                   SELECT endpoint_id, created_at, due_at FROM deliveries WHERE due_at IS NOT NULL UNION ALL \
+                   SELECT endpoint_id, created_at, due_at FROM deliveries WHERE waits_behind IS NOT NULL\
+                   ) AS waits GROUP BY endpoint_id) AS w JOIN endpoints e ON e.id = w.endpoint_id ORDER BY w.endpoint_id";
         let rows = self.db().rows(sql, args![]).await?;
         let cells = rows.iter().map(|row| row.cells());
         cells
@@ -106,7 +111,7 @@ impl Store {
                     endpoint: cells.id()?,
                     waiting: cells.count()?,
                     oldest_at: cells.time()?,
-                    due_at: cells.time()?,
+                    due_at: cells.time_opt()?,
                 })
             })
             .collect()

@@ -25,6 +25,8 @@ mod health;
 mod inbounds;
 mod integrators;
 mod keyed_calls;
+mod lines;
+mod listing;
 mod migrate;
 mod nodes;
 mod parking;
@@ -38,6 +40,7 @@ mod sql;
 mod tenants;
 mod tokens;
 mod value;
+mod versions;
 
 use std::sync::{
     Arc,
@@ -55,7 +58,7 @@ pub use commit::{
     finish::{FinishItem, Finished},
 };
 pub use db::Database;
-pub use deliveries::{Cancelled, DeliveryFilter, DeliveryPage, Page, Retried, SuccessFilter, TOTAL_EXACT_MAX, Total};
+pub use deliveries::{Cancelled, Retried};
 pub use development::{DEVELOPMENT_KEPT, Developed};
 pub use endpoints::EndpointFilter;
 pub use error::StoreError;
@@ -63,16 +66,20 @@ pub use events::{EventFilter, EventPage, Order, PAGE_MAX};
 pub use health::{Orphan, QueueDepth};
 pub use inbounds::InboundState;
 pub use keyed_calls::{CALL_KEPT_FOR, CallBegun, CallKey};
+pub use lines::{NEWER_VERSION, WAITS_BEHIND};
+pub use listing::{DeliveryFilter, DeliveryPage, Meaning, Page, SuccessFilter, TOTAL_EXACT_MAX, Total};
 pub use nodes::{NodeSerial, Renewal};
 pub use parking::{ENDPOINT_DISABLED, PLUGIN_FAULTY};
 pub use plugin_data::PluginSettings;
 pub use plugins::{PluginChannel, PluginDeleted, PluginState, PluginVersion, Pushed};
 pub use seal::SecretKey;
 pub use secrets::SecretEntry;
-pub use settings::USE_WEBHOOKS;
+pub use settings::{MODULE_SWITCH, USE_WEBHOOKS};
+pub use versions::{Taken, Version, WantedNow};
 
 use commit::Committers;
 use db::{Db, Sizes};
+use listing::SpanWatch;
 use seal::Sealer;
 use value::args;
 
@@ -83,6 +90,12 @@ pub struct StoreOptions {
     pub readers: u32,
     /// PostgreSQL: connections in all.
     pub connections: u32,
+    /// Rows of a listing that are rather sorted than read in an index's order.
+    #[doc(hidden)]
+    pub sorted_max: u64,
+    /// Codes of one span; none: the usual number.
+    #[doc(hidden)]
+    pub span_codes: Option<u32>,
     /// When a producer is answered.
     #[doc(hidden)]
     pub acknowledge: Acknowledge,
@@ -90,7 +103,13 @@ pub struct StoreOptions {
 
 impl Default for StoreOptions {
     fn default() -> Self {
-        Self { readers: 4, connections: 16, acknowledge: Acknowledge::AfterCommit }
+        Self {
+            readers: 4,
+            connections: 16,
+            sorted_max: listing::SORTED_MAX,
+            span_codes: None,
+            acknowledge: Acknowledge::AfterCommit,
+        }
     }
 }
 
@@ -104,6 +123,9 @@ struct Inner {
     db: Arc<Db>,
     sealer: Sealer,
     committers: Committers,
+    spans: SpanWatch,
+    sorted_max: u64,
+    span_codes: Option<u32>,
     count: AtomicU64,
 }
 
@@ -126,7 +148,17 @@ impl Store {
         check_key(&db, &sealer).await?;
         partitions::maintain(&db, now).await?;
         let committers = Committers::start(&db, options.acknowledge);
-        Ok(Self { inner: Arc::new(Inner { db, sealer, committers, count: AtomicU64::new(0) }) })
+        Ok(Self {
+            inner: Arc::new(Inner {
+                db,
+                sealer,
+                committers,
+                spans: SpanWatch::default(),
+                sorted_max: options.sorted_max,
+                span_codes: options.span_codes,
+                count: AtomicU64::new(0),
+            }),
+        })
     }
 
     /// Answers what is queued, takes no more, and closes.
@@ -158,6 +190,18 @@ impl Store {
 
     pub(crate) fn committers(&self) -> &Committers {
         &self.inner.committers
+    }
+
+    pub(crate) fn span_watch(&self) -> &SpanWatch {
+        &self.inner.spans
+    }
+
+    pub(crate) fn span_codes(&self) -> Option<i64> {
+        self.inner.span_codes.map(i64::from)
+    }
+
+    pub(crate) fn sorted_max(&self) -> u64 {
+        self.inner.sorted_max
     }
 
     /// Counts up, for what must differ within this process.

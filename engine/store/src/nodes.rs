@@ -10,6 +10,7 @@ use crate::{
     compose::Bulk,
     db::Session,
     error::StoreError,
+    lines,
     sql::twins,
     value::{Kind, args},
 };
@@ -92,7 +93,7 @@ impl Store {
         let mut session = self.db().begin().await?;
         session.execute("DELETE FROM nodes WHERE lease_until <= $1", args![now]).await?;
         let freed = free_orphans(&mut session, now).await?;
-        let sql = "UPDATE deliveries SET state = 'cancelled', reason = 'endpoint_deleted', due_at = NULL \
+        let sql = "UPDATE deliveries SET state = 'cancelled', reason = 'endpoint_deleted', due_at = NULL, line = NULL \
                    WHERE due_at IS NOT NULL AND endpoint_id IN (SELECT id FROM endpoints WHERE deleted_at IS NOT NULL)";
         session.execute(sql, args![]).await?;
         session.commit().await?;
@@ -110,16 +111,25 @@ impl Store {
         now: Timestamp,
     ) -> Result<u64, StoreError> {
         let mut session = self.db().begin().await?;
+        let lines = lines::lines_of(&mut session, ids.iter().copied()).await?;
+        let held = lines::lock_of(&mut session, &lines).await?;
         let cells = ids.iter().flat_map(|id| args![*id, serial, now]).collect();
         let released = RELEASE.execute(&mut session, cells).await?;
+        lines::settle_lines(&mut session, &held, lines).await?;
         session.commit().await?;
         Ok(released)
     }
 }
 
-/// Makes what is in the hands of no living node due at once.
+/// Makes what is in the hands of no living node due at once, or what is newer in its line.
 async fn free_orphans(session: &mut Session, now: Timestamp) -> Result<u64, StoreError> {
+    let sql = "SELECT DISTINCT endpoint_id, line FROM deliveries WHERE owner IS NOT NULL AND owner NOT IN (SELECT serial \
+               FROM nodes) AND line IS NOT NULL";
+    let lines = lines::keys(&session.rows(sql, args![]).await?)?;
+    let held = lines::lock_of(session, &lines).await?;
     let sql = "UPDATE deliveries SET state = 'pending', owner = NULL, due_at = $1 \
                WHERE owner IS NOT NULL AND owner NOT IN (SELECT serial FROM nodes)";
-    session.execute(sql, args![now]).await
+    let freed = session.execute(sql, args![now]).await?;
+    lines::settle_lines(session, &held, lines).await?;
+    Ok(freed)
 }

@@ -3,7 +3,7 @@
 
 use engate_model::{DeliveryId, EndpointId, TenantId, Timestamp, delivery::DeliveryState};
 
-use crate::{Store, commit::finish::Finished, db::Session, error::StoreError, nodes::NodeSerial, value::args};
+use crate::{Store, commit::finish::Finished, db::Session, error::StoreError, lines, nodes::NodeSerial, value::args};
 
 /// Why a delivery is parked that waits for its endpoint to be enabled.
 pub const ENDPOINT_DISABLED: &str = "endpoint_disabled";
@@ -51,10 +51,17 @@ impl Store {
         reason: &str,
     ) -> Result<Finished, StoreError> {
         let mut session = self.db().begin().await?;
-        let sql =
-            "UPDATE deliveries SET state = $3, reason = $4, owner = NULL, due_at = NULL WHERE id = $1 AND owner = $2";
-        let changed = session.execute(sql, args![id, serial, state, reason]).await?;
+        let lines = lines::lines_of(&mut session, [id]).await?;
+        let held = lines::lock_of(&mut session, &lines).await?;
+        let sql = "UPDATE deliveries SET state = $3, reason = $4, owner = NULL, due_at = NULL, \
+                   line = CASE WHEN $5 = 1 THEN NULL ELSE line END WHERE id = $1 AND owner = $2";
+        let changed = session.execute(sql, args![id, serial, state, reason, state.is_finished()]).await?;
+        let released = lines::settle_lines(&mut session, &held, lines).await? > 0;
         session.commit().await?;
-        Ok(if changed == 1 { Finished::Finished } else { Finished::LeaseLost })
+        Ok(match (changed, released) {
+            (1, true) => Finished::Released,
+            (1, false) => Finished::Finished,
+            _ => Finished::LeaseLost,
+        })
     }
 }

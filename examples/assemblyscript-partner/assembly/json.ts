@@ -19,26 +19,14 @@ export class Json {
     const end = skipValue(text, start, DEEPEST);
     return end >= 0 && skipSpace(text, end) == text.length ? new Json(text, start, end) : Json.nothing;
   }
-  static get nothing(): Json {
-    return new Json("", 0, 0);
-  }
+  static get nothing(): Json { return new Json("", 0, 0); }
 
   /** Whether there is a value, other than null. */
-  get exists(): bool {
-    return this.start < this.end && this.first != Char.N;
-  }
-  get isObject(): bool {
-    return this.first == Char.OpenBrace;
-  }
-  get isArray(): bool {
-    return this.first == Char.OpenBracket;
-  }
-  get isTrue(): bool {
-    return this.first == Char.T;
-  }
-  get isBoolean(): bool {
-    return this.first == Char.T || this.first == Char.F;
-  }
+  get exists(): bool { return this.start < this.end && this.first != Char.N; }
+  get isObject(): bool { return this.first == Char.OpenBrace; }
+  get isArray(): bool { return this.first == Char.OpenBracket; }
+  get isTrue(): bool { return this.first == Char.T; }
+  get isBoolean(): bool { return this.first == Char.T || this.first == Char.F; }
   /** Whether it is a number without fraction and exponent, of at most 18 digits, so that it fits an i64. */
   get isWhole(): bool {
     if (this.end - this.start > 19 || !(this.first == Char.Minus || isDigit(this.first))) return false;
@@ -46,13 +34,9 @@ export class Json {
     return this.first == Char.Minus || this.end - this.start < 19;
   }
   /** The value of what `isWhole`. */
-  get whole(): i64 {
-    return i64.parse(this.raw);
-  }
+  get whole(): i64 { return i64.parse(this.raw); }
   /** The value as it is spelled. */
-  get raw(): string {
-    return this.source.slice(this.start, this.end);
-  }
+  get raw(): string { return this.source.slice(this.start, this.end); }
   /** The text, if it is one. */
   get text(): string | null {
     if (this.first != Char.Quote) return null;
@@ -98,9 +82,8 @@ export class Json {
     return items;
   }
 
-  private get first(): i32 {
-    return this.source.charCodeAt(this.start); // -1 where nothing is
-  }
+  /** Its first unit; -1 where nothing is. */
+  private get first(): i32 { return this.source.charCodeAt(this.start); }
   /** Whether it is this text. */
   private says(text: string): bool {
     if (this.hasEscapes) return this.text == text;
@@ -111,9 +94,7 @@ export class Json {
     for (let i = this.start; i < this.end; i++) if (this.source.charCodeAt(i) == Char.Backslash) return true;
     return false;
   }
-  private valueAt(start: i32): Json {
-    return new Json(this.source, start, skipValue(this.source, start, DEEPEST));
-  }
+  private valueAt(start: i32): Json { return new Json(this.source, start, skipValue(this.source, start, DEEPEST)); }
 }
 
 /** The text as JSON. */
@@ -235,6 +216,4 @@ function unit(text: string, at: i32): i32 {
   return value;
 }
 
-function isDigit(code: i32): bool {
-  return code >= Char.Zero && code <= Char.Nine;
-}
+function isDigit(code: i32): bool { return code >= Char.Zero && code <= Char.Nine; }

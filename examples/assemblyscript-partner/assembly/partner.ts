@@ -1,11 +1,11 @@
 // A partner that speaks Portuguese, and says in the body whether it took the invoice.
 import {
-  Context, DisableEndpoint, Event, Exchange, Fail, InterpretWhen, Manifest, Pair, Payload, Plan, Problem, Request, Retry,
-  Skip, Success, Verdict, config, hmac,
+  Context, Event, Exchange, InterpretWhen, Manifest, Memory, Pair, config, disable, fail, hmac, refuse, retry, send, skip, success,
 } from "./engate";
+export { cabi_realloc, release } from "./engate"; // for the engine
 import { Json, quote } from "./json";
 
-export function describe(): Manifest {
+export function describe(): usize {
   const manifest = new Manifest("assemblyscript-partner", "0.1.0");
   manifest.title = "Invoices, in AssemblyScript";
   manifest.eventTypes = ["invoice.paid"];
@@ -14,11 +14,14 @@ export function describe(): Manifest {
   manifest.configSchema = `{"type":"object","additionalProperties":false,"properties":{\
 "store":{"type":"string","minLength":1,"maxLength":40},\
 "utc_offset_minutes":{"type":"integer","minimum":-720,"maximum":840}}}`;
-  return manifest;
+  return manifest.write();
 }
 
-export function transform(event: Event, context: Context): Plan {
-  const text = event.data.text;
+export function transform(given: usize): usize {
+  const from = new Memory(given);
+  const event = new Event(from);
+  const context = new Context(from);
+  const text = event.text;
   const json = text === null ? Json.nothing : Json.parse(text);
   if (!json.isObject) return invalid("the payload is no JSON object");
 
@@ -37,58 +40,50 @@ export function transform(event: Event, context: Context): Plan {
   const items = root.list("items").map<string>((item) => itemOf(item)).join(",");
   if (wrong.length) return invalid(`${wrong[0]} is missing or not as it should be`);
 
-  if (internal) return new Skip("internal invoice");
-  if (currency != "BRL") return new Problem("unsupported_currency", `only BRL is taken, not ${currency}`);
+  if (internal) return skip("internal invoice");
+  if (currency != "BRL") return refuse("unsupported_currency", `only BRL is taken, not ${currency}`);
   const taxId = taxIdOf(document);
   if (taxId == "") return invalid("customer.document has neither 11 nor 14 digits");
 
   const body = `{"documento":${quote(number)},"emissao":"${date(issuedAt)}","valor":"${money(amount)}",\
 "moeda":"BRL","cliente":{"nome":${quote(name)},${taxId}${address}},"itens":[${items}]}`;
-  const timestamp = (context.attempt.now / 1000).toString();
+  const timestamp = (context.now / 1000).toString();
   const mac = hmac("partner-key", `${timestamp}.${body}`);
-  const problem = mac.problem;
-  if (problem !== null) return problem;
+  if (mac === null) return refuse("secret_denied", "no secret partner-key is to be had", true);
 
-  const request = new Request("POST", context.endpoint.url);
-  request.header("content-type", "application/json");
+  const headers = [new Pair("content-type", "application/json")];
   const store = setting("/store").text;
-  if (store !== null) request.header("x-partner-store", store);
-  request.header("x-partner-timestamp", timestamp);
-  request.header("x-partner-signature", `sha256=${hex(mac.bytes)}`);
-  request.body = new Payload(body);
-  request.memo = number;
-  return request;
+  if (store !== null) headers.push(new Pair("x-partner-store", store));
+  headers.push(new Pair("x-partner-timestamp", timestamp));
+  headers.push(new Pair("x-partner-signature", `sha256=${hex(mac)}`));
+  return send("POST", context.url, headers, body, number);
 }
 
-export function interpret(exchange: Exchange): Verdict {
-  const response = exchange.response;
-  if (response.status == 410) return new DisableEndpoint("the partner is gone");
+export function interpret(given: usize): usize {
+  const exchange = new Exchange(new Memory(given));
+  if (exchange.status == 410) return disable("the partner is gone");
 
-  const text = response.body.text;
+  const text = exchange.text;
   const answer = text === null ? Json.nothing : Json.parse(text);
   const result = answer.get("resultado").text;
   const protocol = answer.get("protocolo").text;
-  if (response.isSuccess && result == "ok" && protocol !== null) return new Success(protocol);
+  if (exchange.isSuccess && result == "ok" && protocol !== null) return success(protocol);
 
   const code = answer.get("codigo").text;
   if (result == "erro" && code !== null) {
-    if (code == "DUPLICADO") return new Success(exchange.memo);
-    if (code == "OCUPADO") return new Retry("the partner is busy", 30_000);
+    if (code == "DUPLICADO") return success(exchange.memo);
+    if (code == "OCUPADO") return retry("the partner is busy", 30_000);
     const message = answer.get("mensagem").text;
     return fail(`partner_${code.toLowerCase()}`, message === null ? code : message);
   }
 
-  if (response.isSuccess) return fail("unreadable_answer", "the answer is not the partner's JSON", true);
-  const status = `HTTP status ${response.status}`;
-  return response.status == 429 || response.status >= 500 ? new Retry(status) : fail("http_status", status);
+  if (exchange.isSuccess) return fail("unreadable_answer", "the answer is not the partner's JSON", true);
+  const status = `HTTP status ${exchange.status}`;
+  return exchange.status == 429 || exchange.status >= 500 ? retry(status) : fail("http_status", status);
 }
 
-function fail(code: string, message: string, retryable: bool = false): Verdict {
-  return new Fail(new Problem(code, message, retryable));
-}
-
-function invalid(message: string): Problem {
-  return new Problem("invalid_payload", message);
+function invalid(message: string): usize {
+  return refuse("invalid_payload", message);
 }
 
 // ---- parts of the body ----

@@ -119,6 +119,11 @@ impl Engine {
         panic!("the engine does not start:\n{}", self.log());
     }
 
+    /// Sets a line of `engate.toml` for the next start.
+    pub(crate) fn set(&mut self, key: &str, value: &str) {
+        self.setup = self.setup.clone().set(key, value);
+    }
+
     /// `kill -9`; returns when the process is gone.
     pub(crate) async fn kill(&mut self) {
         let mut process = self.process.take().expect("the engine is not running");

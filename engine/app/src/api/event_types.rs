@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::{Json, extract::State, http::StatusCode};
-use engate_model::{Timestamp, event::EventType};
+use engate_model::{EndpointId, IntegratorId, Timestamp, event::EventType};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -19,7 +19,7 @@ use crate::{
     engine::Engine,
     verbs::{
         VerbError,
-        event_types::{EventTypeChange, EventTypeNew},
+        event_types::{EventTypeChange, EventTypeNew, Usage},
     },
 };
 
@@ -30,6 +30,7 @@ pub(super) fn routes() -> Routes {
         .add(__path_get, Permission::ReadEventTypes, get)
         .add(__path_replace, Permission::ManageEventTypes, replace)
         .add(__path_update, Permission::ManageEventTypes, update)
+        .add(__path_usage, Permission::ReadEventTypes, usage)
         .add(__path_delete, Permission::ManageEventTypes, delete)
 }
 
@@ -54,6 +55,8 @@ struct EventTypeNewBody {
     process: Option<String>,
     /// Only the engine enters types of its own: may be false at most.
     system: Option<bool>,
+    /// Whether its events go anywhere; true where it is left out.
+    enabled: Option<bool>,
 }
 
 /// What to change of a type; what is left out stays.
@@ -72,6 +75,8 @@ struct EventTypeChangeBody {
     process: Option<String>,
     /// Cannot change: what the type is, at most.
     system: Option<bool>,
+    /// Whether its events go anywhere: the one thing that may change of the engine's own types.
+    enabled: Option<bool>,
     /// Cannot change: the type's own key, at most.
     #[schema(min_length = 1, max_length = 255)]
     key: Option<String>,
@@ -81,7 +86,7 @@ struct EventTypeChangeBody {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = EventType, example = json!({
     "key": "client-transaction", "title": "Transação de cliente", "macro_process": "Cobrança", "process": "Pagamentos",
-    "system": false, "created_at": "2026-01-31T12:00:00.000000Z"
+    "system": false, "enabled": true, "created_at": "2026-01-31T12:00:00.000000Z"
 }))]
 struct EventTypeView {
     /// What it is named by.
@@ -94,6 +99,8 @@ struct EventTypeView {
     process: String,
     /// Whether it is the engine's own.
     system: bool,
+    /// Whether its events go anywhere.
+    enabled: bool,
     /// When it was entered.
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
@@ -103,8 +110,8 @@ impl Shown for EventTypeView {}
 
 impl EventTypeView {
     fn of(event_type: EventType) -> Self {
-        let EventType { tenant: _, key, title, macro_process, process, system, created_at } = event_type;
-        Self { key, title, macro_process, process, system, created_at }
+        let EventType { tenant: _, key, title, macro_process, process, system, enabled, created_at } = event_type;
+        Self { key, title, macro_process, process, system, enabled, created_at }
     }
 }
 
@@ -151,6 +158,7 @@ async fn create(
         title: body.title,
         macro_process: body.macro_process.unwrap_or_default(),
         process: body.process.unwrap_or_default(),
+        enabled: body.enabled.unwrap_or(true),
     };
     let event_type = engine.event_type_create(&principal, new).await?;
     Ok((StatusCode::CREATED, Tagged(EventTypeView::of(event_type))))
@@ -187,6 +195,7 @@ async fn replace(
         title: Some(body.title.unwrap_or_default()),
         macro_process: Some(body.macro_process.unwrap_or_default()),
         process: Some(body.process.unwrap_or_default()),
+        enabled: Some(body.enabled.unwrap_or(true)),
     };
     Ok(Tagged(EventTypeView::of(
         engine.event_type_update(&principal, &key, change, &if_match.demand(EventTypeView::of)).await?,
@@ -208,10 +217,61 @@ async fn update(
 ) -> Result<Tagged<EventTypeView>, Problem> {
     require_not_system(body.system)?;
     require_key(body.key.as_deref(), &key)?;
-    let change = EventTypeChange { title: body.title, macro_process: body.macro_process, process: body.process };
+    let change = EventTypeChange {
+        title: body.title,
+        macro_process: body.macro_process,
+        process: body.process,
+        enabled: body.enabled,
+    };
     Ok(Tagged(EventTypeView::of(
         engine.event_type_update(&principal, &key, change, &if_match.demand(EventTypeView::of)).await?,
     )))
+}
+
+/// An endpoint that hears of a type.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = EventTypeUse, example = json!({
+    "endpoint": "ep_0192f0c1a2b37c4d8e5f60718293a4b5", "description": "Contas pagas",
+    "integrator": "int_0192f0c1a2b37c4d8e5f60718293a4b5", "integrator_slug": "ons", "enabled": true,
+    "subscription": "client-transaction"
+}))]
+struct UsageView {
+    /// The endpoint's id.
+    #[schema(value_type = String)]
+    endpoint: EndpointId,
+    /// What it is described by.
+    description: String,
+    /// Id of its integrator.
+    #[schema(value_type = String)]
+    integrator: IntegratorId,
+    /// Slug of its integrator.
+    integrator_slug: String,
+    /// Whether the endpoint is enabled.
+    enabled: bool,
+    /// By which it hears: the key itself, or a pattern such as `order.*`.
+    subscription: String,
+}
+
+/// Lists where a type is used: the endpoints that hear of it.
+#[utoipa::path(get, path = "/v1/event-types/{key}/usage", tag = "event types", operation_id = "event_type_usage",
+    params(("key" = String, Path, description = "Its key, percent-encoded"), PageParams),
+    responses((status = 200, description = "One page, in the order of registration", body = Listing<UsageView>),
+        (status = 404, description = "There is none")))]
+async fn usage(
+    State(engine): State<Arc<Engine>>,
+    Caller(principal): Caller,
+    At(key): At<String>,
+    Params(page): Params<PageParams>,
+) -> Result<Json<Listing<UsageView>>, Problem> {
+    let show = |usage: Usage| UsageView {
+        endpoint: usage.endpoint,
+        description: usage.description,
+        integrator: usage.integrator,
+        integrator_slug: usage.slug,
+        enabled: usage.enabled,
+        subscription: usage.subscription,
+    };
+    Ok(Json(page.cut(engine.event_type_usage(&principal, &key).await?, |usage| usage.endpoint.to_string(), show)?))
 }
 
 /// Deletes a type that no endpoint names.

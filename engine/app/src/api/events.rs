@@ -56,7 +56,7 @@ pub(crate) struct EventTaken {
     deliveries: u32,
     /// Whether it was there already.
     duplicate: bool,
-    /// Why it goes to nobody: `webhooks_disabled`, `integrator_inactive` or `no_match`.
+    /// Why it goes to nobody: `webhooks_disabled`, `integrator_inactive`, `event_type_disabled` or `no_match`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     reason: Option<NoDelivery>,

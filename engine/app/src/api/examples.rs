@@ -4,6 +4,7 @@
 use serde_json::{Map, Value, json};
 
 use super::{
+    extract::is_json,
     meanings::{MEANINGS, Meaning},
     problem::PROBLEM_JSON,
 };
@@ -51,10 +52,13 @@ const TEXTS: &[(&str, &str)] = &[
     ("event_type", "bill.paid"),
     ("field", "url"),
     ("header_names", "x-ref"),
+    ("headers", "content-type"),
     ("hosts", "https://api.example.com"),
     ("idempotency_key", "bill-7"),
+    ("integrator_name", "Operador Nacional do Sistema"),
     ("integrator", "int_0192f0c1a2b37c4d8e5f60718293a4b5"),
     ("key", "bill.paid"),
+    ("labels", "system"),
     ("log", "shaped 1 transaction"),
     ("memo", "7"),
     ("message", "busy, try again"),
@@ -99,6 +103,7 @@ const NUMBERS: &[(&str, u32)] = &[
 /// Examples of a path's parts by name, where no answer of the same path shows one.
 const PARTS: &[(&str, &str)] = &[
     ("channel", "stable"),
+    ("endpoint", "ep_0192f0c1a2b37c4d8e5f60718293a4b5"),
     ("file", "swagger-ui.css"),
     ("id", "dif_0192f0c1a2b37c4d8e5f60718293a4b5"),
     ("name", "sintegre-link"),
@@ -189,7 +194,7 @@ impl Composer<'_> {
     }
 
     fn content(&self, media_type: &str, content: &mut Value) {
-        let is_json = media_type.ends_with("json");
+        let is_json = is_json(media_type);
         let has_one = content.get("example").is_some() || content.get("examples").is_some();
         let Some(schema) = content.get("schema").cloned() else { return };
         if is_json
@@ -348,7 +353,7 @@ mod tests {
             for (method, operation) in operations.as_object().unwrap() {
                 let mut add = |what: &str, content: &Value| {
                     for (media_type, content) in content.as_object().into_iter().flatten() {
-                        if media_type.ends_with("json") {
+                        if is_json(media_type) {
                             all.push((format!("{method} {path} {what} {media_type}"), content.clone()));
                         }
                     }

@@ -102,6 +102,18 @@ pub(crate) const MEANINGS: &[Meaning] = &[
         "Use a new id for a new fact; repeat the same body to be safe.",
     ),
     meaning(
+        "narrow_the_range",
+        StatusCode::UNPROCESSABLE_ENTITY,
+        "Finding these takes too long",
+        "Say from when on, filter by one more field, or sort by another column; no listing reads for more than two seconds.",
+    ),
+    meaning(
+        "too_many_rows",
+        StatusCode::UNPROCESSABLE_ENTITY,
+        "More rows than this form holds",
+        "Narrow the range, choose single ids, or take `/v1/deliveries.csv`, which has no bound.",
+    ),
+    meaning(
         "not_allowed_in_state",
         StatusCode::CONFLICT,
         "Not possible in this state",
@@ -112,6 +124,48 @@ pub(crate) const MEANINGS: &[Meaning] = &[
         StatusCode::TOO_MANY_REQUESTS,
         "As many comparisons run as may",
         "Wait for one of them to end, or cancel one.",
+    ),
+    meaning(
+        "newer_version",
+        StatusCode::CONFLICT,
+        "A newer version took its place",
+        "Send the newest one; an endpoint with the ordering `latest` gets nothing older after it.",
+    ),
+    meaning(
+        "never_published",
+        StatusCode::CONFLICT,
+        "Nothing of this type was ever published",
+        "Publish an event of the type first, or try the endpoint with `/test`.",
+    ),
+    meaning(
+        "not_subscribed",
+        StatusCode::CONFLICT,
+        "The endpoint does not subscribe to this type",
+        "Add it to the endpoint's `event_types` first.",
+    ),
+    meaning(
+        "endpoint_disabled",
+        StatusCode::CONFLICT,
+        "The endpoint is disabled",
+        "Enable it with PATCH (`enabled: true`) first.",
+    ),
+    meaning(
+        "integrator_inactive",
+        StatusCode::CONFLICT,
+        "The integrator is not active",
+        "Activate the integrator first.",
+    ),
+    meaning(
+        "webhooks_disabled",
+        StatusCode::CONFLICT,
+        "Webhooks are switched off",
+        "Switch the setting `use_webhooks` on first.",
+    ),
+    meaning(
+        "waits_behind",
+        StatusCode::CONFLICT,
+        "An earlier one has to be finished first",
+        "The endpoint keeps its order (`fifo`): wait for the delivery that `detail` names, retry or cancel it.",
     ),
     meaning(
         "idempotency_key_reused",

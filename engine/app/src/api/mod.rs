@@ -20,6 +20,8 @@ mod examples;
 mod extract;
 mod files;
 mod health;
+mod help;
+mod html;
 mod idempotency;
 mod inbound;
 mod inbounds;
@@ -62,6 +64,7 @@ fn routes() -> Routes {
         .merge(health::routes())
         .merge(events::routes())
         .merge(deliveries::routes())
+        .merge(help::routes())
         .merge(queues::routes())
         .merge(files::routes())
         .merge(event_types::routes())

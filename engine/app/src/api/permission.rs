@@ -20,6 +20,8 @@ pub(crate) enum Permission {
     ReadEvents,
     /// Deliveries and their attempts; an integrator sees its own.
     ReadDeliveries,
+    /// Deliveries by the file and on paper.
+    ExportDeliveries,
     /// Retry and cancel; an integrator its own.
     ManageDeliveries,
     /// Depths of queues; an integrator sees its own.
@@ -71,7 +73,7 @@ impl Permission {
         match self {
             Self::Public | Self::CheckedByPlugin => &[],
             Self::SendEvents => &[Admin, Operator, Producer],
-            Self::ReadEvents | Self::ReadMetrics | Self::ReadPlugins | Self::ReadInbounds => {
+            Self::ReadEvents | Self::ReadMetrics | Self::ReadPlugins | Self::ReadInbounds | Self::ExportDeliveries => {
                 &[Admin, Operator, Auditor]
             }
             Self::ReadDeliveries

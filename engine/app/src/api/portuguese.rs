@@ -46,8 +46,37 @@ const TEXTS: &[(&str, &str, &str)] = &[
         "O id já foi usado com outro corpo",
         "Use um id novo para um fato novo; repita o mesmo corpo para estar seguro.",
     ),
+    (
+        "narrow_the_range",
+        "Encontrar estes registros demora demais",
+        "Diga a partir de quando, filtre por mais um campo ou ordene por outra coluna; nenhuma listagem lê por mais de dois segundos.",
+    ),
+    (
+        "too_many_rows",
+        "Mais linhas do que esta forma comporta",
+        "Reduza o período, escolha ids ou use `/v1/deliveries.csv`, que não tem limite.",
+    ),
     ("not_allowed_in_state", "Não é possível neste estado", "Veja em que estado está."),
     ("too_many_diffs", "Já correm tantas comparações quantas podem", "Espere que uma termine ou cancele uma."),
+    (
+        "newer_version",
+        "Uma versão mais nova tomou o lugar",
+        "Envie a mais nova; um endpoint com a ordem `latest` não recebe nada mais antigo depois dela.",
+    ),
+    (
+        "never_published",
+        "Nada deste tipo foi publicado até agora",
+        "Publique antes um evento do tipo, ou experimente o endpoint com `/test`.",
+    ),
+    ("not_subscribed", "O endpoint não assina este tipo", "Inclua-o antes em `event_types` do endpoint."),
+    ("endpoint_disabled", "O endpoint está desativado", "Ative-o antes com PATCH (`enabled: true`)."),
+    ("integrator_inactive", "O integrador não está ativo", "Ative antes o integrador."),
+    ("webhooks_disabled", "Os webhooks estão desligados", "Ligue antes a configuração `use_webhooks`."),
+    (
+        "waits_behind",
+        "Um anterior precisa terminar primeiro",
+        "O endpoint mantém a ordem (`fifo`): espere a entrega anterior, tente-a de novo ou cancele-a.",
+    ),
     (
         "idempotency_key_reused",
         "A Idempotency-Key significa outra chamada",

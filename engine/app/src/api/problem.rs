@@ -84,6 +84,11 @@ impl Problem {
         Self::new(status, code, detail)
     }
 
+    /// 422 with a code of its own and fields to blame.
+    pub(crate) fn refused(code: &'static str, invalid: Invalid) -> Self {
+        Self { code, ..Self::from(invalid) }
+    }
+
     /// The same with fields to blame.
     pub(crate) fn with_errors(self, errors: Vec<FieldError>) -> Self {
         Self { errors, ..self }
@@ -129,7 +134,7 @@ impl From<VerbError> for Problem {
         match error {
             VerbError::NotFound(noun) => Self::not_found(noun),
             VerbError::Invalid(invalid) => invalid.into(),
-            VerbError::Refused { code, invalid } => Self { code, ..Self::from(invalid) },
+            VerbError::Refused { code, invalid } => Self::refused(code, invalid),
             VerbError::Conflict { code, detail } => Self { status: StatusCode::CONFLICT, ..Self::of(code, detail) },
             VerbError::Busy { code, detail } => Self::of(code, detail),
             VerbError::Stale(_) => Self::of("conflict", error.to_string()),

@@ -21,22 +21,7 @@ const WHOLE: &str = "body";
 /// Complaints that one answer lists at most.
 const COMPLAINTS_MAX: usize = 50;
 /// Names that the interface has and this version does not build yet: never stored, always refused by name.
-const NOT_BUILT: &[&str] = &[
-    "deliver_at",
-    "filter",
-    "ordering",
-    "rate_limit",
-    "integrated_from",
-    "integrated_to",
-    "attempts_gte",
-    "attempts_lte",
-    "attempts_eq",
-    "q",
-    "routes",
-    "scopes",
-    "origins",
-    "schema",
-];
+const NOT_BUILT: &[&str] = &["deliver_at", "filter", "ordering", "rate_limit", "routes", "scopes", "origins", "schema"];
 
 /// A compiled schema by the name of its type.
 type Compiled = HashMap<String, Arc<Validator>>;

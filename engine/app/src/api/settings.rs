@@ -1,14 +1,15 @@
 //! `/v1/settings`: the parameters of a tenant.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
-use axum::{Json, extract::State};
+use axum::extract::State;
 use engate_store::USE_WEBHOOKS;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::{
+    conditional::{IfMatch, IfMatchHeader, Shown, Tagged},
     extract::{Body, Caller},
     permission::Permission,
     problem::Problem,
@@ -20,45 +21,68 @@ pub(super) fn routes() -> Routes {
     Routes::default().add(__path_get, Permission::ReadSettings, get).add(__path_put, Permission::ManageSettings, put)
 }
 
-/// Settings to change; what is left out stays.
+/// Settings to change; what is left out stays. `MODULE.use_webhooks` is the switch of one module: of the event types
+/// whose keys begin with `MODULE.`.
 #[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(example = json!({"use_webhooks": false}))]
+#[schema(example = json!({"use_webhooks": false, "billing.use_webhooks": true, "locale.timezone": "America/Sao_Paulo"}))]
 struct SettingsChange {
     /// The parameter UTILIZAR WEBHOOKS: false lets no event go anywhere.
     #[serde(rename = "service_desk.use_webhooks")]
     service_desk_use_webhooks: Option<bool>,
     /// Short for `service_desk.use_webhooks`.
     use_webhooks: Option<bool>,
+    /// Zone in which days are meant where nobody says another: a name of the IANA database.
+    #[serde(rename = "locale.timezone")]
+    #[schema(max_length = 64)]
+    locale_timezone: Option<String>,
+    /// Language of what people read where nobody says another: `pt-BR` or `en`.
+    #[serde(rename = "locale.language")]
+    #[schema(max_length = 16)]
+    locale_language: Option<String>,
+    /// Switches of single modules.
+    #[serde(flatten)]
+    modules: HashMap<String, bool>,
 }
 
 impl SettingsChange {
-    fn given(&self) -> Map<String, Value> {
-        let given = [(USE_WEBHOOKS, self.service_desk_use_webhooks), ("use_webhooks", self.use_webhooks)];
-        given.into_iter().filter_map(|(key, value)| Some((key.to_owned(), Value::Bool(value?)))).collect()
+    fn given(self) -> Map<String, Value> {
+        let switches = [(USE_WEBHOOKS, self.service_desk_use_webhooks), ("use_webhooks", self.use_webhooks)];
+        let texts = [("locale.timezone", self.locale_timezone), ("locale.language", self.locale_language)];
+        let switches = switches.into_iter().filter_map(|(key, value)| Some((key.to_owned(), Value::Bool(value?))));
+        let texts = texts.into_iter().filter_map(|(key, value)| Some((key.to_owned(), Value::String(value?))));
+        let modules = self.modules.into_iter().map(|(key, value)| (key, Value::Bool(value)));
+        switches.chain(texts).chain(modules).collect()
     }
 }
 
 /// Every setting with its present value, under its dotted key and its short one.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(value_type = Object, example = json!({"service_desk.use_webhooks": true, "use_webhooks": true}))]
+#[schema(value_type = Object, example = json!({
+    "service_desk.use_webhooks": true, "use_webhooks": true, "locale.timezone": "America/Sao_Paulo",
+    "locale.language": "pt-BR", "billing.use_webhooks": false
+}))]
 struct Settings(Map<String, Value>);
+
+impl Shown for Settings {}
 
 /// Shows every setting.
 #[utoipa::path(get, path = "/v1/settings", tag = "settings", operation_id = "setting_list",
     responses((status = 200, description = "Every setting, defaults included", body = Settings)))]
-async fn get(State(engine): State<Arc<Engine>>, Caller(principal): Caller) -> Result<Json<Settings>, Problem> {
-    Ok(Json(Settings(engine.setting_list(&principal).await?)))
+async fn get(State(engine): State<Arc<Engine>>, Caller(principal): Caller) -> Result<Tagged<Settings>, Problem> {
+    Ok(Tagged(Settings(engine.setting_list(&principal).await?)))
 }
 
 /// Changes the settings given: all of them or, where one cannot be taken, none.
 #[utoipa::path(put, path = "/v1/settings", tag = "settings", operation_id = "setting_put",
-    request_body = SettingsChange,
-    responses((status = 200, description = "Every setting after the change", body = Settings)))]
+    params(IfMatchHeader), request_body = SettingsChange,
+    responses((status = 200, description = "Every setting after the change", body = Settings),
+        (status = 412, description = "They were changed since that `ETag` was answered")))]
 async fn put(
     State(engine): State<Arc<Engine>>,
     Caller(principal): Caller,
+    if_match: IfMatch,
     Body(change): Body<SettingsChange>,
-) -> Result<Json<Settings>, Problem> {
-    Ok(Json(Settings(engine.setting_put(&principal, &change.given()).await?)))
+) -> Result<Tagged<Settings>, Problem> {
+    let demand = if_match.demand(Settings);
+    Ok(Tagged(Settings(engine.setting_put(&principal, &change.given(), &demand).await?)))
 }

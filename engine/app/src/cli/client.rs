@@ -3,9 +3,11 @@
 use std::{error::Error as _, time::Duration};
 
 use engate_model::Secret;
+use futures_util::StreamExt as _;
 use reqwest::{Method, header::CONTENT_TYPE};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
+use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use url::{Host, Url};
 
 use super::failure::{Failure, Problem};
@@ -14,6 +16,8 @@ use super::failure::{Failure, Problem};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long an answer may take; a synchronous send waits for a partner.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(150);
+/// How long an answer may take that comes bit by bit.
+const STREAM_TIMEOUT: Duration = Duration::from_secs(24 * 3_600);
 /// Rows asked for at a time; the API's own maximum.
 const PAGE_ROWS: u32 = 500;
 /// Pages that `--all` reads at most: a million rows.
@@ -108,6 +112,22 @@ impl Client {
         let response = self.sent(self.request(Method::GET, path, &[])).await?;
         let body = response.bytes().await.map_err(|error| self.unreachable(&error))?;
         Ok(body.to_vec())
+    }
+
+    /// `GET` of bytes as they arrive, written to `to`; takes as long as it takes.
+    pub(super) async fn stream(
+        &self,
+        path: &[&str],
+        query: Query<'_>,
+        to: &mut (impl AsyncWrite + Unpin),
+    ) -> Result<(), Failure> {
+        let response = self.sent(self.request(Method::GET, path, query).timeout(STREAM_TIMEOUT)).await?;
+        let mut pieces = response.bytes_stream();
+        while let Some(piece) = pieces.next().await {
+            let piece = piece.map_err(|error| self.unreachable(&error))?;
+            to.write_all(&piece).await.map_err(|error| Failure::failed(format!("cannot write: {error}")))?;
+        }
+        Ok(())
     }
 
     /// One page of a listing.

@@ -18,6 +18,7 @@ mod plugin;
 mod present;
 mod remote;
 mod scratch;
+mod sendings;
 mod serve;
 mod settings;
 mod token;
@@ -182,7 +183,7 @@ async fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Command::Demo(args) => return demo::run(&args, screen).await,
         Command::Event(command) => event::run(command, &remote).await?,
         Command::Delivery(command) => delivery::run(command, &remote).await?,
-        Command::Endpoint(command) => endpoint::run(command, &remote).await?,
+        Command::Endpoint(command) => return endpoint::run(command, &remote).await,
         Command::Inbound(command) => inbound::run(command, &remote).await?,
         Command::Plugin(command) => plugin::run(command, &remote).await?,
         Command::Token(command) => token::run(command, &remote).await?,

@@ -3,15 +3,41 @@
 use engate_model::{
     DeliveryId, IntegratorId, Invalid,
     delivery::{Attempt, Delivery},
+    listing::Sort,
     token::Principal,
 };
 use engate_store::{Cancelled, DeliveryFilter, DeliveryPage, Page, Retried};
 
+use serde_json::json;
+
 use super::{Scope, VerbError};
-use crate::engine::Engine;
+use crate::{engine::Engine, language::Locale};
 
 /// Why a delivery ended that someone called off.
 const CANCELLED_BY_HAND: &str = "cancelled_by_operator";
+
+/// Which deliveries a caller wants to see.
+#[derive(Debug, Default)]
+pub(crate) struct DeliveryWish {
+    /// What needs no looking up.
+    pub(crate) filter: DeliveryFilter,
+    /// Of one of these integrators, by id or slug.
+    pub(crate) integrators: Vec<String>,
+    /// Words that must all be found in what is shown.
+    pub(crate) search: Option<String>,
+    /// How the caller reads, and so how they write.
+    pub(crate) locale: Locale,
+}
+
+/// Leaves of a filter what the caller may see.
+fn own(principal: &Principal, filter: &mut DeliveryFilter) -> Result<(), VerbError> {
+    match Scope::of(principal) {
+        Scope::Tenant => {}
+        Scope::Integrator(own) => filter.integrators = vec![own],
+        Scope::Nothing => return Err(VerbError::Forbidden("this token is bound to no integrator".to_owned())),
+    }
+    Ok(())
+}
 
 impl Engine {
     /// A delivery.
@@ -22,23 +48,56 @@ impl Engine {
         Ok(delivery)
     }
 
-    /// A page of deliveries.
+    /// What a caller's wish comes to: names found, words understood, and nothing that is not theirs to see.
+    pub(crate) async fn delivery_wish(
+        &self,
+        principal: &Principal,
+        wish: DeliveryWish,
+    ) -> Result<DeliveryFilter, VerbError> {
+        let DeliveryWish { mut filter, integrators, search, locale } = wish;
+        for named in &integrators {
+            filter.integrators.push(self.integrator_named(principal, named).await?);
+        }
+        if let Some(text) = search {
+            filter.words = self.search(principal, &text, locale).await?;
+        }
+        Ok(filter)
+    }
+
+    /// A page of deliveries, with the number of all.
     pub(crate) async fn delivery_list(
         &self,
         principal: &Principal,
         mut filter: DeliveryFilter,
-        integrator: Option<&str>,
-        page: Page,
+        sort: &Sort,
+        page: &Page,
     ) -> Result<DeliveryPage, VerbError> {
-        if let Some(named) = integrator {
-            filter.integrator = Some(self.integrator_named(principal, named).await?);
-        }
-        match Scope::of(principal) {
-            Scope::Tenant => {}
-            Scope::Integrator(own) => filter.integrator = Some(own),
-            Scope::Nothing => return Err(VerbError::Forbidden("this token is bound to no integrator".to_owned())),
-        }
-        Ok(self.store.delivery_list(principal.tenant, &filter, page).await?)
+        own(principal, &mut filter)?;
+        Ok(self.store.delivery_list(principal.tenant, &filter, sort, page).await?)
+    }
+
+    /// A page of deliveries, not counted.
+    pub(crate) async fn delivery_rows(
+        &self,
+        principal: &Principal,
+        mut filter: DeliveryFilter,
+        sort: &Sort,
+        page: &Page,
+    ) -> Result<DeliveryPage, VerbError> {
+        own(principal, &mut filter)?;
+        Ok(self.store.delivery_rows(principal.tenant, &filter, sort, page).await?)
+    }
+
+    /// Writes down that deliveries were taken out: in which form, and by which filter.
+    pub(crate) async fn delivery_exported(
+        &self,
+        principal: &Principal,
+        form: &str,
+        query: &str,
+    ) -> Result<(), VerbError> {
+        let detail = json!({ "form": form, "query": query });
+        let actor = self.actor(principal);
+        Ok(self.store.audit_append(&actor, principal.tenant, "delivery.export", "deliveries", &detail).await?)
     }
 
     /// The integrator that a filter names by id or slug.
@@ -69,6 +128,10 @@ impl Engine {
             Retried::EndpointDeleted => {
                 return Err(VerbError::conflict("not_allowed_in_state", "the endpoint of this delivery was deleted"));
             }
+            Retried::Outdated(newer) => {
+                let detail = format!("the endpoint takes the newest version only, and delivery {newer} is newer");
+                return Err(VerbError::conflict("newer_version", detail));
+            }
             Retried::NotAllowed(state) => {
                 let detail = format!("a delivery that is {} cannot be tried again", state.code());
                 return Err(VerbError::conflict("not_allowed_in_state", detail));
@@ -82,7 +145,8 @@ impl Engine {
         self.delivery_get(principal, id).await?;
         let actor = self.actor(principal);
         match self.store.delivery_cancel(&actor, principal.tenant, id, CANCELLED_BY_HAND).await? {
-            Cancelled::Cancelled => {}
+            // What waited behind it may go.
+            Cancelled::Cancelled => self.worker.wake(),
             Cancelled::InProgress => {
                 return Err(VerbError::conflict("in_progress", "a try is under way; wait for how it ends"));
             }

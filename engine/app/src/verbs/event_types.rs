@@ -1,14 +1,15 @@
 //! The catalogue of event types: what producers name and endpoints subscribe to.
 
 use engate_model::{
-    TenantId,
+    EndpointId, IntegratorId, TenantId,
+    endpoint::subscribes,
     event::{EventType, check_key, check_name},
     invalid::Complaints,
     token::Principal,
 };
 use engate_store::{Actor, EndpointFilter, StoreError};
 
-use super::{VerbError, demand::Demand, on_conflict};
+use super::{Scope, VerbError, demand::Demand, on_conflict};
 use crate::engine::Engine;
 
 /// A type to enter.
@@ -22,6 +23,25 @@ pub(crate) struct EventTypeNew {
     pub(crate) macro_process: String,
     /// Second level of the tree.
     pub(crate) process: String,
+    /// Whether its events go anywhere.
+    pub(crate) enabled: bool,
+}
+
+/// An endpoint that hears of a type.
+#[derive(Debug)]
+pub(crate) struct Usage {
+    /// The endpoint.
+    pub(crate) endpoint: EndpointId,
+    /// What it is described by.
+    pub(crate) description: String,
+    /// Whose endpoint.
+    pub(crate) integrator: IntegratorId,
+    /// Slug of that integrator.
+    pub(crate) slug: String,
+    /// Whether the endpoint is enabled.
+    pub(crate) enabled: bool,
+    /// The subscription by which it hears: the key, or a pattern such as `order.*`.
+    pub(crate) subscription: String,
 }
 
 /// What to change of a type; none: as it is.
@@ -33,6 +53,8 @@ pub(crate) struct EventTypeChange {
     pub(crate) macro_process: Option<String>,
     /// Second level of the tree.
     pub(crate) process: Option<String>,
+    /// Whether its events go anywhere; all that may change of the engine's own types.
+    pub(crate) enabled: Option<bool>,
 }
 
 impl Engine {
@@ -62,6 +84,7 @@ impl Engine {
             macro_process: new.macro_process,
             process: new.process,
             system: false,
+            enabled: new.enabled,
             created_at: self.now(),
         };
         check(&event_type)?;
@@ -93,9 +116,11 @@ impl Engine {
         let before = self.event_type_get(principal, key).await?;
         demand.check(&before)?;
         let mut event_type = before.clone();
-        if event_type.system {
+        let described = change.title.is_some() || change.macro_process.is_some() || change.process.is_some();
+        if event_type.system && described {
             return Err(system_record(key));
         }
+        event_type.enabled = change.enabled.unwrap_or(event_type.enabled);
         if let Some(title) = change.title {
             event_type.title = if title.is_empty() { event_type.key.clone() } else { title };
         }
@@ -108,6 +133,31 @@ impl Engine {
         self.store.event_type_update(&self.actor(principal), &before, &event_type).await?;
         self.views.refresh(&self.store, principal.tenant).await?;
         Ok(event_type)
+    }
+
+    /// Which endpoints hear of a type, in the order they were registered (*Uso de gatilhos*). Of other integrators' an
+    /// integrator sees none.
+    pub(crate) async fn event_type_usage(&self, principal: &Principal, key: &str) -> Result<Vec<Usage>, VerbError> {
+        self.event_type_get(principal, key).await?;
+        let integrators = self.store.integrator_list(principal.tenant).await?;
+        let mut endpoints = self.store.endpoint_list(principal.tenant, &EndpointFilter::default()).await?;
+        endpoints.retain(|endpoint| Scope::of(principal).covers(endpoint.integrator));
+        endpoints.sort_by_key(|endpoint| endpoint.id);
+        let usage = endpoints.into_iter().filter_map(|endpoint| {
+            // The key itself says more than a pattern that also takes it.
+            let exact = endpoint.event_types.iter().find(|named| *named == key);
+            let subscription = exact.or_else(|| endpoint.event_types.iter().find(|named| subscribes(named, key)))?;
+            let integrator = integrators.iter().find(|integrator| integrator.id == endpoint.integrator);
+            Some(Usage {
+                subscription: subscription.clone(),
+                endpoint: endpoint.id,
+                integrator: endpoint.integrator,
+                slug: integrator.map(|integrator| integrator.slug.clone()).unwrap_or_default(),
+                enabled: endpoint.enabled,
+                description: endpoint.description,
+            })
+        });
+        Ok(usage.collect())
     }
 
     /// Removes a type that no endpoint names. Patterns such as `order.*` do not hold it.
@@ -162,6 +212,7 @@ impl Engine {
                 macro_process: String::new(),
                 process: String::new(),
                 system: false,
+                enabled: true,
                 created_at: actor.now,
             };
             match self.store.event_type_create(actor, &event_type).await {
@@ -175,7 +226,10 @@ impl Engine {
 }
 
 fn system_record(key: &str) -> VerbError {
-    VerbError::conflict("system_record", format!("{key} belongs to the engine and can be neither changed nor deleted"))
+    VerbError::conflict(
+        "system_record",
+        format!("{key} belongs to the engine and can be neither described anew nor deleted; set enabled to false"),
+    )
 }
 
 fn check(event_type: &EventType) -> Result<(), VerbError> {

@@ -18,6 +18,7 @@ pub(crate) mod links;
 pub(crate) mod plugins;
 pub(crate) mod queues;
 pub(crate) mod replays;
+mod search;
 pub(crate) mod secrets;
 pub(crate) mod settings;
 pub(crate) mod tenants;
@@ -107,6 +108,14 @@ impl From<StoreError> for VerbError {
         match error {
             StoreError::NotFound { what } => Self::NotFound(what),
             StoreError::Conflict { what } => Self::conflict("conflict", format!("{what} already exists or is in use")),
+            StoreError::TooBroad => Self::Refused {
+                code: "narrow_the_range",
+                invalid: Invalid::field(
+                    "created_from",
+                    "finding these takes too long; say from when on (created_from), or filter by endpoint, integrator, \
+                     event_type or state as well, or sort by another column",
+                ),
+            },
             StoreError::Stale { what } => Self::Stale(what),
             other => Self::Store(other),
         }

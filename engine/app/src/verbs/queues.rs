@@ -37,7 +37,7 @@ impl Engine {
                 waiting: depth.waiting,
                 oldest_at: Some(depth.oldest_at),
                 in_flight: 0,
-                next_attempt_at: Some(depth.due_at),
+                next_attempt_at: depth.due_at,
             };
             queues.insert(depth.endpoint, queue);
         }

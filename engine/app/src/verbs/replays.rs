@@ -3,9 +3,10 @@
 use engate_model::{
     DeliveryId, Timestamp,
     delivery::{Attempt, Delivery},
+    listing::{Sort, SortValue},
     token::Principal,
 };
-use engate_store::{DeliveryFilter, Order, Page, StoreError};
+use engate_store::{DeliveryFilter, Page, StoreError};
 
 use super::VerbError;
 use crate::{engine::Engine, replay::Recorded};
@@ -46,14 +47,18 @@ impl Engine {
         let (deliveries, next) = match filter.delivery {
             Some(id) => (vec![self.delivery_get(principal, id).await?], None),
             None => {
-                let wanted = DeliveryFilter {
+                let mut wanted = DeliveryFilter {
                     created_from: filter.since,
                     created_before: filter.until,
                     ..DeliveryFilter::default()
                 };
-                let page = Page { after, limit, order: Order::Ascending };
-                let page = self.delivery_list(principal, wanted, filter.integrator.as_deref(), page).await?;
-                (page.items, page.next)
+                if let Some(named) = &filter.integrator {
+                    wanted.integrators.push(self.integrator_named(principal, named).await?);
+                }
+                let page = Page { after: after.map(|code| vec![SortValue::Int(code)]), limit };
+                let page = self.delivery_rows(principal, wanted, &Sort::default(), &page).await?;
+                let next = page.next.and_then(|_| page.items.last().map(|last| last.code));
+                (page.items, next)
             }
         };
         let mut items = Vec::new();

@@ -14,9 +14,10 @@ use engate_model::{
     Timestamp,
     delivery::{Attempt, HostAnswers, Replay, Request, Response},
     endpoint::Endpoint,
+    event::NoDelivery,
     lanes::Pace,
     plugin::{Fault, FaultCode},
-    retry,
+    retry::{self, RetryPolicy},
     transition::{Circumstances, Transition, after},
     verdict::{Failure, Outcome, Verdict, asks_to_slow_down, judge_status},
 };
@@ -338,14 +339,20 @@ impl<'a> Try<'a> {
         let Seen { request, response, mut replay, state_writes, faulty, .. } = self.seen;
         let wish = response.as_ref().and_then(|response| response.header("retry-after"));
         let slow = response.as_ref().is_some_and(|response| asks_to_slow_down(response.status));
+        // A test event is tried once, whatever comes of it.
+        let once = RetryPolicy::once();
+        let is_test = self.job.event.reason == Some(NoDelivery::Test);
         let case = Circumstances {
-            policy: &self.endpoint.retry,
+            policy: if is_test { &once } else { &self.endpoint.retry },
             tries: number,
             retry_after: wish.and_then(|value| retry::retry_after(value, finished)),
             now: finished,
             chance: self.engine.chance.fraction(),
         };
-        let transition = after(outcome, case);
+        let mut transition = after(outcome, case);
+        if is_test {
+            transition.disable_endpoint = None;
+        }
         let plugin = match self.binding {
             Binding::Plugin(binding) => Some(binding),
             Binding::BuiltIn | Binding::Broken(_) => None,

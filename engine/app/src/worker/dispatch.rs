@@ -36,6 +36,13 @@ impl Engine {
         self.start_ready();
     }
 
+    /// Queues a delivery before all others of its lane, and starts what can go: someone waits for it.
+    pub(crate) fn hand_over_first(self: &Arc<Self>, job: Job, max_in_flight: u32) {
+        let bytes = job.bytes();
+        self.worker.lanes().enter_first(job.delivery.endpoint, max_in_flight, job, bytes);
+        self.start_ready();
+    }
+
     /// Starts an attempt for every lane whose turn it is, as far as bounds allow.
     pub(super) fn start_ready(self: &Arc<Self>) {
         while let Some((endpoint, job)) = self.worker.next() {
@@ -46,8 +53,9 @@ impl Engine {
 
     async fn carry_out(self: &Arc<Self>, job: Job) -> Pace {
         if !self.worker.holds(job.serial, self.now()) {
-            // The lease lapsed while it was queued: by now another node, or this one anew, has it.
+            // The lease lapsed while it was queued: by now another node, or this one anew, has it or will have it.
             self.metrics.leases_lost.inc();
+            self.worker.let_lapse(job.serial);
             return Pace::Steady;
         }
         let view = match self.views.get(&self.store, job.delivery.tenant).await {
@@ -69,7 +77,18 @@ impl Engine {
         if digest.is_some_and(|digest| view.is_out_of_order(digest)) && job.trigger != Trigger::Manual {
             return self.park_until_something_changes(&job, view.catalog.revision).await;
         }
-        let done = match attempt::run(self, &view, &endpoint, &binding, &job).await {
+        let done = if job.in_line {
+            let attempt = Box::pin(attempt::run(self, &view, &endpoint, &binding, &job));
+            let Some(done) = self.worker.while_held(job.serial, || self.now(), attempt).await else {
+                self.metrics.leases_lost.inc();
+                self.worker.let_lapse(job.serial);
+                return Pace::Steady;
+            };
+            done
+        } else {
+            attempt::run(self, &view, &endpoint, &binding, &job).await
+        };
+        let done = match done {
             Ok(done) => done,
             Err(error) => return self.let_go(&job, &error).await,
         };
@@ -81,11 +100,13 @@ impl Engine {
     }
 
     /// Writes the attempt and what follows from it.
-    async fn write_down(self: &Arc<Self>, job: Job, done: Done) -> Pace {
+    async fn write_down(self: &Arc<Self>, mut job: Job, done: Done) -> Pace {
         let Done { attempt, transition, pace, plugin_state, .. } = done;
         self.metrics.attempt(transition.outcome, attempt.duration);
+        let answer = job.answer.take();
         let build = || {
             let item = FinishItem::new(&job.delivery, &job.event, job.serial, &attempt, &transition);
+            let item = item.in_line(job.in_line);
             match &plugin_state {
                 Some((plugin, writes)) => item.with_state_writes(&job.delivery, plugin, writes.clone()),
                 None => item,
@@ -94,7 +115,12 @@ impl Engine {
         let mut wait = FINISH_WAIT;
         for _ in 0..FINISH_TRIES_MAX {
             match self.store.delivery_finish(build()).await {
-                Ok(Finished::Finished) => {
+                Ok(finished @ (Finished::Finished | Finished::Released)) => {
+                    if finished == Finished::Released {
+                        self.worker.wake();
+                    }
+                    // Whoever waits for it may be gone by now.
+                    let _ = answer.map(|answer| answer.send(attempt));
                     self.follow_up(&job, &transition).await;
                     return pace;
                 }
@@ -149,8 +175,10 @@ impl Engine {
 
     /// Ends or parks a delivery without an attempt.
     async fn set_aside(&self, job: &Job, state: DeliveryState, reason: &str) -> Pace {
-        if let Err(error) = self.store.delivery_set_aside(job.serial, job.delivery.id, state, reason).await {
-            return self.let_go(job, &error).await;
+        match self.store.delivery_set_aside(job.serial, job.delivery.id, state, reason).await {
+            Ok(Finished::Released) => self.worker.wake(),
+            Ok(Finished::Finished | Finished::LeaseLost) => {}
+            Err(error) => return self.let_go(job, &error).await,
         }
         Pace::Steady
     }

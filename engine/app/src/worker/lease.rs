@@ -60,11 +60,12 @@ impl Engine {
         }
     }
 
-    /// Forgets everything queued, and takes a new serial. Attempts under way go on; the store refuses what they
-    /// bring if another has taken over by then.
+    /// Forgets everything queued, and takes a new serial. Attempts under way go on, but those that keep an order; the
+    /// store refuses what they bring if another has taken over by then.
     async fn lease_anew(&self, old: NodeSerial) -> Result<(), StoreError> {
         *self.worker.serial() = None;
         drop(self.worker.lanes().drain());
+        self.worker.break_off_lines().await;
         self.store.node_leave(old, self.now()).await?;
         self.lease_take().await?;
         self.worker.wake();
@@ -79,6 +80,7 @@ impl Engine {
             tracing::warn!("requests were still under way at the end of the drain; their deliveries are tried again");
         }
         let serial = self.worker.serial().take();
+        self.worker.break_off_lines().await;
         if let Some(serial) = serial
             && let Err(error) = self.store.node_leave(serial, self.now()).await
         {

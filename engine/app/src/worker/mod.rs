@@ -20,12 +20,12 @@ use std::{
 
 use engate_model::{
     EndpointId, Timestamp,
-    delivery::{Delivery, Trigger},
+    delivery::{Attempt, Delivery, Trigger},
     event::Event,
     lanes::{Lanes, Pace},
 };
 use engate_store::{ClaimedDelivery, NodeSerial};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, RwLock, oneshot};
 use tokio_util::task::TaskTracker;
 
 /// What a job takes beside its event's payload, about.
@@ -36,14 +36,25 @@ pub(crate) struct Job {
     delivery: Delivery,
     event: Arc<Event>,
     trigger: Trigger,
+    /// Whether it is in a line of an endpoint that keeps an order.
+    in_line: bool,
     /// Under which of this node's serials it was taken; a result under another is refused by the store.
     serial: NodeSerial,
+    /// Who waits for its attempt, where someone does.
+    answer: Option<oneshot::Sender<Attempt>>,
 }
 
 impl Job {
     /// A delivery that was just written down.
-    pub(crate) fn of_event(delivery: Delivery, event: Arc<Event>, serial: NodeSerial) -> Self {
-        Self { delivery, event, trigger: Trigger::Event, serial }
+    pub(crate) fn of_event(delivery: Delivery, event: Arc<Event>, in_line: bool, serial: NodeSerial) -> Self {
+        Self { delivery, event, trigger: Trigger::Event, in_line, serial, answer: None }
+    }
+
+    /// A delivery that someone waits for, who gets the attempt once it is written down. Nothing comes where it could not
+    /// be made.
+    pub(crate) fn awaited(claimed: ClaimedDelivery, serial: NodeSerial) -> (Self, oneshot::Receiver<Attempt>) {
+        let (answer, attempt) = oneshot::channel();
+        (Self { answer: Some(answer), ..Self::of_claim(claimed, serial) }, attempt)
     }
 
     /// Memory it takes, about. An event's payload counts for each of its deliveries, since any may be its last holder.
@@ -52,7 +63,29 @@ impl Job {
     }
 
     fn of_claim(claimed: ClaimedDelivery, serial: NodeSerial) -> Self {
-        Self { delivery: claimed.delivery, event: claimed.event, trigger: claimed.trigger, serial }
+        let ClaimedDelivery { delivery, event, trigger, in_line } = claimed;
+        Self { delivery, event, trigger, in_line, serial, answer: None }
+    }
+}
+
+/// Dropped, it makes the worker compare its lanes with the store.
+pub(crate) struct Doubt<'a>(&'a Worker);
+
+impl<'a> Doubt<'a> {
+    /// From here on lanes and store may differ.
+    pub(crate) const fn of(worker: &'a Worker) -> Self {
+        Self(worker)
+    }
+
+    /// Lanes and store agree.
+    pub(crate) fn settle(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Doubt<'_> {
+    fn drop(&mut self) {
+        self.0.suspect();
     }
 }
 
@@ -81,6 +114,10 @@ pub(crate) struct Worker {
     /// Wakes the lease keeper before its time.
     doubt: Notify,
     serial: Mutex<Option<NodeSerial>>,
+    /// Tells attempts of lines that the serial changed.
+    serial_changed: Notify,
+    /// Held by attempts of lines while they are under way.
+    of_lines: RwLock<()>,
     lease_until: AtomicI64,
     suspect: AtomicBool,
     stopping: AtomicBool,
@@ -98,6 +135,8 @@ impl Worker {
             wake: Notify::new(),
             doubt: Notify::new(),
             serial: Mutex::new(None),
+            serial_changed: Notify::new(),
+            of_lines: RwLock::new(()),
             lease_until: AtomicI64::new(i64::MIN),
             suspect: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
@@ -163,6 +202,59 @@ impl Worker {
     /// Queued in all lanes, and under way.
     pub(crate) fn load(&self) -> (usize, usize) {
         (self.lanes().queued(), self.in_flight.load(Ordering::Relaxed))
+    }
+
+    /// This node's serial, if it holds a lease and takes work.
+    pub(crate) fn serial_to_take(&self) -> Option<NodeSerial> {
+        if self.stopping.load(Ordering::Acquire) { None } else { *self.serial() }
+    }
+
+    /// Carries an attempt of a line on for as long as this node holds `serial`, and breaks it off then: another node may
+    /// go on with the line, and nothing older may reach the partner after that.
+    async fn while_held<T>(
+        &self,
+        serial: NodeSerial,
+        now: impl Fn() -> Timestamp,
+        attempt: impl Future<Output = T>,
+    ) -> Option<T> {
+        let _under_way = self.of_lines.read().await;
+        tokio::select! {
+            biased;
+            () = self.until_lost(serial, now) => None,
+            done = attempt => Some(done),
+        }
+    }
+
+    async fn until_lost(&self, serial: NodeSerial, now: impl Fn() -> Timestamp) {
+        loop {
+            let changed = self.serial_changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            let now = now();
+            if !self.holds(serial, now) {
+                return;
+            }
+            let left = Timestamp::from_micros(self.lease_until.load(Ordering::Acquire)).since(now);
+            tokio::select! {
+                () = changed => {}
+                () = tokio::time::sleep(left) => {}
+            }
+        }
+    }
+
+    /// Has attempts of lines broken off whose serial is no longer this node's, and waits until they are.
+    async fn break_off_lines(&self) {
+        self.serial_changed.notify_waiters();
+        drop(self.of_lines.write().await);
+    }
+
+    /// An attempt under `serial` was not made, or broken off, because the lease had run out. If nobody else has ended it
+    /// the lease may go on, and the delivery would stay in hand for ever: a new serial gives it back.
+    fn let_lapse(&self, serial: NodeSerial) {
+        let still_ours = *self.serial() == Some(serial);
+        if still_ours {
+            self.suspect();
+        }
     }
 
     fn holds(&self, serial: NodeSerial, now: Timestamp) -> bool {

@@ -60,6 +60,7 @@ impl Engine {
                 tracing::warn!(reclaimed, "took over the deliveries of a node that died");
             }
             self.host.unload_idle(now);
+            self.extend_spans();
             self.plugin_compile_resume(now.before(ABANDONED_AFTER)).await?;
         }
         if round.is_multiple_of(TIDY_ROUNDS) {
@@ -81,6 +82,18 @@ impl Engine {
         // What is due and was not fetched has no room in its lane, which wakes the poller once it has some again.
         let next = later.iter().map(|head| head.due_at).min();
         Ok(next.map_or(INTERVAL, |at| at.since(self.now()).clamp(BUSY_PAUSE, INTERVAL)))
+    }
+
+    /// Has listings know of what came in lately; beside the poller, which waits for nothing that it does.
+    fn extend_spans(self: &Arc<Self>) {
+        let engine = Arc::clone(self);
+        tokio::spawn(async move {
+            if let Err(error) = engine.store.delivery_span_extend().await
+                && !engine.health.is_stopping()
+            {
+                tracing::warn!(%error, "listings by time are slower until this works again");
+            }
+        });
     }
 
     async fn claim(self: &Arc<Self>, due: &[Head]) -> Result<usize, StoreError> {

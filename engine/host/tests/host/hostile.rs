@@ -1,6 +1,9 @@
 //! Guests that mean harm, or do it by mistake: each is one delivery's fault, with its own code.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use engate_host::{InstallCode, Plan};
 use engate_model::plugin::{FaultCode, Limits};
@@ -32,15 +35,19 @@ async fn isolation_01_an_endless_loop_ends_within_its_budget_wherever_it_is() {
     assert_eq!(failed.fault.code, FaultCode::CpuLimit);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn isolation_02_many_endless_loops_end_and_others_go_on() {
-    let rig = std::sync::Arc::new(rig());
+/// Endless loops at once, each with the least processor time that can be given.
+const LOOPS: usize = 1_000;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn isolation_02_a_thousand_endless_loops_end_and_others_go_on() {
+    let rig = Arc::new(rig());
     let bad = rig.load(guest().at("transform", LOOP).build()).await;
     let good = rig.load(guest().build()).await;
-    let loops: Vec<_> = (0..40)
+    let short = Setup { limits: Limits { cpu: Duration::from_millis(5), ..Limits::default() }, ..Setup::default() };
+    let loops: Vec<_> = (0..LOOPS)
         .map(|_| {
-            let (rig, bad) = (std::sync::Arc::clone(&rig), std::sync::Arc::clone(&bad));
-            tokio::spawn(async move { rig.transform(&bad, &Setup::default()).await.unwrap_err().fault.code })
+            let (rig, bad, short) = (Arc::clone(&rig), Arc::clone(&bad), short.clone());
+            tokio::spawn(async move { rig.transform(&bad, &short).await.unwrap_err().fault.code })
         })
         .collect();
     let started = Instant::now();
@@ -231,6 +238,29 @@ async fn isolation_16_a_guest_that_sleeps_for_ever_runs_out_of_wall_time() {
     assert_eq!(failed.fault.code, FaultCode::WallLimit, "{}", failed.fault);
     assert!(failed.record.elapsed < Duration::from_secs(1));
     assert_eq!(rig.host.stats().instances_taken, 0, "the place came back");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn isolation_26_a_full_pool_is_waited_for_and_what_is_uninstalled_finishes() {
+    let rig = Arc::new(rig());
+    let plugin = rig.load(guest().build()).await;
+    // The pool has sixteen places, of which one plugin gets four.
+    let calls: Vec<_> = (0..400)
+        .map(|n| {
+            let (rig, plugin) = (Arc::clone(&rig), Arc::clone(&plugin));
+            tokio::spawn(async move {
+                if n == 200 {
+                    rig.host.forget(plugin.digest());
+                }
+                rig.transform(&plugin, &Setup::default()).await.map(drop)
+            })
+        })
+        .collect();
+    for call in calls {
+        call.await.unwrap().unwrap();
+    }
+    assert_eq!(rig.host.stats().instances_taken, 0);
+    assert_eq!(rig.host.stats().loaded, 0, "it is gone; who had it in hand finished with it");
 }
 
 #[tokio::test]

@@ -17,6 +17,29 @@ async fn refusal(component: &[u8]) -> (InstallCode, String) {
     (error.code, error.message)
 }
 
+/// A component around a core module of so many empty functions.
+fn functions(count: u32) -> Vec<u8> {
+    let number = |mut n: usize| {
+        let mut bytes = Vec::new();
+        while n >= 0x80 {
+            bytes.push((n & 0x7f) as u8 | 0x80);
+            n >>= 7;
+        }
+        bytes.push(n as u8);
+        bytes
+    };
+    let section = |id: u8, content: Vec<u8>| [vec![id], number(content.len()), content].concat();
+    let all = |one: &[u8]| [number(count as usize), one.repeat(count as usize)].concat();
+    let module = [
+        b"\0asm\x01\0\0\0".to_vec(),
+        section(1, vec![1, 0x60, 0, 0]),
+        section(3, all(&[0])),
+        section(10, all(&[2, 0, 0x0b])),
+    ]
+    .concat();
+    [b"\0asm\x0d\0\x01\0".to_vec(), section(1, module)].concat()
+}
+
 /// Components inside components.
 fn nested(depth: usize) -> Vec<u8> {
     let mut inside = Vec::new();
@@ -73,6 +96,7 @@ async fn isolation_17_what_is_malformed_is_refused() {
         *byte ^= 0x5a;
     }
     refused(&garbled, InstallCode::InvalidComponent, &[]).await;
+    refused(&functions(1_000_001), InstallCode::InvalidComponent, &["functions"]).await;
     let (code, message) = refusal(&nested(5_000)).await;
     assert!(matches!(code, InstallCode::InvalidComponent | InstallCode::WrongWorld), "{message}");
 }

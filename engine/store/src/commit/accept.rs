@@ -9,6 +9,7 @@ use engate_model::{
     DeliveryId, EndpointId, EventId, IntegratorId, TenantId, Timestamp,
     delivery::{Delivery, DeliveryState},
     event::Event,
+    line::Ordering,
 };
 
 use super::{Reply, Setback};
@@ -18,6 +19,7 @@ use crate::{
     db::Session,
     error::StoreError,
     inbounds::{self, EncodedState, InboundState},
+    lines::{self, Held, Joined, Joining, LineKey},
     nodes::NodeSerial,
     sql::{Dialect, twins},
     value::{Kind, Value, args, json},
@@ -56,7 +58,9 @@ pub struct NewDelivery {
     pub endpoint: EndpointId,
     /// Whose endpoint that is.
     pub integrator: IntegratorId,
-    /// What it begins as.
+    /// In which order that endpoint's deliveries go.
+    pub ordering: Ordering,
+    /// What it begins as, unless its line has it wait or supersedes it.
     pub start: Start,
 }
 
@@ -96,10 +100,13 @@ pub struct AcceptedEvent {
     pub delivery_count: u32,
     /// Their running numbers in the order of the request; none for a duplicate.
     pub codes: Vec<i64>,
+    /// Which of them did not begin as was asked for: the order of their endpoint has them wait, or a newer version was
+    /// there first.
+    pub held_back: Vec<usize>,
 }
 
 impl AcceptEvent {
-    /// The `n`th delivery as it was committed under `code`.
+    /// The `n`th delivery as it was committed under `code`, if it was not held back.
     pub fn delivery(&self, n: usize, code: i64) -> Option<Delivery> {
         let new = self.deliveries.get(n)?;
         let (state, reason, due_at) = match &new.start {
@@ -163,10 +170,21 @@ struct Item {
     event: Vec<Value>,
     /// Rows of [`DELIVERY_COLUMNS`], the code left empty.
     deliveries: Vec<Vec<Value>>,
+    /// Those of them that join a line.
+    joins: Vec<Join>,
     key: Option<Key>,
     bytes: usize,
     /// Filled in while the batch is written.
     outcome: Option<AcceptedEvent>,
+}
+
+/// A delivery that joins a line.
+struct Join {
+    /// Its place among the event's deliveries.
+    n: usize,
+    line: LineKey,
+    /// When it may go.
+    from: Timestamp,
 }
 
 struct Key {
@@ -185,6 +203,11 @@ impl AcceptJob {
             None => Err(StoreError::Unavailable("an event was left out of its batch".to_owned())),
         };
         self.reply.send(answer);
+    }
+
+    /// Endpoints whose lines must be held.
+    pub(super) fn ordered(&self) -> impl Iterator<Item = EndpointId> {
+        self.items.iter().flat_map(|item| item.joins.iter().map(|join| join.line.0))
     }
 
     /// Answers what needs no commit.
@@ -234,12 +257,33 @@ const DELIVERY_COLUMNS: &[(&str, Kind)] = &[
     ("correlation_id", Kind::Text),
 ];
 
+/// Where [`DELIVERY_COLUMNS`] have what the line decides.
+const STATE: usize = 8;
+const REASON: usize = 9;
+const DUE_AT: usize = 11;
+const OWNER: usize = 12;
+
 static DELIVERIES: Bulk = Bulk::new(
     "INSERT INTO deliveries (id, code, tenant_id, event_id, event_type, subject, endpoint_id, integrator_id, state, \
      reason, created_at, due_at, owner, correlation_id) ",
     DELIVERY_COLUMNS,
     "",
 );
+
+static LINE_DELIVERIES: Bulk = Bulk::new(
+    "INSERT INTO deliveries (id, code, tenant_id, event_id, event_type, subject, endpoint_id, integrator_id, state, \
+     reason, created_at, due_at, owner, correlation_id, line, waits_behind) ",
+    &LINE_DELIVERY_COLUMNS,
+    "",
+);
+
+const LINE_DELIVERY_COLUMNS: [(&str, Kind); DELIVERY_COLUMNS.len() + 2] = {
+    let mut columns = [("line", Kind::Text); DELIVERY_COLUMNS.len() + 2];
+    let (own, _) = columns.split_at_mut(DELIVERY_COLUMNS.len());
+    own.copy_from_slice(DELIVERY_COLUMNS);
+    columns[DELIVERY_COLUMNS.len() + 1] = ("waits_behind", Kind::Int);
+    columns
+};
 
 static KEYS: Bulk = Bulk::new(
     "INSERT INTO idempotency_keys (tenant_id, key, event_id, body_hash, delivery_count, created_at) ",
@@ -291,6 +335,16 @@ fn encode(accept: &AcceptEvent) -> Result<Item, StoreError> {
         ]
     });
     let deliveries: Vec<_> = deliveries.collect();
+    let joins = accept.deliveries.iter().enumerate().filter_map(|(n, new)| {
+        let line = new.ordering.line(&event.event_type, event.subject.as_deref())?;
+        let from = match new.start {
+            Start::HandedOver(_) => event.accepted_at,
+            Start::Pending(from) => from,
+            Start::Skipped(_) => return None,
+        };
+        Some(Join { n, line: (new.endpoint, line.into()), from })
+    });
+    let joins = joins.collect();
     let key = event.idempotency_key.as_deref().map(|key| Key {
         key: key.into(),
         hash: accept.body_hash,
@@ -311,29 +365,38 @@ fn encode(accept: &AcceptEvent) -> Result<Item, StoreError> {
         event.reason.map(|reason| reason.code()),
     ];
     let bytes = cells.iter().chain(deliveries.iter().flatten()).map(Value::size).sum();
-    Ok(Item { id: event.id, event: cells, deliveries, key, bytes, outcome: None })
+    Ok(Item { id: event.id, event: cells, deliveries, joins, key, bytes, outcome: None })
 }
 
-/// Writes a batch's requests; those that cannot be written are settled.
-pub(super) async fn write(session: &mut Session, jobs: &mut [&mut AcceptJob]) -> Result<(), Setback> {
+/// Writes a batch's requests that are not settled; those that cannot be written are.
+pub(super) async fn write(session: &mut Session, jobs: &mut [&mut AcceptJob], held: &Held) -> Result<(), Setback> {
     if jobs.is_empty() {
         return Ok(());
     }
     for job in jobs.iter_mut() {
         job.items.iter_mut().for_each(|item| item.outcome = None);
     }
-    settle_stale(session, jobs).await?;
     write_keys(session, jobs).await?;
     let live = || jobs.iter().filter(|job| job.settled.is_none());
     let new = || live().flat_map(|job| &job.items).filter(|item| item.outcome.is_none());
     let event_cells: Vec<Value> = new().flat_map(|item| item.event.iter().cloned()).collect();
     let wanted = new().map(|item| item.deliveries.len()).sum();
-    let mut codes = codes(session, wanted).await?.into_iter();
+    let codes = codes(session, wanted).await?;
+    let steps = lines::settle_joining(session, held, &joining(new(), &codes)).await?;
+    let mut codes = codes.into_iter();
     let mut delivery_cells = Vec::with_capacity(wanted * DELIVERY_COLUMNS.len());
+    let mut line_cells = Vec::new();
     for job in jobs.iter_mut().filter(|job| job.settled.is_none()) {
         for item in job.items.iter_mut().filter(|item| item.outcome.is_none()) {
             let own: Vec<i64> = codes.by_ref().take(item.deliveries.len()).collect();
-            for (row, code) in item.deliveries.iter().zip(&own) {
+            let mut held_back = Vec::new();
+            for (n, (row, code)) in item.deliveries.iter().zip(&own).enumerate() {
+                if let Some(join) = item.joins.iter().find(|join| join.n == n) {
+                    let joined = lines::joined(steps.get(code), join.from);
+                    held_back.extend(joined.is_some().then_some(n));
+                    line_cells.extend(line_row(row, *code, join, joined));
+                    continue;
+                }
                 let at = delivery_cells.len() + 1;
                 delivery_cells.extend(row.iter().cloned());
                 if let Some(cell) = delivery_cells.get_mut(at) {
@@ -341,21 +404,59 @@ pub(super) async fn write(session: &mut Session, jobs: &mut [&mut AcceptJob]) ->
                 }
             }
             let delivery_count = u32::try_from(own.len()).unwrap_or(u32::MAX);
-            item.outcome = Some(AcceptedEvent { id: item.id, duplicate: false, delivery_count, codes: own });
+            item.outcome = Some(AcceptedEvent { id: item.id, duplicate: false, delivery_count, codes: own, held_back });
         }
     }
     EVENTS.execute(session, event_cells).await?;
     DELIVERIES.execute(session, delivery_cells).await?;
+    LINE_DELIVERIES.execute(session, line_cells).await?;
     let live = jobs.iter().filter(|job| job.settled.is_none());
     inbounds::write_state(session, live.filter_map(|job| job.state.as_ref())).await?;
     Ok(())
+}
+
+/// The lines that new deliveries join, with their codes; `codes` are those of `new` in its order.
+fn joining<'a>(new: impl Iterator<Item = &'a Item>, codes: &[i64]) -> Joining {
+    let mut joining = Joining::new();
+    let mut first = 0;
+    for item in new {
+        for join in &item.joins {
+            joining.entry(join.line.clone()).or_default().extend(codes.get(first + join.n));
+        }
+        first += item.deliveries.len();
+    }
+    joining
+}
+
+/// The row of a delivery that joins a line; `joined` says how, where it is not to go as was asked for.
+fn line_row(row: &[Value], code: i64, join: &Join, joined: Option<Joined>) -> Vec<Value> {
+    let mut cells = row.to_vec();
+    let mut set = |at: usize, value: Value| {
+        if let Some(cell) = cells.get_mut(at) {
+            *cell = value;
+        }
+    };
+    set(1, Value::from(code));
+    let (mut line, mut waits_behind) = (Some(Arc::clone(&join.line.1)), None);
+    if let Some(joined) = joined {
+        if joined.state.is_finished() {
+            line = None;
+        }
+        waits_behind = joined.waits_behind;
+        set(STATE, joined.state.into());
+        set(REASON, joined.reason.into());
+        set(DUE_AT, Value::Int(None));
+        set(OWNER, Value::Int(None));
+    }
+    cells.extend(args![line, waits_behind]);
+    cells
 }
 
 /// Settles the requests that were routed by a configuration that is no more.
 ///
 /// On PostgreSQL the row is held until the commit, so that a change of the configuration either is seen here or
 /// sees what is written here (deleting an endpoint cancels its deliveries, these included).
-async fn settle_stale(session: &mut Session, jobs: &mut [&mut AcceptJob]) -> Result<(), StoreError> {
+pub(super) async fn settle_stale(session: &mut Session, jobs: &mut [&mut AcceptJob]) -> Result<(), StoreError> {
     let mut revisions: BTreeMap<TenantId, Option<i64>> = BTreeMap::new();
     for job in jobs.iter() {
         revisions.entry(job.tenant).or_default();
@@ -435,6 +536,7 @@ fn resolve_keys(jobs: &mut [&mut AcceptJob], taken: &HashMap<(TenantId, String),
                     duplicate: true,
                     delivery_count: first.delivery_count,
                     codes: Vec::new(),
+                    held_back: Vec::new(),
                 });
             } else {
                 collides = collides.or(Some(index));
@@ -449,7 +551,7 @@ fn resolve_keys(jobs: &mut [&mut AcceptJob], taken: &HashMap<(TenantId, String),
 }
 
 /// Running numbers for `wanted` deliveries.
-async fn codes(session: &mut Session, wanted: usize) -> Result<Vec<i64>, StoreError> {
+pub(crate) async fn codes(session: &mut Session, wanted: usize) -> Result<Vec<i64>, StoreError> {
     let count = i64::try_from(wanted).unwrap_or(i64::MAX);
     if count == 0 {
         return Ok(Vec::new());

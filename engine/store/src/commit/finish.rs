@@ -1,6 +1,9 @@
 //! Finishing a try: its attempt and what follows from it for the delivery, if the delivery is still in hand.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use engate_model::{
     DeliveryId, EndpointId, TenantId,
@@ -19,6 +22,7 @@ use crate::{
     compose::Bulk,
     db::Session,
     error::StoreError,
+    lines::{self, Held},
     nodes::NodeSerial,
     value::{Kind, Value, args, json, json_opt},
 };
@@ -34,6 +38,8 @@ pub struct FinishItem {
 pub enum Finished {
     /// Committed.
     Finished,
+    /// Committed, and another delivery that waited behind this one may go now.
+    Released,
     /// The delivery was no longer in this node's hands; nothing was written.
     LeaseLost,
 }
@@ -41,6 +47,9 @@ pub enum Finished {
 struct Encoded {
     delivery: DeliveryId,
     code: i64,
+    endpoint: EndpointId,
+    /// Whether it is in a line, as far as is known.
+    in_line: bool,
     owner: NodeSerial,
     change: Vec<Value>,
     attempt: Vec<Value>,
@@ -78,6 +87,15 @@ impl FinishItem {
         Self { encoded: encode(delivery, event, owner, attempt, transition) }
     }
 
+    /// Says that the delivery is in a line of an endpoint that keeps an order. Where this is not said the store finds
+    /// out, at the cost of a second transaction.
+    pub fn in_line(mut self, in_line: bool) -> Self {
+        if let Ok(encoded) = &mut self.encoded {
+            encoded.in_line = in_line;
+        }
+        self
+    }
+
     /// Adds what the plugin wrote to its state of `delivery`'s endpoint: key and value, none deletes. It is
     /// written with the try or not at all.
     pub fn with_state_writes(
@@ -106,7 +124,7 @@ impl Store {
     pub async fn delivery_finish(&self, item: FinishItem) -> Result<Finished, StoreError> {
         let item = item.encoded?;
         let bytes = item.attempt.iter().map(Value::size).sum();
-        self.committers().finish(|reply| FinishJob { item, bytes, settled: None, reply }).await
+        self.committers().finish(|reply| FinishJob { item, bytes, released: false, settled: None, reply }).await
     }
 }
 
@@ -114,6 +132,8 @@ impl Store {
 pub(crate) struct FinishJob {
     item: Encoded,
     pub(super) bytes: usize,
+    /// Whether something behind it may go.
+    released: bool,
     /// The answer where it does not depend on this commit.
     pub(super) settled: Option<Finished>,
     pub(super) reply: Reply<Finished>,
@@ -122,7 +142,13 @@ pub(crate) struct FinishJob {
 impl FinishJob {
     /// Answers after the commit.
     pub(super) fn answer(&mut self) {
-        self.reply.send(Ok(self.settled.unwrap_or(Finished::Finished)));
+        let committed = if self.released { Finished::Released } else { Finished::Finished };
+        self.reply.send(Ok(self.settled.unwrap_or(committed)));
+    }
+
+    /// Its endpoint, where that one's lines must be held. Of a `careful` batch it is not known yet.
+    pub(super) fn ordered(&self, careful: bool) -> Option<EndpointId> {
+        (self.item.in_line || careful).then_some(self.item.endpoint)
     }
 
     /// Answers what needs no commit.
@@ -134,31 +160,51 @@ impl FinishJob {
 }
 
 /// The code is SQLite's own key of the table, the id PostgreSQL's: each finds the row by its own.
-const BY_KEY: &str = ") AS v WHERE deliveries.id = v.delivery_id AND deliveries.code = v.delivery_code AND \
-     deliveries.owner = v.held_by";
+macro_rules! by_key {
+    ($more:literal) => {
+        concat!(
+            ") AS v WHERE deliveries.id = v.delivery_id AND deliveries.code = v.delivery_code AND \
+             deliveries.owner = v.held_by",
+            $more
+        )
+    };
+}
 
-static CHANGES: Bulk = Bulk::new(
-    "UPDATE deliveries SET state = v.state, success = v.success, reason = v.reason, attempts = v.attempts, \
-     first_attempt_at = COALESCE(deliveries.first_attempt_at, v.at), last_attempt_at = v.at, \
-     integrated_at = COALESCE(deliveries.integrated_at, v.integrated_at), due_at = v.due_at, next_trigger = 'retry', owner = NULL \
-     FROM (",
-    &[
-        ("delivery_id", Kind::Id),
-        ("delivery_code", Kind::Int),
-        ("held_by", Kind::Int),
-        ("state", Kind::Text),
-        ("success", Kind::Int),
-        ("reason", Kind::Text),
-        ("attempts", Kind::Int),
-        ("at", Kind::Int),
-        ("integrated_at", Kind::Int),
-        ("due_at", Kind::Int),
-    ],
-    BY_KEY,
-);
+macro_rules! change {
+    ($more:literal) => {
+        concat!(
+            "UPDATE deliveries SET state = v.state, success = v.success, reason = v.reason, attempts = v.attempts, \
+             first_attempt_at = COALESCE(deliveries.first_attempt_at, v.at), last_attempt_at = v.at, \
+             integrated_at = COALESCE(deliveries.integrated_at, v.integrated_at), due_at = v.due_at, \
+             next_trigger = 'retry', owner = NULL",
+            $more,
+            " FROM ("
+        )
+    };
+}
+
+const CHANGE_COLUMNS: &[(&str, Kind)] = &[
+    ("delivery_id", Kind::Id),
+    ("delivery_code", Kind::Int),
+    ("held_by", Kind::Int),
+    ("state", Kind::Text),
+    ("success", Kind::Int),
+    ("reason", Kind::Text),
+    ("attempts", Kind::Int),
+    ("at", Kind::Int),
+    ("integrated_at", Kind::Int),
+    ("due_at", Kind::Int),
+];
+
+/// A delivery that came into a line while it was in hand is passed over, and found by looking carefully.
+static CHANGES: Bulk = Bulk::new(change!(""), CHANGE_COLUMNS, by_key!(" AND deliveries.line IS NULL"));
+
+/// One that is finished leaves its line.
+static LINE_CHANGES: Bulk =
+    Bulk::new(change!(", line = CASE WHEN v.state = 'pending' THEN deliveries.line END"), CHANGE_COLUMNS, by_key!(""));
 
 static HELD: Bulk = Bulk::with_twin_tails(
-    "SELECT d.code FROM (",
+    "SELECT d.code, CAST(CASE WHEN d.line IS NULL THEN 0 ELSE 1 END AS BIGINT) FROM (",
     &[("delivery_id", Kind::Id), ("held_by", Kind::Int)],
     ") AS v JOIN deliveries d ON d.id = v.delivery_id AND d.owner = v.held_by",
     ") AS v JOIN deliveries d ON d.id = v.delivery_id AND d.owner = v.held_by FOR UPDATE OF d",
@@ -281,12 +327,27 @@ fn encode(
         u64::try_from(attempt.duration.as_micros()).unwrap_or(u64::MAX),
         attempt.replay.as_ref().map_or(Ok(Value::Text(None)), json)?,
     ];
-    Ok(Encoded { delivery: delivery.id, code: delivery.code, owner, change, attempt: row, state: Vec::new() })
+    let (code, endpoint) = (delivery.code, delivery.endpoint);
+    Ok(Encoded {
+        delivery: delivery.id,
+        code,
+        endpoint,
+        in_line: false,
+        owner,
+        change,
+        attempt: row,
+        state: Vec::new(),
+    })
 }
 
 /// Writes a batch's tries. With `careful`, those whose delivery is in other hands are looked for first and
 /// settled; without, finding that there are some is a setback.
-pub(super) async fn write(session: &mut Session, jobs: &mut [&mut FinishJob], careful: bool) -> Result<(), Setback> {
+pub(super) async fn write(
+    session: &mut Session,
+    jobs: &mut [&mut FinishJob],
+    lines: &Held,
+    careful: bool,
+) -> Result<(), Setback> {
     if jobs.is_empty() {
         return Ok(());
     }
@@ -295,8 +356,13 @@ pub(super) async fn write(session: &mut Session, jobs: &mut [&mut FinishJob], ca
     }
     let held = || jobs.iter().filter(|job| job.settled.is_none());
     let wanted = u64::try_from(held().count()).unwrap_or(u64::MAX);
-    let changes = held().flat_map(|job| job.item.change.iter().cloned()).collect();
-    if CHANGES.execute(session, changes).await? != wanted {
+    let changes =
+        |in_line| held().filter(move |job| job.item.in_line == in_line).flat_map(|job| job.item.change.iter().cloned());
+    let mut changed = CHANGES.execute(session, changes(false).collect()).await?;
+    let in_lines = held().filter(|job| job.item.in_line).map(|job| job.item.delivery);
+    let left = if lines.is_empty() { BTreeSet::new() } else { lines::lines_of(session, in_lines).await? };
+    changed += LINE_CHANGES.execute(session, changes(true).collect()).await?;
+    if changed != wanted {
         return Err(Setback::LeaseLost);
     }
     let attempts = held().flat_map(|job| job.item.attempt.iter().cloned()).collect();
@@ -306,19 +372,23 @@ pub(super) async fn write(session: &mut Session, jobs: &mut [&mut FinishJob], ca
         args![*tenant, Arc::clone(plugin), *endpoint, Arc::clone(key)]
     })
     .await?;
+    let released = lines::settle_lines(session, lines, left).await? > 0;
+    jobs.iter_mut().for_each(|job| job.released = released && job.item.in_line);
     Ok(())
 }
 
 /// Settles the tries whose delivery is not in their hands, and repeats of one in the same batch.
 async fn settle_lost(session: &mut Session, jobs: &mut [&mut FinishJob]) -> Result<(), StoreError> {
     let names = jobs.iter().flat_map(|job| args![job.item.delivery, job.item.owner]).collect();
-    let mut held = HashSet::new();
+    let mut held = HashMap::new();
     for row in HELD.rows(session, names).await? {
-        held.insert(row.cells().int()?);
+        let mut cells = row.cells();
+        held.insert(cells.int()?, cells.flag()?);
     }
     for job in jobs.iter_mut() {
-        if !held.remove(&job.item.code) {
-            job.settled = Some(Finished::LeaseLost);
+        match held.remove(&job.item.code) {
+            Some(in_line) => job.item.in_line = in_line,
+            None => job.settled = Some(Finished::LeaseLost),
         }
     }
     Ok(())

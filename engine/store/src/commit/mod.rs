@@ -18,6 +18,7 @@ use tokio::{
 use crate::{
     db::{Db, Session},
     error::StoreError,
+    lines::{self, Held},
 };
 use accept::{AcceptJob, Accepted};
 use finish::{FinishJob, Finished};
@@ -237,21 +238,19 @@ impl Committer {
                     finishes.iter_mut().for_each(|job| job.answer());
                     return Ok(());
                 }
-                Err(Setback::Again) => {
+                Err(setback) => {
                     session.rollback().await?;
                     accepts.iter_mut().for_each(|job| job.answer_settled());
                     finishes.iter_mut().for_each(|job| job.answer_settled());
-                }
-                Err(Setback::LeaseLost) if !careful => {
-                    session.rollback().await?;
-                    careful = true;
-                }
-                Err(Setback::LeaseLost) => {
-                    return Err(StoreError::Unavailable("a delivery changed hands under its lock".to_owned()));
-                }
-                Err(Setback::Failed(error)) => {
-                    session.rollback().await?;
-                    return Err(error);
+                    match setback {
+                        Setback::Again => {}
+                        Setback::LeaseLost if !careful => careful = true,
+                        Setback::LeaseLost => {
+                            let changed = "a delivery changed hands under its lock";
+                            return Err(StoreError::Unavailable(changed.to_owned()));
+                        }
+                        Setback::Failed(error) => return Err(error),
+                    }
                 }
             }
         }
@@ -264,8 +263,17 @@ async fn write_items(
     finishes: &mut [&mut FinishJob],
     careful: bool,
 ) -> Result<(), Setback> {
-    finish::write(session, finishes, careful).await?;
-    accept::write(session, accepts).await
+    // The rows that others wait for are held in one order everywhere: a tenant's revision, endpoints that keep an order,
+    // deliveries.
+    accept::settle_stale(session, accepts).await?;
+    let endpoints: Vec<_> = accepts
+        .iter()
+        .flat_map(|job| job.ordered())
+        .chain(finishes.iter().filter_map(|job| job.ordered(careful)))
+        .collect();
+    let held = if endpoints.is_empty() { Held::new() } else { lines::lock(session, endpoints).await? };
+    finish::write(session, finishes, &held, careful).await?;
+    accept::write(session, accepts, &held).await
 }
 
 /// The first items of `waiting` that make up one batch.

@@ -4,6 +4,7 @@ use engate_model::{
     endpoint::Auth,
     event::EventType,
     integrator::Tenant,
+    listing::Sort,
     token::{Role, Token},
 };
 use engate_store::{Actor, EndpointFilter, Order, Start, StoreError, USE_WEBHOOKS};
@@ -41,8 +42,10 @@ pub(crate) async fn tenants_and_settings(t: &Subject) {
     not_found(t.store.revision_get(twin.id).await);
 
     assert_eq!(t.store.setting_get(second.id, USE_WEBHOOKS).await.unwrap(), None);
-    t.store.setting_put(&actor(), second.id, USE_WEBHOOKS, &json!(false)).await.unwrap();
-    t.store.setting_put(&actor(), second.id, "a", &json!({"z": 1, "a": [null]})).await.unwrap();
+    let off = [(USE_WEBHOOKS.to_owned(), json!(false))];
+    t.store.setting_put(&actor(), second.id, &[], &off).await.unwrap();
+    stale(t.store.setting_put(&actor(), second.id, &[], &off).await);
+    t.store.setting_put(&actor(), second.id, &off, &[("a".into(), json!({"z": 1, "a": [null]}))]).await.unwrap();
     assert_eq!(t.store.setting_get(second.id, USE_WEBHOOKS).await.unwrap(), Some(json!(false)));
     assert_eq!(t.store.setting_get(t.tenant, USE_WEBHOOKS).await.unwrap(), None, "of one tenant only");
     let all = t.store.setting_list(second.id).await.unwrap();
@@ -92,6 +95,7 @@ pub(crate) async fn event_types_of_the_engine_stay(t: &Subject) {
         macro_process: "Arrecadação".into(),
         process: String::new(),
         system,
+        enabled: true,
         created_at: at(0),
     };
     t.store.event_type_create(&actor(), &entry("bill.paid", false)).await.unwrap();
@@ -177,9 +181,13 @@ pub(crate) async fn a_deleted_endpoint_cancels_what_waits_and_keeps_its_history(
     t.store.delivery_finish(item).await.unwrap();
     t.store.delivery_reclaim(at(6)).await.unwrap();
     assert_eq!(t.state_of(held.id).await, DeliveryState::Cancelled);
-    let filter = engate_store::DeliveryFilter { integrator: Some(t.integrator), ..Default::default() };
-    let page = engate_store::Page { after: None, limit: 10, order: Order::Ascending };
-    assert_eq!(t.store.delivery_list(t.tenant, &filter, page).await.unwrap().items.len(), 2, "history stays");
+    let filter = engate_store::DeliveryFilter { integrators: vec![t.integrator], ..Default::default() };
+    let page = engate_store::Page { after: None, limit: 10 };
+    assert_eq!(
+        t.store.delivery_list(t.tenant, &filter, &Sort::default(), &page).await.unwrap().items.len(),
+        2,
+        "history stays"
+    );
     assert!(t.store.catalog_load(t.tenant).await.unwrap().endpoint(t.endpoint).is_none());
 }
 
@@ -249,7 +257,7 @@ pub(crate) async fn the_catalog_is_one_revision_of_everything(t: &Subject) {
 pub(crate) async fn every_change_is_audited_once_with_its_actor(t: &Subject) {
     let token = TokenId::new(at(0), unique());
     let ana = Actor { token: Some(token), client: "ana".into(), now: at(40), random: 5 };
-    t.store.setting_put(&ana, t.tenant, "k", &json!(1)).await.unwrap();
+    t.store.setting_put(&ana, t.tenant, &[], &[("k".into(), json!(1))]).await.unwrap();
     t.store.secret_put(&ana, t.tenant, "s", &Secret::new("oculto")).await.unwrap();
     not_found(t.store.secret_delete(&ana, t.tenant, "none").await);
     t.store.audit_append(&ana, t.tenant, "secret.reveal", "s", &json!({"plugin": "gsan"})).await.unwrap();

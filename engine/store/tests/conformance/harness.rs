@@ -4,7 +4,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{self, AtomicU64},
     },
     time::Duration,
 };
@@ -15,6 +15,7 @@ use engate_model::{
     endpoint::{Auth, Endpoint, Signing},
     event::Event,
     integrator::{Integrator, Tenant},
+    line::Ordering,
     retry::RetryPolicy,
     transition::Transition,
 };
@@ -31,7 +32,7 @@ static COUNT: AtomicU64 = AtomicU64::new(1);
 
 /// A number no other call got.
 pub(crate) fn unique() -> u128 {
-    u128::from(COUNT.fetch_add(1, Ordering::Relaxed)) << 56
+    u128::from(COUNT.fetch_add(1, atomic::Ordering::Relaxed)) << 56
 }
 
 /// An instant of the test's own time.
@@ -170,6 +171,7 @@ impl Subject {
             event_types: vec!["bill.*".into(), "order.created".into()],
             enabled: true,
             disabled_reason: None,
+            ordering: Ordering::Parallel,
             max_in_flight: 16,
             timeout: Duration::from_millis(15_000),
             retry: RetryPolicy::default(),
@@ -210,7 +212,8 @@ impl Subject {
     }
 
     pub(crate) fn delivery_to(&self, endpoint: EndpointId, millis: i64, start: Start) -> NewDelivery {
-        NewDelivery { id: DeliveryId::new(at(millis), unique()), endpoint, integrator: self.integrator, start }
+        let id = DeliveryId::new(at(millis), unique());
+        NewDelivery { id, endpoint, integrator: self.integrator, ordering: Ordering::Parallel, start }
     }
 
     /// An event for one endpoint.

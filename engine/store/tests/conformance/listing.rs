@@ -1,6 +1,9 @@
 use std::sync::Arc;
 
-use engate_model::delivery::{DeliveryState, Trigger};
+use engate_model::{
+    delivery::{DeliveryState, Trigger},
+    listing::Sort,
+};
 use engate_store::{
     AcceptEvent, Cancelled, DeliveryFilter, EventFilter, FinishItem, Order, Page, Retried, Start, StoreError,
     SuccessFilter, Total,
@@ -11,7 +14,7 @@ use crate::{
     harness::{Subject, actor, at, attempt, failed, succeeded, unique},
 };
 
-const ALL: Page = Page { after: None, limit: 100, order: Order::Ascending };
+const ALL: Page = Page { after: None, limit: 100 };
 
 pub(crate) async fn deliveries_are_filtered_paged_and_counted(t: &Subject) {
     let node = t.node("a").await;
@@ -37,9 +40,9 @@ pub(crate) async fn deliveries_are_filtered_paged_and_counted(t: &Subject) {
     let (to_other, skipped) = (answer.codes[0], answer.codes[1]);
 
     let codes = async |filter: DeliveryFilter| {
-        let page = t.store.delivery_list(t.tenant, &filter, ALL).await.unwrap();
+        let page = t.store.delivery_list(t.tenant, &filter, &Sort::default(), &ALL).await.unwrap();
         let codes: Vec<i64> = page.items.iter().map(|delivery| delivery.code).collect();
-        assert_eq!(page.total, Total { count: u64::try_from(codes.len()).unwrap(), exact: true });
+        assert_eq!(page.total, Some(Total { count: u64::try_from(codes.len()).unwrap(), exact: true }));
         assert!(codes.is_sorted());
         codes
     };
@@ -49,38 +52,39 @@ pub(crate) async fn deliveries_are_filtered_paged_and_counted(t: &Subject) {
     assert_eq!(codes(states(&[DeliveryState::Failed])).await, [expected[1], expected[4]]);
     let both = states(&[DeliveryState::Succeeded, DeliveryState::Pending]);
     assert_eq!(codes(both.clone()).await, [expected[0], expected[2], expected[3], expected[5], to_other]);
-    let success = |success| DeliveryFilter { success: Some(success), ..any.clone() };
+    let success = |success| DeliveryFilter { success: vec![success], ..any.clone() };
     assert_eq!(codes(success(SuccessFilter::Yes)).await, [expected[0], expected[3]]);
     assert_eq!(codes(success(SuccessFilter::No)).await, [expected[1], expected[2], expected[4], expected[5]]);
     assert_eq!(codes(success(SuccessFilter::Pending)).await, [to_other, skipped]);
-    let impossible = DeliveryFilter { success: Some(SuccessFilter::No), ..states(&[DeliveryState::Succeeded]) };
+    let impossible = DeliveryFilter { success: vec![SuccessFilter::No], ..states(&[DeliveryState::Succeeded]) };
     assert_eq!(codes(impossible).await, [] as [i64; 0]);
-    assert_eq!(codes(DeliveryFilter { endpoint: Some(other), ..any.clone() }).await, [to_other]);
+    assert_eq!(codes(DeliveryFilter { endpoints: vec![other], ..any.clone() }).await, [to_other]);
     assert_eq!(codes(DeliveryFilter { event: Some(event), ..any.clone() }).await, [to_other, skipped]);
-    let narrow = DeliveryFilter { event: Some(event), endpoint: Some(t.endpoint), ..states(&[DeliveryState::Skipped]) };
+    let narrow =
+        DeliveryFilter { event: Some(event), endpoints: vec![t.endpoint], ..states(&[DeliveryState::Skipped]) };
     assert_eq!(codes(narrow).await, [skipped]);
-    let typed = DeliveryFilter { event_type: Some("order.created".into()), ..any.clone() };
+    let typed = DeliveryFilter { event_types: vec!["order.created".into()], ..any.clone() };
     assert_eq!(codes(typed.clone()).await, [to_other, skipped]);
     assert_eq!(codes(DeliveryFilter { states: vec![DeliveryState::Pending], ..typed }).await, [to_other]);
-    assert_eq!(codes(DeliveryFilter { integrator: Some(t.integrator), ..both }).await.len(), 5);
+    assert_eq!(codes(DeliveryFilter { integrators: vec![t.integrator], ..both }).await.len(), 5);
     let stranger = engate_model::IntegratorId::new(at(0), unique());
-    assert_eq!(codes(DeliveryFilter { integrator: Some(stranger), ..any.clone() }).await, [] as [i64; 0]);
+    assert_eq!(codes(DeliveryFilter { integrators: vec![stranger], ..any.clone() }).await, [] as [i64; 0]);
     let timed = DeliveryFilter { created_from: Some(at(7)), created_before: Some(at(8)), ..any.clone() };
     assert_eq!(codes(timed).await, [to_other, skipped]);
     pages(t, &[&expected[..], &[to_other, skipped]].concat()).await;
 }
 
 async fn pages(t: &Subject, all: &[i64]) {
-    for order in [Order::Ascending, Order::Descending] {
+    for sort in ["code", "-code"] {
         let mut wanted = all.to_vec();
-        if order == Order::Descending {
+        if sort == "-code" {
             wanted.reverse();
         }
         let (mut got, mut after) = (Vec::new(), None);
         loop {
-            let page = Page { after, limit: 3, order };
-            let page = t.store.delivery_list(t.tenant, &DeliveryFilter::default(), page).await.unwrap();
-            assert_eq!(page.total.count, 8);
+            let (page, sort) = (Page { after, limit: 3 }, Sort::parse(sort).unwrap());
+            let page = t.store.delivery_list(t.tenant, &DeliveryFilter::default(), &sort, &page).await.unwrap();
+            assert_eq!(page.total.unwrap().count, 8);
             got.extend(page.items.iter().map(|delivery| delivery.code));
             after = page.next;
             if after.is_none() {
@@ -169,6 +173,6 @@ pub(crate) async fn depths_count_what_waits(t: &Subject) {
     let depths = t.store.queue_depths().await.unwrap();
     let mut depths: Vec<_> = depths.iter().map(|d| (d.endpoint, d.waiting, d.oldest_at, d.due_at)).collect();
     depths.sort_by_key(|depth| depth.3);
-    assert_eq!(depths, [(other, 1, at(4), at(5)), (t.endpoint, 2, at(2), at(20))]);
+    assert_eq!(depths, [(other, 1, at(4), Some(at(5))), (t.endpoint, 2, at(2), Some(at(20)))]);
     t.store.ping().await.unwrap();
 }

@@ -10,6 +10,8 @@ mod inbounds;
 mod keyed_calls;
 mod listing;
 mod opening;
+mod ordering;
+mod orders;
 mod plugins;
 
 macro_rules! conformance {
@@ -69,6 +71,19 @@ conformance! {
         a_retry_by_hand_is_due_now_and_says_so,
         only_what_waits_is_cancelled,
         depths_count_what_waits;
+    ordering:
+        in_a_fifo_line_the_next_waits_for_the_one_before,
+        o21_in_a_latest_line_the_newest_supersedes_what_waits,
+        of_an_array_the_last_of_each_key_goes,
+        o21_a_dead_nodes_old_version_is_not_sent_again,
+        what_is_set_aside_or_cancelled_lets_the_next_one_go,
+        a_change_of_the_ordering_holds_for_what_is_there,
+        o21_whoever_comes_at_once_one_of_a_line_moves,
+        o18_the_newest_version_is_taken_and_older_failures_are_superseded;
+    orders:
+        v26_v37_any_filter_order_and_page_is_what_memory_would_give,
+        pages_go_on_where_they_were_whatever_is_written_meanwhile,
+        a_search_that_takes_too_long_is_told_so;
     configuration:
         tenants_and_settings,
         a_client_holds_one_live_token,

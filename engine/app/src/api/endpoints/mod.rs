@@ -1,5 +1,6 @@
 //! `/v1/endpoints`: registered URLs of integrators.
 
+mod actions;
 mod shapes;
 
 use std::sync::Arc;
@@ -28,6 +29,7 @@ pub(super) fn routes() -> Routes {
         .add(__path_update, Permission::ManageEndpoints, update)
         .add(__path_delete, Permission::ManageEndpoints, delete)
         .add(__path_rotate_secret, Permission::ManageEndpoints, rotate_secret)
+        .merge(actions::routes())
 }
 
 /// Which endpoints.

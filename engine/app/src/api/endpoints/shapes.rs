@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use engate_model::{
     EndpointId, IntegratorId, Secret, Timestamp,
     endpoint::{Auth, Endpoint, MAX_IN_FLIGHT_DEFAULT, Signing, TIMEOUT_MS_DEFAULT},
+    line,
     plugin::PluginRef,
 };
 use serde::{Deserialize, Serialize};
@@ -145,16 +146,34 @@ impl EndpointAuth {
     }
 }
 
-/// In which order an endpoint's deliveries go; only `parallel` is built yet.
+/// In which order an endpoint's deliveries go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Ordering {
     /// As they come, several at once.
     Parallel,
-    /// Per subject one after the other; not built yet.
+    /// Per subject one after the other: the next waits until the one before has finished, its retries included.
     Fifo,
-    /// Per subject the newest only; not built yet.
+    /// Per event type and subject the newest only: it supersedes what waits, and nothing older is sent after it.
     Latest,
+}
+
+impl Ordering {
+    const fn of(ordering: line::Ordering) -> Self {
+        match ordering {
+            line::Ordering::Parallel => Self::Parallel,
+            line::Ordering::Fifo => Self::Fifo,
+            line::Ordering::Latest => Self::Latest,
+        }
+    }
+
+    const fn ordering(self) -> line::Ordering {
+        match self {
+            Self::Parallel => line::Ordering::Parallel,
+            Self::Fifo => line::Ordering::Fifo,
+            Self::Latest => line::Ordering::Latest,
+        }
+    }
 }
 
 /// When to try again.
@@ -225,7 +244,7 @@ pub(super) struct EndpointNewBody {
     event_types: Option<Vec<String>>,
     /// Whether deliveries go out; true where it is left out.
     enabled: Option<bool>,
-    /// In which order deliveries go.
+    /// In which order deliveries go; `parallel` where it is left out.
     ordering: Option<Ordering>,
     /// Requests under way at once; 16 where it is left out.
     #[schema(minimum = 1, maximum = 1024)]
@@ -356,7 +375,6 @@ pub(super) struct EndpointView {
 
 impl EndpointNewBody {
     pub(super) fn into_new(self) -> Result<EndpointNew, VerbError> {
-        require_parallel(self.ordering)?;
         let (signing_enabled, signing_secret) = self.signing.map_or((None, None), |s| (s.enabled, s.secret));
         Ok(EndpointNew {
             integrator: self.integrator,
@@ -367,6 +385,7 @@ impl EndpointNewBody {
             config: self.config,
             event_types: self.event_types.unwrap_or_default(),
             enabled: self.enabled.unwrap_or(true),
+            ordering: self.ordering.map(Ordering::ordering).unwrap_or_default(),
             max_in_flight: self.max_in_flight.unwrap_or(MAX_IN_FLIGHT_DEFAULT),
             timeout_ms: self.timeout_ms.unwrap_or(TIMEOUT_MS_DEFAULT),
             retry_schedule_ms: self.retry.map(|retry| retry.schedule_ms),
@@ -379,7 +398,6 @@ impl EndpointNewBody {
 
 impl EndpointChangeBody {
     pub(super) fn into_change(self) -> Result<EndpointChange, VerbError> {
-        require_parallel(self.ordering)?;
         let (signing_enabled, signing_secret) = self.signing.map_or((None, None), |s| (s.enabled, s.secret));
         Ok(EndpointChange {
             integrator: self.integrator,
@@ -390,6 +408,7 @@ impl EndpointChangeBody {
             config: self.config,
             event_types: self.event_types,
             enabled: self.enabled,
+            ordering: self.ordering.map(Ordering::ordering),
             max_in_flight: self.max_in_flight,
             timeout_ms: self.timeout_ms,
             retry_schedule_ms: self.retry.map(|retry| retry.map(|retry| retry.schedule_ms)),
@@ -397,15 +416,6 @@ impl EndpointChangeBody {
             signing_enabled,
             signing_secret: signing_secret.map(Secret::from),
         })
-    }
-}
-
-fn require_parallel(ordering: Option<Ordering>) -> Result<(), VerbError> {
-    match ordering {
-        None | Some(Ordering::Parallel) => Ok(()),
-        Some(_) => {
-            Err(VerbError::field("ordering", "fifo and latest are not built yet; use parallel, or leave it out"))
-        }
     }
 }
 
@@ -435,7 +445,7 @@ impl EndpointView {
             event_types: endpoint.event_types,
             enabled: endpoint.enabled,
             disabled_reason: endpoint.disabled_reason,
-            ordering: Ordering::Parallel,
+            ordering: Ordering::of(endpoint.ordering),
             max_in_flight: endpoint.max_in_flight,
             timeout_ms: u64::try_from(endpoint.timeout.as_millis()).unwrap_or(u64::MAX),
             retry: RetrySchedule { schedule_ms: endpoint.retry.schedule_ms() },

@@ -17,10 +17,11 @@ use engate_host::{Digest, LoadedPlugin, Secrets};
 use engate_model::{
     DiffId, Invalid, TenantId, Timestamp,
     delivery::Delivery,
+    listing::Sort,
     plugin::{CallSettings, Limits, Manifest, PluginRef},
     token::Principal,
 };
-use engate_store::{DeliveryFilter, Order, PAGE_MAX, Page, PluginVersion};
+use engate_store::{DeliveryFilter, PAGE_MAX, Page, PluginVersion};
 use futures_util::{StreamExt as _, stream};
 use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
@@ -169,7 +170,7 @@ impl Engine {
             return Err(VerbError::Busy { code: "too_many_diffs", detail });
         };
         let filter = DeliveryFilter {
-            integrator,
+            integrators: integrator.into_iter().collect(),
             created_from: Some(new.since),
             created_before: new.until,
             ..DeliveryFilter::default()
@@ -241,9 +242,12 @@ impl Engine {
         let (pair, plugin) = (Arc::new(Pair { sides, keys }), Arc::<str>::from(plugin));
         let mut after = None;
         loop {
-            let page = Page { after, limit: PAGE_MAX, order: Order::Ascending };
-            let page = self.store.delivery_list(tenant, &filter, page).await.map_err(|error| error.to_string())?;
-            job.expect(page.total.count, page.total.exact);
+            let page = Page { after, limit: PAGE_MAX };
+            let page = self.store.delivery_list(tenant, &filter, &Sort::default(), &page).await;
+            let page = page.map_err(|error| error.to_string())?;
+            if let Some(total) = page.total {
+                job.expect(total.count, total.exact);
+            }
             let tasks = page.items.into_iter().map(|delivery| {
                 let task = Arc::clone(&self).diff_delivery(Arc::clone(&pair), Arc::clone(&plugin), delivery);
                 AbortOnDropHandle::new(tokio::spawn(task))

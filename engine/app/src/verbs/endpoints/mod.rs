@@ -1,14 +1,17 @@
 //! Endpoints: where events go. A token of one integrator sees and changes that integrator's own only; others' are
 //! as if they were not there (seed O4).
 
+pub(crate) mod actions;
 mod auth;
 mod check;
+pub(crate) mod trial;
 
 use engate_model::{
     EndpointId, Secret, Timestamp,
     endpoint::{Endpoint, Signing},
     integrator::Integrator,
     invalid::Complaints,
+    line::Ordering,
     token::Principal,
 };
 use engate_store::EndpointFilter;
@@ -51,6 +54,8 @@ pub(crate) struct EndpointNew {
     pub(crate) event_types: Vec<String>,
     /// Whether deliveries go out.
     pub(crate) enabled: bool,
+    /// In which order deliveries go.
+    pub(crate) ordering: Ordering,
     /// Requests under way at once.
     pub(crate) max_in_flight: u32,
     /// One deadline for the whole exchange.
@@ -84,6 +89,8 @@ pub(crate) struct EndpointChange {
     pub(crate) event_types: Option<Vec<String>>,
     /// Whether deliveries go out.
     pub(crate) enabled: Option<bool>,
+    /// In which order deliveries go.
+    pub(crate) ordering: Option<Ordering>,
     /// Requests under way at once.
     pub(crate) max_in_flight: Option<u32>,
     /// One deadline for the whole exchange.
@@ -167,6 +174,7 @@ impl Engine {
             event_types,
             enabled: new.enabled,
             disabled_reason: None,
+            ordering: new.ordering,
             max_in_flight: new.max_in_flight,
             timeout: Duration::from_millis(new.timeout_ms),
             retry,
@@ -285,6 +293,8 @@ impl Engine {
         endpoint.revision = self.store.endpoint_update(&self.actor(principal), &endpoint).await?;
         self.worker.set_in_flight_max(endpoint.id, endpoint.max_in_flight);
         self.views.refresh(&self.store, principal.tenant).await?;
+        // What was held back may be due under the new settings.
+        self.worker.wake();
         Ok(Registered { endpoint, integrator: integrator.slug })
     }
 
@@ -313,6 +323,11 @@ impl Engine {
             return Ok(None);
         };
         match self.integrator_get(principal, name).await {
+            Ok(integrator) if integrator.services.is_empty() => {
+                let message = format!("{} offers no service yet; enter its services first", integrator.slug);
+                complaints.add("integrator", message);
+                Ok(None)
+            }
             Ok(integrator) => Ok(Some(integrator)),
             Err(VerbError::NotFound(_)) => {
                 complaints.add("integrator", "there is no such integrator; enter it first");
@@ -350,6 +365,7 @@ fn apply(endpoint: &mut Endpoint, change: EndpointChange, now: Timestamp, compla
     endpoint.description = change.description.unwrap_or_else(|| std::mem::take(&mut endpoint.description));
     endpoint.url = change.url.unwrap_or_else(|| std::mem::take(&mut endpoint.url));
     endpoint.config = change.config.unwrap_or_else(|| endpoint.config.take());
+    endpoint.ordering = change.ordering.unwrap_or(endpoint.ordering);
     endpoint.max_in_flight = change.max_in_flight.unwrap_or(endpoint.max_in_flight);
     endpoint.timeout = change.timeout_ms.map_or(endpoint.timeout, Duration::from_millis);
     endpoint.headers = change.headers.unwrap_or_else(|| std::mem::take(&mut endpoint.headers));

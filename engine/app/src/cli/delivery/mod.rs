@@ -1,17 +1,20 @@
 //! `engate delivery`: what became of events, partner by partner.
 
+mod export;
+mod filter;
+mod list;
+
 use std::collections::HashMap;
 
-use clap::{Args, Subcommand, builder::PossibleValuesParser};
-use engate_model::delivery::DeliveryState;
+use clap::Subcommand;
 use reqwest::Method;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::{
-    client::{Client, Listing, read},
+    client::{Client, read},
     failure::Failure,
-    present::{Field, Screen, Tone, plain, plain_lines, short_time},
+    present::{Field, Screen, Tone, plain, plain_lines},
     remote::Remote,
 };
 
@@ -23,8 +26,18 @@ pub(super) enum DeliveryCommand {
 Examples:
   engate delivery list --success no              the last attempt failed, even if a retry is due
   engate delivery list --integrator acme --state pending,parked
+  engate delivery list --q 'operacao 21/11' --sort integrator,-attempts
+  engate delivery list --watch                   shows what changes, until Ctrl-C
   engate delivery list --all --json | jq -r '.items[].id'")]
-    List(ListArgs),
+    List(list::ListArgs),
+    /// Write deliveries to a file or to standard output, as CSV, lines of JSON or PDF
+    #[command(after_help = "\
+Examples:
+  engate delivery export --success no > failed.csv
+  engate delivery export --excel --lang pt-BR --output entregas.csv
+  engate delivery export --format pdf --created-from 2026-11-01 --output november.pdf
+  engate delivery export --format ndjson | jq .reason")]
+    Export(export::ExportArgs),
     /// Show one delivery: each attempt with request, answer and verdict, secrets masked
     Show {
         /// The delivery's id (dlv_...), as `engate delivery list` prints it
@@ -35,52 +48,6 @@ Examples:
         /// The delivery's id (dlv_...)
         id: String,
     },
-}
-
-/// Which deliveries.
-#[derive(Debug, Args)]
-pub(super) struct ListArgs {
-    /// Where it stands; several with commas
-    #[arg(long, value_delimiter = ',', value_parser = PossibleValuesParser::new(DeliveryState::ALL.map(DeliveryState::code)))]
-    state: Vec<String>,
-
-    /// How the last attempt ended; pending: there was none yet
-    #[arg(long, value_parser = ["yes", "no", "pending"])]
-    success: Option<String>,
-
-    /// The partner: its slug or id
-    #[arg(long, value_name = "SLUG|ID")]
-    integrator: Option<String>,
-
-    /// Key of the event's type
-    #[arg(long, value_name = "KEY")]
-    event_type: Option<String>,
-
-    /// The endpoint's id (ep_...)
-    #[arg(long, value_name = "ID")]
-    endpoint: Option<String>,
-
-    /// Rows at most
-    #[arg(long, value_name = "ROWS", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=500))]
-    limit: u32,
-
-    /// Every row, page after page
-    #[arg(long, conflicts_with = "limit")]
-    all: bool,
-}
-
-impl ListArgs {
-    fn query(&self) -> Vec<(&'static str, String)> {
-        let state = (!self.state.is_empty()).then(|| self.state.join(","));
-        let filters = [
-            ("state", &state),
-            ("success", &self.success),
-            ("integrator", &self.integrator),
-            ("event_type", &self.event_type),
-            ("endpoint", &self.endpoint),
-        ];
-        filters.into_iter().filter_map(|(name, value)| Some((name, value.clone()?))).collect()
-    }
 }
 
 /// A delivery as the API tells it.
@@ -182,48 +149,11 @@ pub(super) struct Verdict {
 pub(super) async fn run(command: DeliveryCommand, remote: &Remote) -> Result<(), Failure> {
     let (client, screen) = (remote.client()?, remote.screen());
     match command {
-        DeliveryCommand::List(args) => list(&args, &client, screen).await,
+        DeliveryCommand::List(args) => list::list(&args, &client, screen).await,
+        DeliveryCommand::Export(args) => export::export(&args, &client).await,
         DeliveryCommand::Show { id } => show(&id, &client, screen).await,
         DeliveryCommand::Retry { id } => retry(&id, &client, screen).await,
     }
-}
-
-async fn list(args: &ListArgs, client: &Client, screen: Screen) -> Result<(), Failure> {
-    let path = ["v1", "deliveries"];
-    let mut query = args.query();
-    let listing = if args.all {
-        client.list_all(&path, &query).await?
-    } else {
-        query.push(("limit", args.limit.to_string()));
-        let answer = client.get(&path, &query).await?;
-        if screen.json {
-            return screen.line(answer);
-        }
-        read(&answer)?
-    };
-    if screen.json {
-        return screen.line(serde_json::to_string(&listing).unwrap_or_default());
-    }
-    let deliveries: Vec<Delivery> = listing.rows()?;
-    let partners = partners(client).await;
-    let rows = deliveries.iter().map(|delivery| row(delivery, &partners)).collect();
-    let header = ["CODE", "CREATED (UTC)", "PARTNER", "EVENT TYPE", "STATE", "TRIES", "REASON", "ID"];
-    screen.table(&header, rows, "No delivery matches.")?;
-    more(&listing, screen)
-}
-
-/// Says that there is more than what is shown.
-fn more(listing: &Listing, screen: Screen) -> Result<(), Failure> {
-    if listing.next.is_none() {
-        return Ok(());
-    }
-    let shown = listing.items.len();
-    let total = match (listing.total, listing.total_estimated) {
-        (Some(total), false) => format!("{shown} of {total}"),
-        (Some(total), true) => format!("{shown} of about {total}"),
-        (None, _) => format!("the first {shown}"),
-    };
-    screen.line(screen.paint(&format!("{total} shown; --limit or --all shows more"), Tone::Faint))
 }
 
 /// Slugs of integrators by id. A token that may not read them sees ids instead.
@@ -235,19 +165,6 @@ async fn partners(client: &Client) -> HashMap<String, String> {
     }
     let partners = client.list_all(&["v1", "integrators"], &[]).await.and_then(|listing| listing.rows::<Partner>());
     partners.unwrap_or_default().into_iter().map(|partner| (partner.id, partner.slug)).collect()
-}
-
-fn row(delivery: &Delivery, partners: &HashMap<String, String>) -> Vec<Field> {
-    vec![
-        Field::number(delivery.code),
-        Field::new(short_time(&delivery.created_at)),
-        Field::new(partners.get(&delivery.integrator).unwrap_or(&delivery.integrator)),
-        Field::new(&delivery.event_type),
-        Field::code(&delivery.state),
-        Field::number(delivery.attempts),
-        Field::new(delivery.reason.as_deref().unwrap_or("-")),
-        Field::new(&delivery.id),
-    ]
 }
 
 async fn show(id: &str, client: &Client, screen: Screen) -> Result<(), Failure> {

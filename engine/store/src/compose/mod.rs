@@ -1,6 +1,8 @@
 //! The only module that composes SQL. What it joins are static texts, numbers of placeholders and, for
 //! PostgreSQL's partitions, ids; a value from outside never becomes part of a statement.
 
+mod scan;
+
 use std::{
     fmt::Write as _,
     sync::{Arc, OnceLock},
@@ -12,6 +14,8 @@ use crate::{
     sql::{Dialect, Sql},
     value::{Kind, Row, Value},
 };
+
+pub(crate) use scan::{OrderTerm, Range, Scan, explain, next_value};
 
 /// Rows that one bulk statement takes at most; more are split.
 pub(crate) const BULK_ROWS_MAX: usize = 256;
@@ -165,71 +169,6 @@ fn rows_that_fit<'a>(rows: impl Iterator<Item = &'a [Value]>) -> usize {
         bytes <= POSTGRES_BYTES_MAX
     });
     fitting.count().clamp(1, BULK_ROWS_MAX)
-}
-
-/// A range of an index.
-pub(crate) struct Range {
-    /// The index; SQLite is told, since it keeps no statistics by which it would find out.
-    pub index: &'static str,
-    /// Condition of its rows.
-    pub condition: String,
-}
-
-/// Ranges of one table, each read in the order of one index and cut at the page's length, then merged: the way
-/// to page through a choice of states without reading what is not chosen.
-pub(crate) struct Merged {
-    /// What every range gives.
-    pub columns: &'static str,
-    /// Table to read.
-    pub table: &'static str,
-    /// Column that orders and pages.
-    pub order_by: &'static str,
-    /// `true` for the newest first.
-    pub descending: bool,
-    /// Each range.
-    pub ranges: Vec<Range>,
-    /// Conditions on every range.
-    pub everywhere: String,
-}
-
-impl Merged {
-    /// One page: `after` and `limit` are the numbers of their placeholders.
-    pub(crate) fn page(&self, dialect: Dialect, after: usize, limit: usize) -> Sql {
-        let Self { columns, table, order_by, everywhere, .. } = self;
-        let (beyond, direction) = if self.descending { ("<", " DESC") } else { (">", "") };
-        let mut text = String::new();
-        for (n, Range { index, condition }) in self.ranges.iter().enumerate() {
-            let union = if n == 0 { "" } else { " UNION ALL " };
-            let by = indexed_by(dialect, index);
-            let _ = write!(
-                text,
-                "{union}SELECT * FROM (SELECT {columns} FROM {table}{by} WHERE {condition}{everywhere} AND {order_by} \
-                 {beyond} ${after} ORDER BY {order_by}{direction} LIMIT ${limit}) AS range{n}"
-            );
-        }
-        let _ = write!(text, " ORDER BY {order_by}{direction} LIMIT ${limit}");
-        Sql::Composed(text.into())
-    }
-
-    /// The number of rows in each range, counted up to the placeholder `bound`.
-    pub(crate) fn count(&self, dialect: Dialect, bound: usize) -> Sql {
-        let Self { table, everywhere, .. } = self;
-        let mut text = String::new();
-        for (n, Range { index, condition }) in self.ranges.iter().enumerate() {
-            let union = if n == 0 { "" } else { " UNION ALL " };
-            let by = indexed_by(dialect, index);
-            let _ = write!(
-                text,
-                "{union}SELECT count(*) FROM (SELECT 1 AS one FROM {table}{by} WHERE {condition}{everywhere} LIMIT \
-                 ${bound}) AS range{n}"
-            );
-        }
-        Sql::Composed(text.into())
-    }
-}
-
-fn indexed_by(dialect: Dialect, index: &str) -> String {
-    dialect.pick(" INDEXED BY ", "").to_owned() + dialect.pick(index, "")
 }
 
 /// The statements that give a partitioned table the partition `[from, to)`, named `name`, and move what the

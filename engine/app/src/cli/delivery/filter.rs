@@ -1,0 +1,100 @@
+//! Which deliveries: the filters of the API as options, the same for lists and exports.
+
+use clap::{Args, builder::PossibleValuesParser};
+use engate_model::delivery::DeliveryState;
+
+/// Which deliveries, in which order.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct FilterArgs {
+    /// Where it stands; several with commas
+    #[arg(long, value_delimiter = ',', value_parser = PossibleValuesParser::new(DeliveryState::ALL.map(DeliveryState::code)))]
+    state: Vec<String>,
+
+    /// How the last attempt ended; pending: there was none yet; several with commas
+    #[arg(long, value_delimiter = ',', value_parser = ["yes", "no", "pending"])]
+    success: Vec<String>,
+
+    /// The partner: its slug or id; several with commas
+    #[arg(long, value_name = "SLUG|ID", value_delimiter = ',')]
+    integrator: Vec<String>,
+
+    /// Key of the event's type; several with commas
+    #[arg(long, value_name = "KEY", value_delimiter = ',')]
+    event_type: Vec<String>,
+
+    /// The endpoint's id (ep_...); several with commas
+    #[arg(long, value_name = "ID", value_delimiter = ',')]
+    endpoint: Vec<String>,
+
+    /// Created then or later: a day or an RFC 3339 time
+    #[arg(long, value_name = "WHEN")]
+    created_from: Option<String>,
+
+    /// Created then or earlier; a day counts to its end
+    #[arg(long, value_name = "WHEN")]
+    created_to: Option<String>,
+
+    /// Integrated then or later
+    #[arg(long, value_name = "WHEN")]
+    integrated_from: Option<String>,
+
+    /// Integrated then or earlier
+    #[arg(long, value_name = "WHEN")]
+    integrated_to: Option<String>,
+
+    /// Tried that often or more
+    #[arg(long, value_name = "TRIES")]
+    attempts_gte: Option<u32>,
+
+    /// Tried that often or less
+    #[arg(long, value_name = "TRIES")]
+    attempts_lte: Option<u32>,
+
+    /// Tried exactly that often
+    #[arg(long, value_name = "TRIES")]
+    attempts_eq: Option<u32>,
+
+    /// Words to be found in whatever a row shows
+    #[arg(long, value_name = "WORDS")]
+    q: Option<String>,
+
+    /// Columns in turn, `-` for the largest first: integrator,-attempts
+    #[arg(long, value_name = "COLUMNS", allow_hyphen_values = true)]
+    sort: Option<String>,
+
+    /// Zone in which days are meant
+    #[arg(long, value_name = "ZONE")]
+    timezone: Option<String>,
+}
+
+impl FilterArgs {
+    /// As the API takes it; sorted by `usual` where no order is asked for.
+    pub(super) fn query(&self, usual: &str) -> Vec<(&'static str, String)> {
+        let lists = [
+            ("state", &self.state),
+            ("success", &self.success),
+            ("integrator", &self.integrator),
+            ("event_type", &self.event_type),
+            ("endpoint", &self.endpoint),
+        ];
+        let texts = [
+            ("created_from", &self.created_from),
+            ("created_to", &self.created_to),
+            ("integrated_from", &self.integrated_from),
+            ("integrated_to", &self.integrated_to),
+            ("q", &self.q),
+            ("timezone", &self.timezone),
+        ];
+        let numbers = [
+            ("attempts_gte", self.attempts_gte),
+            ("attempts_lte", self.attempts_lte),
+            ("attempts_eq", self.attempts_eq),
+        ];
+        let mut query: Vec<_> =
+            lists.into_iter().filter(|(_, list)| !list.is_empty()).map(|(name, list)| (name, list.join(","))).collect();
+        query.extend(texts.into_iter().filter_map(|(name, text)| Some((name, text.clone()?))));
+        query.extend(numbers.into_iter().filter_map(|(name, number)| Some((name, number?.to_string()))));
+        query.push(("sort", self.sort.clone().unwrap_or_else(|| usual.to_owned())));
+        query
+    }
+}

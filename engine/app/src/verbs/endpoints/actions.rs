@@ -1,0 +1,344 @@
+//! What people do with one endpoint's versions: see how the last of each event type went, send it now (*Enviar*), all
+//! of them (*Enviar Tudo*), those that failed (*Reenviar Pendentes*), or try the endpoint with an example.
+
+use std::{sync::Arc, time::Duration};
+
+use engate_model::{
+    DeliveryId, EndpointId, EventId,
+    delivery::{Attempt, Delivery, DeliveryState, NotificationStatus},
+    endpoint::{Endpoint, subscribes},
+    event::EventType,
+    line::Ordering,
+    token::Principal,
+};
+use engate_store::{Actor, Taken, Version, WantedNow};
+use futures_util::{StreamExt as _, stream};
+use tokio::time::Instant;
+
+use crate::{
+    carried::Carried,
+    engine::Engine,
+    verbs::VerbError,
+    worker::{Doubt, Job},
+};
+
+/// How long a sending may take, the wait for an attempt under way included; below what a call of the API may take.
+pub(super) const SEND_TIME_MAX: Duration = Duration::from_secs(130);
+/// Pause between two looks at a delivery that another attempt or node holds.
+const LOOK_PAUSE: Duration = Duration::from_millis(50);
+/// Sendings under way at once of those that one call asks for; the endpoint's own bound counts as well.
+const AT_ONCE_MAX: usize = 16;
+
+/// An event type as one endpoint has it.
+#[derive(Debug, Clone)]
+pub(crate) struct CatalogEntry {
+    /// The type.
+    pub(crate) event_type: EventType,
+    /// Whether the endpoint gets its events.
+    pub(crate) subscribed: bool,
+    /// How the last notification went.
+    pub(crate) status: NotificationStatus,
+    /// That notification.
+    pub(crate) last: Option<Delivery>,
+}
+
+/// A version that was sent.
+#[derive(Debug, Clone)]
+pub(crate) struct Sent {
+    /// Key of its type.
+    pub(crate) event_type: String,
+    /// The event.
+    pub(crate) event: EventId,
+    /// Its delivery.
+    pub(crate) delivery: DeliveryId,
+    /// The attempt, as it was written down.
+    pub(crate) attempt: Attempt,
+    /// Whether the attempt was under way already when it was asked for.
+    pub(crate) joined: bool,
+}
+
+/// What became of all versions that were to be sent.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct SentAll {
+    /// Those that were sent, by key.
+    pub(crate) sent: Vec<Sent>,
+    /// Keys of those that were not, and why: a stable code.
+    pub(crate) skipped: Vec<(String, &'static str)>,
+}
+
+/// Which versions are to be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Which {
+    /// The newest of each type.
+    All,
+    /// Those of them whose last try failed.
+    Failed,
+}
+
+/// What became of one wish.
+enum Sending {
+    Sent(Box<Sent>),
+    NeverPublished,
+    Blocked(i64),
+    InProgress,
+    EndpointDisabled,
+}
+
+impl Engine {
+    /// Every event type with what an endpoint has of it, by its place in the tree.
+    pub(crate) async fn endpoint_catalog(
+        &self,
+        principal: &Principal,
+        id: EndpointId,
+    ) -> Result<Vec<CatalogEntry>, VerbError> {
+        let (endpoint, _) = self.endpoint_find(principal, id).await?;
+        let types = self.store.event_type_list(principal.tenant).await?;
+        let keys: Vec<_> = types.iter().map(|entry| entry.key.as_str()).collect();
+        let mut versions = self.store.version_list(principal.tenant, id, &keys).await?;
+        versions.sort_by(|a, b| a.event_type.cmp(&b.event_type));
+        let mut entries = Vec::with_capacity(types.len());
+        for event_type in types {
+            let subscribed = takes(&endpoint, &event_type.key);
+            let at = versions.binary_search_by(|version| version.event_type.cmp(&event_type.key));
+            let last = match at.ok().and_then(|at| versions.get(at)) {
+                Some(Version { delivery: Some(delivery), .. }) => Some(delivery.clone()),
+                // Published while the endpoint was there, and not sent to it: an earlier one may have been.
+                Some(version) if version.event >= EventId::floor(endpoint.created_at) => {
+                    self.store.delivery_last(principal.tenant, id, &event_type.key).await?
+                }
+                _ => None,
+            };
+            let status = NotificationStatus::of(last.as_ref());
+            entries.push(CatalogEntry { event_type, subscribed, status, last });
+        }
+        Ok(entries)
+    }
+
+    /// Sends the newest version of an event type now, and answers how it went.
+    pub(crate) async fn endpoint_send(
+        self: &Arc<Self>,
+        principal: &Principal,
+        id: EndpointId,
+        event_type: &str,
+    ) -> Result<Sent, VerbError> {
+        let endpoint = self.endpoint_to_send(principal, id).await?;
+        if !takes(&endpoint, event_type) {
+            self.event_type_get(principal, event_type).await?;
+            let detail = format!("the endpoint does not subscribe to {event_type}; add it to event_types first");
+            return Err(VerbError::conflict("not_subscribed", detail));
+        }
+        let (engine, actor, key) = (Arc::clone(self), self.actor(principal), event_type.to_owned());
+        let until = Instant::now() + SEND_TIME_MAX;
+        let work = async move { engine.send_version(&actor, &endpoint, &key, "endpoint.send", until).await };
+        match Carried::new(work).await? {
+            Sending::Sent(sent) => Ok(*sent),
+            Sending::NeverPublished => {
+                let detail = format!("nothing of type {event_type} was ever published");
+                Err(VerbError::conflict("never_published", detail))
+            }
+            Sending::Blocked(code) => {
+                let detail = format!("delivery {code} comes first and is not finished; the endpoint keeps its order");
+                Err(VerbError::conflict("waits_behind", detail))
+            }
+            Sending::InProgress => Err(VerbError::conflict(
+                "in_progress",
+                "an attempt is queued or under way and did not end in time; it goes on, look at the delivery",
+            )),
+            Sending::EndpointDisabled => Err(disabled()),
+        }
+    }
+
+    /// Sends the newest version of every type that the endpoint subscribes to, or of those that failed.
+    pub(crate) async fn endpoint_send_all(
+        self: &Arc<Self>,
+        principal: &Principal,
+        id: EndpointId,
+        which: Which,
+    ) -> Result<SentAll, VerbError> {
+        let endpoint = self.endpoint_to_send(principal, id).await?;
+        let types = self.store.event_type_list(principal.tenant).await?;
+        let mut keys: Vec<_> = types.into_iter().map(|entry| entry.key).filter(|key| takes(&endpoint, key)).collect();
+        keys.sort_unstable();
+        let names: Vec<_> = keys.iter().map(String::as_str).collect();
+        let mut versions = self.store.version_list(principal.tenant, id, &names).await?;
+        let mut all = SentAll::default();
+        for key in keys {
+            match versions.iter().find(|version| version.event_type == key) {
+                None => all.skipped.push((key, "never_published")),
+                Some(version) if which == Which::Failed && !has_failed(version) => {
+                    all.skipped.push((key, "not_failed"))
+                }
+                Some(_) => continue,
+            }
+        }
+        versions.retain(|version| which == Which::All || has_failed(version));
+        // In the order of the line where the endpoint keeps one.
+        versions.sort_by_key(|version| version.delivery.as_ref().map_or(i64::MAX, |delivery| delivery.code));
+        let (engine, actor) = (Arc::clone(self), self.actor(principal));
+        let work = async move { engine.send_versions(actor, endpoint, versions, which, all).await };
+        Carried::new(work).await
+    }
+
+    async fn send_versions(
+        self: Arc<Self>,
+        actor: Actor,
+        endpoint: Endpoint,
+        versions: Vec<Version>,
+        which: Which,
+        mut all: SentAll,
+    ) -> Result<SentAll, VerbError> {
+        let until = Instant::now() + SEND_TIME_MAX;
+        let action = match which {
+            Which::All => "endpoint.send_all",
+            Which::Failed => "endpoint.resend_pending",
+        };
+        let at_once = if endpoint.ordering == Ordering::Fifo { 1 } else { AT_ONCE_MAX };
+        let (actor, endpoint) = (Arc::new(actor), Arc::new(endpoint));
+        let sendings = versions.into_iter().map(move |version| {
+            let (engine, actor, endpoint) = (Arc::clone(&self), Arc::clone(&actor), Arc::clone(&endpoint));
+            let key = version.event_type;
+            async move {
+                let sending = engine.send_version(&actor, &endpoint, &key, action, until).await;
+                (key, sending)
+            }
+        });
+        let mut sendings = stream::iter(sendings).buffer_unordered(at_once);
+        let mut failure = None;
+        while let Some((key, sending)) = sendings.next().await {
+            let skipped = match sending {
+                Ok(Sending::Sent(sent)) => {
+                    all.sent.push(*sent);
+                    continue;
+                }
+                Ok(Sending::NeverPublished) => "never_published",
+                Ok(Sending::Blocked(_)) => "waits_behind",
+                Ok(Sending::InProgress) => "in_progress",
+                Ok(Sending::EndpointDisabled) => "endpoint_disabled",
+                Err(error) => {
+                    failure = Some(error);
+                    continue;
+                }
+            };
+            all.skipped.push((key, skipped));
+        }
+        // What was sent is told, unless nothing was.
+        if let Some(error) = failure
+            && all.sent.is_empty()
+        {
+            return Err(error);
+        }
+        all.sent.sort_by(|a, b| a.event_type.cmp(&b.event_type));
+        all.skipped.sort();
+        Ok(all)
+    }
+
+    /// One version: takes its delivery in hand, or joins the attempt that is under way.
+    async fn send_version(
+        self: &Arc<Self>,
+        actor: &Actor,
+        endpoint: &Endpoint,
+        key: &str,
+        action: &str,
+        until: Instant,
+    ) -> Result<Sending, VerbError> {
+        while Instant::now() < until {
+            let versions = self.store.version_list(endpoint.tenant, endpoint.id, &[key]).await?;
+            let Some(version) = versions.into_iter().next() else { return Ok(Sending::NeverPublished) };
+            let wanted = WantedNow {
+                tenant: endpoint.tenant,
+                endpoint: endpoint.id,
+                integrator: endpoint.integrator,
+                version: &version,
+                id: DeliveryId::new(self.now(), self.chance.bits()),
+                action,
+            };
+            let Some(serial) = self.worker.serial_to_take() else { return Err(no_lease()) };
+            let doubt = Doubt::of(&self.worker);
+            let taken = self.store.delivery_take(actor, serial, &wanted).await?;
+            let tried = match taken {
+                Taken::InHand(claimed) => {
+                    let delivery = claimed.delivery.clone();
+                    let (job, attempt) = Job::awaited(*claimed, serial);
+                    self.hand_over_first(job, endpoint.max_in_flight);
+                    doubt.settle();
+                    match tokio::time::timeout_at(until, attempt).await {
+                        Ok(Ok(attempt)) => Some((delivery, attempt, false)),
+                        // It was put off (parked, given back), or takes too long.
+                        Ok(Err(_)) | Err(_) => return Ok(Sending::InProgress),
+                    }
+                }
+                other => {
+                    doubt.settle();
+                    match other {
+                        Taken::Busy(busy) => self.under_way(&busy, until).await?.map(|attempt| (*busy, attempt, true)),
+                        Taken::Blocked { code } => return Ok(Sending::Blocked(code)),
+                        Taken::NoEndpoint => return Ok(Sending::EndpointDisabled),
+                        Taken::InHand(_) | Taken::Behind | Taken::Outdated => None,
+                    }
+                }
+            };
+            if let Some((delivery, attempt, joined)) = tried {
+                let (event_type, event, delivery) = (delivery.event_type, delivery.event, delivery.id);
+                return Ok(Sending::Sent(Box::new(Sent { event_type, event, delivery, attempt, joined })));
+            }
+            tokio::time::sleep(LOOK_PAUSE).await;
+        }
+        Ok(Sending::InProgress)
+    }
+
+    /// The attempt of a delivery in hand, once it is written down; none where it ended without one.
+    async fn under_way(&self, busy: &Delivery, until: Instant) -> Result<Option<Attempt>, VerbError> {
+        while Instant::now() < until {
+            let Some(now) = self.store.delivery_get(busy.tenant, busy.id).await? else { return Ok(None) };
+            if now.attempts > busy.attempts {
+                let attempts = self.store.attempt_list(busy.tenant, busy.id).await?;
+                return Ok(attempts.into_iter().find(|attempt| attempt.number == busy.attempts.saturating_add(1)));
+            }
+            if now.state != DeliveryState::Delivering {
+                return Ok(None);
+            }
+            tokio::time::sleep(LOOK_PAUSE).await;
+        }
+        Ok(None)
+    }
+
+    /// The endpoint, if anything may be sent to it.
+    pub(super) async fn endpoint_to_send(&self, principal: &Principal, id: EndpointId) -> Result<Endpoint, VerbError> {
+        let (endpoint, integrator) = self.endpoint_find(principal, id).await?;
+        if !endpoint.enabled {
+            return Err(disabled());
+        }
+        if !integrator.active {
+            let detail = format!("integrator {} is not active; activate it first", integrator.slug);
+            return Err(VerbError::conflict("integrator_inactive", detail));
+        }
+        if !self.views.get(&self.store, principal.tenant).await?.catalog.use_webhooks {
+            return Err(VerbError::conflict(
+                "webhooks_disabled",
+                "the setting use_webhooks is off; switch it on first",
+            ));
+        }
+        Ok(endpoint)
+    }
+}
+
+/// Whether the endpoint subscribes to the type.
+pub(super) fn takes(endpoint: &Endpoint, key: &str) -> bool {
+    endpoint.event_types.iter().any(|subscription| subscribes(subscription, key))
+}
+
+/// Whether the last try of the version failed, and nobody called it off since.
+fn has_failed(version: &Version) -> bool {
+    version.delivery.as_ref().is_some_and(|delivery| {
+        delivery.success == Some(false)
+            && matches!(delivery.state, DeliveryState::Failed | DeliveryState::Pending | DeliveryState::Parked)
+    })
+}
+
+fn disabled() -> VerbError {
+    VerbError::conflict("endpoint_disabled", "the endpoint is disabled; enable it with PATCH first")
+}
+
+pub(super) fn no_lease() -> VerbError {
+    engate_store::StoreError::Unavailable("this node takes no work at the moment; try again".to_owned()).into()
+}

@@ -1,0 +1,388 @@
+//! The narrowest ranges of indexes that hold everything a filter takes.
+
+use engate_model::{EndpointId, delivery::DeliveryState, listing::Column};
+
+use super::{
+    Lister,
+    conditions::Conditions,
+    filter::{DeliveryFilter, SuccessFilter, column_of},
+    near::late_index,
+};
+use crate::{
+    commit::finish::success_number,
+    compose::Range,
+    error::StoreError,
+    value::{Value, args},
+};
+
+/// SQLite's own index of the ids.
+pub(crate) const BY_ID: &str = "sqlite_autoindex_deliveries_1";
+/// Endpoints whose deliveries are read as ranges of their own; of more, the tenant's are read and those of others
+/// passed over.
+const ENDPOINT_RANGES_MAX: usize = 8;
+/// The same for event types.
+const TYPE_RANGES_MAX: usize = 32;
+/// Rows up to which ranges are compared by how many they hold.
+const COMPARED_MAX: u64 = 20_001;
+
+/// A filter, and what the lister narrows it by while it goes from value to value.
+#[derive(Debug, Clone)]
+pub(crate) struct Scope {
+    pub filter: DeliveryFilter,
+    /// Of this reason, or of none.
+    pub reason: Option<Option<String>>,
+    /// Columns in which there is nothing.
+    absent: Vec<Column>,
+}
+
+/// Ranges and the conditions on all of them.
+#[derive(Clone)]
+pub(crate) struct Access {
+    pub ranges: Vec<Range>,
+    pub on: Conditions,
+}
+
+impl Scope {
+    pub(crate) fn of(filter: &DeliveryFilter) -> Self {
+        let mut filter = filter.clone();
+        // Named twice, a type would be read twice.
+        filter.event_types.sort_unstable();
+        filter.event_types.dedup();
+        Self { filter, reason: None, absent: Vec::new() }
+    }
+
+    /// The same where `column` has nothing.
+    pub(crate) fn without(&self, column: Column) -> Self {
+        let mut scope = self.clone();
+        scope.absent.push(column);
+        match column {
+            // What was never tried has no success either way.
+            Column::LastAttemptAt => scope.narrow_success(&[SuccessFilter::Pending]),
+            Column::IntegratedAt => scope.narrow_success(&[SuccessFilter::Pending, SuccessFilter::No]),
+            Column::NextAttemptAt => scope.narrow_states(|state| state != DeliveryState::Pending),
+            _ => {}
+        }
+        scope
+    }
+
+    fn narrow_success(&mut self, to: &[SuccessFilter]) {
+        let given = std::mem::take(&mut self.filter.success);
+        let kept = to.iter().copied().filter(|success| given.is_empty() || given.contains(success));
+        self.filter.success = kept.collect();
+        if self.filter.success.is_empty() {
+            self.filter.words.push(Vec::new());
+        }
+    }
+
+    fn narrow_states(&mut self, keep: impl Fn(DeliveryState) -> bool) {
+        let given = std::mem::take(&mut self.filter.states);
+        let all = if given.is_empty() { DeliveryState::ALL.to_vec() } else { given };
+        self.filter.states = all.into_iter().filter(|state| keep(*state)).collect();
+        if self.filter.states.is_empty() {
+            self.filter.words.push(Vec::new());
+        }
+    }
+}
+
+/// One way to get at the rows: its ranges, and what of the filter they leave to be checked.
+struct Way {
+    ranges: Vec<Range>,
+    on: Conditions,
+    left: Scope,
+}
+
+impl Lister {
+    /// One range over all rows of the tenant, every condition checked row by row.
+    pub(super) fn everything(&self, scope: &Scope, index: Option<&'static str>) -> Access {
+        let mut on = Conditions::default();
+        let tenant = on.bind(self.tenant.into());
+        self.check_rest(scope, &mut on);
+        Access { ranges: vec![Range { index, condition: format!("tenant_id = ${tenant}") }], on }
+    }
+
+    /// The narrowest ranges known; each is in the order of the code where the index is.
+    pub(super) async fn access(&mut self, scope: &Scope) -> Result<Access, StoreError> {
+        Ok(self.narrowest(scope).await?.1)
+    }
+
+    /// The narrowest ranges known with what is left to check on their rows; before it, where something is left, the
+    /// ranges alone.
+    pub(super) async fn narrowest(&mut self, scope: &Scope) -> Result<(Option<Access>, Access), StoreError> {
+        let filter = &scope.filter;
+        if !filter.ids.is_empty() {
+            return Ok((None, self.everything(scope, self.dialect.pick(Some(BY_ID), None))));
+        }
+        if filter.event.is_some() {
+            return Ok((None, self.everything(scope, Some("deliveries_event"))));
+        }
+        let mut ways = vec![self.by_state(scope)];
+        ways.extend(self.by_endpoint(scope).await?);
+        ways.extend(self.by_type(scope));
+        ways.extend(self.by_attempts(scope).await?);
+        ways.extend(self.by_reason(scope));
+        let window = self.window(filter).await?;
+        let mut candidates = Vec::with_capacity(ways.len());
+        for way in ways {
+            candidates.push(self.in_window(way, scope, &window));
+        }
+        let mut best = 0;
+        if candidates.len() > 1 {
+            let mut fewest = u64::MAX;
+            for (n, (bare, _)) in candidates.iter().enumerate() {
+                let count = self.count(bare, COMPARED_MAX).await?;
+                if count <= fewest {
+                    (best, fewest) = (n, count);
+                }
+            }
+        }
+        let Some((bare, access)) = candidates.into_iter().nth(best) else {
+            return Ok((None, self.everything(scope, None)));
+        };
+        let checked = !window.and_late && bare.on.text() != access.on.text();
+        Ok((checked.then_some(bare), access))
+    }
+
+    /// The way with its ranges cut to the window of codes; without and with what is left to check.
+    fn in_window(&self, mut way: Way, scope: &Scope, window: &Window) -> (Access, Access) {
+        if let Some(codes) = &window.codes {
+            let mut ranges = Vec::new();
+            for (from, to) in codes {
+                let (from, to) = (way.on.bind((*from).into()), way.on.bind((*to).into()));
+                ranges.extend(way.ranges.iter().map(|range| Range {
+                    condition: format!("{} AND code BETWEEN ${from} AND ${to}", range.condition),
+                    ..range.clone()
+                }));
+            }
+            way.ranges = ranges;
+        }
+        let bare = Access { ranges: way.ranges.clone(), on: way.on.clone() };
+        self.check_rest(&way.left, &mut way.on);
+        let mut access = Access { ranges: way.ranges, on: way.on };
+        if let Some(codes) = window.codes.as_ref().filter(|_| window.and_late) {
+            access.ranges.push(self.late_range(scope, codes, &mut access.on));
+        }
+        (bare, access)
+    }
+
+    /// What succeeded late, within the wanted time: it may have any code.
+    fn late_range(&self, scope: &Scope, codes: &[(i64, i64)], on: &mut Conditions) -> Range {
+        let mut own = Conditions::default();
+        std::mem::swap(&mut own, on);
+        // The values so far stay where they are; only this range's text is taken out again.
+        let shared = own.text().len();
+        let tenant = own.bind(self.tenant.into());
+        self.check_rest(scope, &mut own);
+        for (from, to) in codes {
+            let (from, to) = (own.bind((*from).into()), own.bind((*to).into()));
+            own.and(&format!("code NOT BETWEEN ${from} AND ${to}"));
+        }
+        let (index, late) = late_index(Column::IntegratedAt);
+        let rest = own.split_text(shared);
+        *on = own;
+        Range { index: Some(index), condition: format!("tenant_id = ${tenant} AND {late}{rest}") }
+    }
+
+    fn check_rest(&self, scope: &Scope, on: &mut Conditions) {
+        scope.filter.conditions(self.dialect, on);
+        match &scope.reason {
+            Some(Some(reason)) => on.one_of("reason", [reason]),
+            Some(None) => on.and("reason IS NULL"),
+            None => {}
+        }
+        for column in &scope.absent {
+            on.and(&format!("{} IS NULL", column_of(*column)));
+        }
+    }
+
+    /// By state and success: the way that is always there.
+    fn by_state(&self, scope: &Scope) -> Way {
+        let mut on = Conditions::default();
+        let start = format!("tenant_id = ${}", on.bind(self.tenant.into()));
+        let mut ranges = states("deliveries_tenant", &start, &scope.filter);
+        ranges.extend(in_hand(&start, &scope.filter));
+        Way { ranges, on, left: without_states(scope) }
+    }
+
+    /// By the endpoints meant, their deliveries by state and success.
+    async fn by_endpoint(&mut self, scope: &Scope) -> Result<Option<Way>, StoreError> {
+        let filter = &scope.filter;
+        if filter.endpoints.is_empty() && filter.integrators.is_empty() {
+            return Ok(None);
+        }
+        let endpoints = self.endpoints(filter, ENDPOINT_RANGES_MAX + 1).await?;
+        if endpoints.len() > ENDPOINT_RANGES_MAX {
+            return Ok(None);
+        }
+        let mut on = Conditions::default();
+        let mut ranges = Vec::new();
+        for endpoint in &endpoints {
+            let start = format!("endpoint_id = ${}", on.bind((*endpoint).into()));
+            ranges.extend(states("deliveries_endpoint", &start, filter));
+        }
+        let start = on.list("endpoint_id", endpoints);
+        ranges.extend(in_hand(&start, filter));
+        let mut left = without_states(scope);
+        (left.filter.endpoints, left.filter.integrators) = (Vec::new(), Vec::new());
+        Ok(Some(Way { ranges, on, left }))
+    }
+
+    /// The tenant's endpoints that the filter means, deleted ones too: their deliveries are history. Seen to be the
+    /// tenant's here, so that their index alone is read and no row for its tenant.
+    pub(super) async fn endpoints(
+        &mut self,
+        filter: &DeliveryFilter,
+        most: usize,
+    ) -> Result<Vec<EndpointId>, StoreError> {
+        let mut on = Conditions::default();
+        let tenant = on.bind(self.tenant.into());
+        on.one_of("id", filter.endpoints.iter().copied());
+        on.one_of("integrator_id", filter.integrators.iter().copied());
+        let (values, limit) = on.values_with(Value::from(u64::try_from(most).unwrap_or(u64::MAX)));
+        let range = Range { index: None, condition: format!("tenant_id = ${tenant}") };
+        let scan = crate::compose::Scan { table: "endpoints", ranges: &[range], everywhere: on.text() };
+        let order = [crate::compose::OrderTerm { column: "id", descending: false, nulls: false }];
+        let rows = self.reader.session.rows(scan.page(self.dialect, "id", &order, limit), values).await?;
+        rows.iter().map(|row| row.cells().id()).collect()
+    }
+
+    /// By event type.
+    fn by_type(&self, scope: &Scope) -> Option<Way> {
+        let types = &scope.filter.event_types;
+        if types.is_empty() || types.len() > TYPE_RANGES_MAX {
+            return None;
+        }
+        let mut on = Conditions::default();
+        let tenant = on.bind(self.tenant.into());
+        let range = |key: &String| Range {
+            index: Some("deliveries_type"),
+            condition: format!("tenant_id = ${tenant} AND event_type = ${}", on.bind(key.into())),
+        };
+        let ranges = types.iter().map(range).collect();
+        let mut left = scope.clone();
+        left.filter.event_types = Vec::new();
+        Some(Way { ranges, on, left })
+    }
+
+    /// By the number of tries, where the usual one is not among those meant.
+    async fn by_attempts(&mut self, scope: &Scope) -> Result<Option<Way>, StoreError> {
+        let (min, max) = (scope.filter.attempts_min.unwrap_or(0), scope.filter.attempts_max.unwrap_or(u32::MAX));
+        let bounded = scope.filter.attempts_min.is_some() || scope.filter.attempts_max.is_some();
+        if !bounded || (min <= 1 && 1 <= max) {
+            return Ok(None);
+        }
+        let numbers =
+            self.unusual_attempts().await?.into_iter().filter(|n| (i64::from(min)..=i64::from(max)).contains(n));
+        let mut on = Conditions::default();
+        let start = format!("tenant_id = ${}", on.bind(self.tenant.into()));
+        let range = |number: i64| Range {
+            index: Some("deliveries_attempts"),
+            condition: format!("{start} AND owner IS NULL AND attempts <> 1 AND attempts = {number}"),
+        };
+        let mut ranges: Vec<_> = numbers.map(range).collect();
+        let held = format!("{start} AND attempts BETWEEN {min} AND {max}");
+        ranges.extend(in_hand(&held, &DeliveryFilter::default()));
+        let mut left = scope.clone();
+        (left.filter.attempts_min, left.filter.attempts_max) = (None, None);
+        Ok(Some(Way { ranges, on, left }))
+    }
+
+    /// By what went wrong.
+    fn by_reason(&self, scope: &Scope) -> Option<Way> {
+        let reason = scope.reason.as_ref()?.as_ref()?;
+        let mut on = Conditions::default();
+        let tenant = on.bind(self.tenant.into());
+        let start = format!("tenant_id = ${tenant} AND reason = ${}", on.bind(reason.into()));
+        let condition = format!("{start} AND owner IS NULL AND reason IS NOT NULL");
+        let mut ranges = vec![Range { index: Some("deliveries_reason"), condition }];
+        ranges.extend(in_hand(&start, &DeliveryFilter::default()));
+        let mut left = scope.clone();
+        left.reason = None;
+        Some(Way { ranges, on, left })
+    }
+
+    /// Which codes may have been created, or have succeeded, in the wanted time.
+    async fn window(&mut self, filter: &DeliveryFilter) -> Result<Window, StoreError> {
+        let created = (filter.created_from, filter.created_before);
+        let integrated = (filter.integrated_from, filter.integrated_before);
+        let mut window = Window { codes: None, and_late: false };
+        let nowhere = (None, None);
+        if created != nowhere {
+            window.codes = Some(self.codes_between(created).await?);
+        } else if integrated != nowhere {
+            let from = integrated.0.map(|from| from.before(super::near::LATE));
+            window.codes = Some(self.codes_between((from, integrated.1)).await?);
+            window.and_late = true;
+        }
+        Ok(window)
+    }
+
+    /// The values that the column of an index takes beside what the index leaves out.
+    pub(super) async fn unusual_attempts(&mut self) -> Result<Vec<i64>, StoreError> {
+        let mut numbers = Vec::new();
+        let condition = "tenant_id = $1 AND owner IS NULL AND attempts <> 1";
+        while numbers.len() < super::values::VALUES_MAX {
+            let after = numbers.last().map(|_| 2);
+            let sql = crate::compose::next_value(
+                self.dialect,
+                "deliveries",
+                "deliveries_attempts",
+                condition,
+                "attempts",
+                after,
+            );
+            let mut values = args![self.tenant];
+            values.extend(numbers.last().map(|number: &i64| Value::from(*number)));
+            let Some(row) = self.reader.session.row(sql, values).await? else { break };
+            numbers.push(row.cells().int()?);
+        }
+        Ok(numbers)
+    }
+}
+
+/// Codes to which ranges are cut.
+struct Window {
+    codes: Option<Vec<(i64, i64)>>,
+    /// Whether what succeeded late is to be looked for beside them.
+    and_late: bool,
+}
+
+fn without_states(scope: &Scope) -> Scope {
+    let mut left = scope.clone();
+    (left.filter.states, left.filter.success) = (Vec::new(), Vec::new());
+    left
+}
+
+/// Ranges of an index that is ordered by state, success and code: each pair that the filter takes, so that a page of
+/// what failed is read without passing over millions that did not.
+fn states(index: &'static str, start: &str, filter: &DeliveryFilter) -> Vec<Range> {
+    let mut ranges = Vec::new();
+    for state in DeliveryState::ALL {
+        // What is in hand is in none of these indexes.
+        if state == DeliveryState::Delivering || !(filter.states.is_empty() || filter.states.contains(&state)) {
+            continue;
+        }
+        let successes: &[SuccessFilter] = match state {
+            DeliveryState::Succeeded => &[SuccessFilter::Yes],
+            _ => &[SuccessFilter::Pending, SuccessFilter::No, SuccessFilter::Yes],
+        };
+        for success in successes.iter().filter(|one| filter.success.is_empty() || filter.success.contains(one)) {
+            let number = success_number(success.success());
+            let condition = format!("{start} AND owner IS NULL AND state = '{}' AND success = {number}", state.code());
+            ranges.push(Range { index: Some(index), condition });
+        }
+    }
+    ranges
+}
+
+/// What is in hand; there is never much of it.
+fn in_hand(start: &str, filter: &DeliveryFilter) -> Option<Range> {
+    if !(filter.states.is_empty() || filter.states.contains(&DeliveryState::Delivering)) {
+        return None;
+    }
+    let mut condition = format!("{start} AND owner IS NOT NULL");
+    if !filter.success.is_empty() {
+        let numbers = filter.success.iter().map(|success| success_number(success.success()).to_string());
+        condition.push_str(&format!(" AND success IN ({})", numbers.collect::<Vec<_>>().join(", ")));
+    }
+    Some(Range { index: Some("deliveries_owner"), condition })
+}
