@@ -22,6 +22,11 @@ async fn everything(app: &App) -> Vec<Edited> {
     let inbound = app.api.post("/v1/inbounds", &inbound).await;
     let mut all = vec![
         Edited {
+            path: "/v1/settings".into(),
+            method: Method::PUT,
+            body: |n| json!({format!("m{n}.use_webhooks"): false}),
+        },
+        Edited {
             path: format!("/v1/endpoints/{}", id(&endpoint)),
             method: Method::PATCH,
             body: |n| json!({"description": n.to_string()}),

@@ -200,6 +200,24 @@ fn p31_refusals_are_told_in_portuguese_to_who_reads_it() {
     });
 }
 
+#[test]
+fn p31_a_new_tenant_reads_portuguese_and_lives_in_sao_paulo() {
+    run(async |app| {
+        let settings = app.api.get("/v1/settings").await.expect(200);
+        assert_eq!(settings["locale.timezone"], "America/Sao_Paulo");
+        assert_eq!(settings["locale.language"], "pt-BR");
+        let changed = json!({"locale.timezone": "America/Manaus", "locale.language": "en"});
+        app.api.put("/v1/settings", &changed).await.expect(200);
+        let settings = app.api.get("/v1/settings").await.expect(200);
+        assert_eq!(
+            (&settings["locale.timezone"], &settings["locale.language"]),
+            (&json!("America/Manaus"), &json!("en"))
+        );
+        let refused = app.api.put("/v1/settings", &json!({"locale.timezone": "Brasília"})).await;
+        assert_eq!(refused.expect_problem(422, "invalid"), ["locale.timezone"]);
+    });
+}
+
 /// Every `type` leads to the documentation of its code, on this engine.
 #[test]
 fn the_type_of_a_problem_leads_to_its_documentation() {

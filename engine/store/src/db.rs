@@ -202,7 +202,7 @@ fn sqlite_options(path: &std::path::Path) -> SqliteConnectOptions {
 }
 
 /// Creates the file for its owner alone before SQLite opens it; SQLite gives its side files the same mode.
-fn create_private(path: &std::path::Path) -> Result<(), StoreError> {
+pub(crate) fn create_private(path: &std::path::Path) -> Result<(), StoreError> {
     use std::fs::OpenOptions;
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);

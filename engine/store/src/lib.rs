@@ -10,6 +10,7 @@
 mod access;
 mod attempts;
 mod audit;
+mod backup;
 mod catalog;
 mod chain;
 mod claims;
@@ -55,6 +56,7 @@ use engate_model::Timestamp;
 
 pub use access::{AccessEntry, AccessFilter, AccessOfAccept, AccessPage, RefusedCalls, SOURCES_MAX};
 pub use audit::{Actor, AuditEntry, AuditFilter, AuditPage, Link};
+pub use backup::{sqlite_check, sqlite_copy, sqlite_is_free};
 pub use chain::{ChainCheck, ChainFault, ExportCheck, entry_hash};
 pub use claims::{ClaimedDelivery, Head};
 pub use commit::{

@@ -10,6 +10,7 @@ use crate::{
     audit::Actor,
     db::Session,
     error::StoreError,
+    tenants::unchanged,
     value::{args, json},
 };
 
@@ -33,22 +34,23 @@ impl Store {
     /// # Errors
     /// When the database gives no answer.
     pub async fn setting_list(&self, tenant: TenantId) -> Result<Vec<(String, Json)>, StoreError> {
-        let sql = "SELECT key, value FROM settings WHERE tenant_id = $1 ORDER BY key";
-        let rows = self.db().rows(sql, args![tenant]).await?;
-        rows.iter().map(|row| row.cells()).map(|mut cells| Ok((cells.text()?, cells.json()?))).collect()
+        setting_all(&mut self.db().reader().await?, tenant).await
     }
 
-    /// Puts settings, all or none; each that changes is audited with what it was before.
+    /// Puts settings, all or none, where all that were put still are as `before`; each that changes is audited with what it
+    /// was.
     ///
     /// # Errors
-    /// When the database gives no answer.
+    /// [`StoreError::Stale`], or when the database gives no answer.
     pub async fn setting_put(
         &self,
         actor: &Actor,
         tenant: TenantId,
+        before: &[(String, Json)],
         settings: &[(String, Json)],
     ) -> Result<(), StoreError> {
         let mut session = self.change(tenant).await?;
+        unchanged(Some(setting_all(&mut session, tenant).await?.as_slice()), before, "settings")?;
         for (key, value) in settings {
             let old = setting_value(&mut session, tenant, key).await?;
             let sql = "INSERT INTO settings (tenant_id, key, value) VALUES ($1, $2, $3) \
@@ -69,6 +71,12 @@ pub(crate) async fn modules_off(session: &mut Session, tenant: TenantId) -> Resu
         off.extend(row.cells().text()?.strip_suffix(MODULE_SWITCH).map(str::to_owned));
     }
     Ok(off)
+}
+
+async fn setting_all(session: &mut Session, tenant: TenantId) -> Result<Vec<(String, Json)>, StoreError> {
+    let sql = "SELECT key, value FROM settings WHERE tenant_id = $1 ORDER BY key";
+    let rows = session.rows(sql, args![tenant]).await?;
+    rows.iter().map(|row| row.cells()).map(|mut cells| Ok((cells.text()?, cells.json()?))).collect()
 }
 
 pub(crate) async fn setting_value(

@@ -159,7 +159,11 @@ pub(crate) fn found(touched: u64, what: &'static str) -> Result<(), StoreError> 
 
 /// Whether what a change was decided on is what the transaction finds. Changes of one tenant wait for each other
 /// (see [`Store::change`]), so what is read after it began stays until it ends.
-pub(crate) fn unchanged<T: PartialEq>(now: Option<&T>, before: &T, what: &'static str) -> Result<(), StoreError> {
+pub(crate) fn unchanged<T: PartialEq + ?Sized>(
+    now: Option<&T>,
+    before: &T,
+    what: &'static str,
+) -> Result<(), StoreError> {
     match now {
         None => Err(StoreError::NotFound { what }),
         Some(now) if now == before => Ok(()),

@@ -180,10 +180,22 @@ impl Engine {
         self.client_within(args, START_PATIENCE).await
     }
 
-    /// The same with a patience of its own.
-    pub(crate) async fn client_within(&self, args: &[&str], patience: Duration) -> Output {
+    /// The same with more variables.
+    pub(crate) async fn client_with(&self, args: &[&str], variables: &[(&str, &str)]) -> Output {
+        let mut command = self.client_command(args);
+        let output = command.envs(variables.iter().copied()).output();
+        tokio::time::timeout(START_PATIENCE, output).await.expect("the command does not end").unwrap()
+    }
+
+    fn client_command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_engate"));
         command.args(args).env("ENGATE_URL", self.url()).env("ENGATE_TOKEN", ADMIN_TOKEN).stdin(Stdio::null());
+        command
+    }
+
+    /// The same with a patience of its own.
+    pub(crate) async fn client_within(&self, args: &[&str], patience: Duration) -> Output {
+        let mut command = self.client_command(args);
         tokio::time::timeout(patience, command.output()).await.expect("the command does not end").unwrap()
     }
 

@@ -193,9 +193,10 @@ mod tests {
         "/v1/secrets/{name}",
         // A token is ended or made anew, which does the same whatever it was.
         "/v1/tokens/{id}",
+        // A tenant's name is told, nothing is decided by it.
+        "/v1/tenants/{tenant}",
         // Calling off is no edit.
         "/v1/plugins/{name}/diffs/{id}",
-        "/v1/settings",
     ];
 
     #[test]

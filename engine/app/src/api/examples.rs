@@ -4,6 +4,7 @@
 use serde_json::{Map, Value, json};
 
 use super::{
+    extract::is_json,
     meanings::{MEANINGS, Meaning},
     problem::PROBLEM_JSON,
 };
@@ -194,7 +195,7 @@ impl Composer<'_> {
     }
 
     fn content(&self, media_type: &str, content: &mut Value) {
-        let is_json = media_type.ends_with("json");
+        let is_json = is_json(media_type);
         let has_one = content.get("example").is_some() || content.get("examples").is_some();
         let Some(schema) = content.get("schema").cloned() else { return };
         if is_json
@@ -358,7 +359,7 @@ mod tests {
             for (method, operation) in operations.as_object().unwrap() {
                 let mut add = |what: &str, content: &Value| {
                     for (media_type, content) in content.as_object().into_iter().flatten() {
-                        if media_type.ends_with("json") {
+                        if is_json(media_type) {
                             all.push((format!("{method} {path} {what} {media_type}"), content.clone()));
                         }
                     }

@@ -143,7 +143,7 @@ async fn list(
     Params(page): Params<PageParams>,
 ) -> Result<Json<Listing<IntegratorView>>, Problem> {
     let integrators = engine.integrator_list(&principal).await?;
-    Ok(Json(page.cut(integrators, |integrator| integrator.id.to_string(), IntegratorView::of)?))
+    Ok(Json(page.cut(integrators, |integrator| integrator.slug.clone(), IntegratorView::of)?))
 }
 
 /// Enters an integrator.

@@ -74,6 +74,7 @@ pub(crate) fn contract() -> &'static Contract {
         let document = document(super::routes());
         let mut value = serde_json::to_value(&document).unwrap_or_default();
         portable(&mut value);
+        refer_to_items(&mut value);
         super::conditional::describe(&mut value);
         super::examples::fill(&mut value);
         Contract { text: value.to_string().into(), value }
@@ -121,6 +122,18 @@ fn portable(value: &mut Value) {
         }
         Value::Array(items) => items.iter_mut().for_each(portable),
         _ => {}
+    }
+}
+
+/// Lists refer to what they list, which their schemas would repeat: a generated client then has one type for both.
+fn refer_to_items(document: &mut Value) {
+    let Some(schemas) = document.pointer_mut("/components/schemas").and_then(Value::as_object_mut) else { return };
+    let names: Vec<_> = schemas.keys().filter_map(|name| name.strip_prefix("Listing_").map(str::to_owned)).collect();
+    for name in names.into_iter().filter(|name| schemas.contains_key(name)).collect::<Vec<_>>() {
+        let list = schemas.get_mut(&format!("Listing_{name}"));
+        if let Some(items) = list.and_then(|list| list.pointer_mut("/properties/items/items")) {
+            *items = json!({ "$ref": format!("#/components/schemas/{name}") });
+        }
     }
 }
 

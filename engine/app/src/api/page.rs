@@ -2,7 +2,7 @@
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use engate_model::Invalid;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use utoipa::{IntoParams, ToSchema};
 
 /// Page where the caller names no size.
@@ -36,30 +36,40 @@ pub(crate) struct Listing<T: ToSchema> {
 }
 
 impl PageParams {
-    /// Cuts a page out of a whole list that is held in memory. `key` names an item among the others; the list
-    /// must be in a stable order.
-    pub(crate) fn cut<I, T: ToSchema>(
+    /// Cuts a page out of a whole list that is held in memory. `place` says where an item stands among the others: the
+    /// list comes in that order, and a page begins behind the last place of the page before, whatever was entered or
+    /// deleted meanwhile.
+    pub(crate) fn cut<I, P: Ord + Serialize + DeserializeOwned, T: ToSchema>(
         &self,
-        items: Vec<I>,
-        key: impl Fn(&I) -> String,
+        mut items: Vec<I>,
+        place: impl Fn(&I) -> P,
         show: impl Fn(I) -> T,
     ) -> Result<Listing<T>, Invalid> {
         let limit = usize::try_from(self.limit.unwrap_or(LIMIT_DEFAULT)).unwrap_or(usize::MAX);
         let total = items.len();
+        items.sort_by_cached_key(&place);
         let start = match self.cursor.as_deref() {
             None => 0,
             Some(cursor) => {
-                let last = cursor_read(cursor)?;
-                // The item may be gone by now; then there is no telling where the page began.
-                let at = items.iter().position(|item| key(item) == last);
-                at.ok_or_else(|| Invalid::field("cursor", "its place is gone; begin again without a cursor"))? + 1
+                let last: P = place_read(cursor)?;
+                items.partition_point(|item| place(item) <= last)
             }
         };
         let page: Vec<_> = items.into_iter().skip(start).take(limit).collect();
-        let next = (start + page.len() < total).then(|| page.last().map(|last| cursor_write(&key(last)))).flatten();
+        let more = start.saturating_add(page.len()) < total;
+        let next = page.last().filter(|_| more).map(|last| place_write(&place(last)));
         let items = page.into_iter().map(show).collect();
         Ok(Listing { items, total: u64::try_from(total).ok(), total_estimated: false, next })
     }
+}
+
+fn place_write<P: Serialize>(place: &P) -> String {
+    cursor_write(&serde_json::to_string(place).unwrap_or_default())
+}
+
+fn place_read<P: DeserializeOwned>(cursor: &str) -> Result<P, Invalid> {
+    let wrong = |_| Invalid::field("cursor", "not a cursor of this list; pass on `next` of the page before as it is");
+    serde_json::from_str(&cursor_read(cursor)?).map_err(wrong)
 }
 
 /// A cursor that names a place.
@@ -78,27 +88,37 @@ pub(crate) fn cursor_read(cursor: &str) -> Result<String, Invalid> {
 mod tests {
     use super::*;
 
-    fn page(limit: u32, cursor: Option<String>) -> Listing<String> {
-        let items = vec!["a", "b", "c", "d", "e"];
+    fn page(items: &str, limit: u32, cursor: Option<String>) -> Listing<String> {
         let params = PageParams { limit: Some(limit), cursor };
-        params.cut(items, |item| (*item).to_owned(), |item| item.to_owned()).unwrap()
+        let items = items.chars().map(String::from).collect();
+        params.cut(items, String::clone, |item| item).unwrap()
     }
 
     #[test]
     fn pages_follow_each_other_without_gap_or_overlap() {
-        let first = page(2, None);
+        let first = page("dbaec", 2, None);
         assert_eq!((first.items.concat().as_str(), first.total), ("ab", Some(5)));
-        let second = page(2, first.next);
+        let second = page("abcde", 2, first.next);
         assert_eq!(second.items.concat(), "cd");
-        let third = page(2, second.next);
+        let third = page("abcde", 2, second.next);
         assert_eq!((third.items.concat().as_str(), third.next), ("e", None));
-        assert_eq!(page(5, None).next, None);
+        assert_eq!(page("abcde", 5, None).next, None);
+    }
+
+    #[test]
+    fn what_is_entered_or_deleted_meanwhile_shifts_nothing() {
+        let first = page("bdfh", 2, None);
+        assert_eq!(first.items.concat(), "bd");
+        // The last one shown is gone, one came before it and one after.
+        assert_eq!(page("abefh", 2, first.next).items.concat(), "ef");
     }
 
     #[test]
     fn a_spoilt_cursor_is_named() {
-        let params = PageParams { limit: None, cursor: Some("%%".into()) };
-        let error = params.cut(vec![1], i32::to_string, |n| n.to_string()).unwrap_err();
-        assert_eq!(error.0.first().unwrap().field, "cursor");
+        for spoilt in ["%%".to_owned(), cursor_write("no number"), cursor_write("\"1\"")] {
+            let params = PageParams { limit: None, cursor: Some(spoilt) };
+            let error = params.cut(vec![1], |n| *n, |n: i32| n.to_string()).unwrap_err();
+            assert_eq!(error.0.first().unwrap().field, "cursor");
+        }
     }
 }

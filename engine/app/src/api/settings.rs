@@ -2,13 +2,14 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use axum::{Json, extract::State};
+use axum::extract::State;
 use engate_store::USE_WEBHOOKS;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::{
+    conditional::{IfMatch, IfMatchHeader, Shown, Tagged},
     extract::{Body, Caller},
     permission::Permission,
     problem::Problem,
@@ -62,21 +63,26 @@ impl SettingsChange {
 }))]
 struct Settings(Map<String, Value>);
 
+impl Shown for Settings {}
+
 /// Shows every setting.
 #[utoipa::path(get, path = "/v1/settings", tag = "settings", operation_id = "setting_list",
     responses((status = 200, description = "Every setting, defaults included", body = Settings)))]
-async fn get(State(engine): State<Arc<Engine>>, Caller(principal): Caller) -> Result<Json<Settings>, Problem> {
-    Ok(Json(Settings(engine.setting_list(&principal).await?)))
+async fn get(State(engine): State<Arc<Engine>>, Caller(principal): Caller) -> Result<Tagged<Settings>, Problem> {
+    Ok(Tagged(Settings(engine.setting_list(&principal).await?)))
 }
 
 /// Changes the settings given: all of them or, where one cannot be taken, none.
 #[utoipa::path(put, path = "/v1/settings", tag = "settings", operation_id = "setting_put",
-    request_body = SettingsChange,
-    responses((status = 200, description = "Every setting after the change", body = Settings)))]
+    params(IfMatchHeader), request_body = SettingsChange,
+    responses((status = 200, description = "Every setting after the change", body = Settings),
+        (status = 412, description = "They were changed since that `ETag` was answered")))]
 async fn put(
     State(engine): State<Arc<Engine>>,
     Caller(principal): Caller,
+    if_match: IfMatch,
     Body(change): Body<SettingsChange>,
-) -> Result<Json<Settings>, Problem> {
-    Ok(Json(Settings(engine.setting_put(&principal, &change.given()).await?)))
+) -> Result<Tagged<Settings>, Problem> {
+    let demand = if_match.demand(Settings);
+    Ok(Tagged(Settings(engine.setting_put(&principal, &change.given(), &demand).await?)))
 }

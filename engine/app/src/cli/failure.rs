@@ -151,6 +151,19 @@ impl Failure {
         Self::Usage(what.to_string())
     }
 
+    /// The same, saying what it is about.
+    pub(super) fn about(self, what: &str) -> Self {
+        match self {
+            Self::Answered(mut problem) => {
+                problem.title = format!("{what}: {}", problem.title);
+                Self::Answered(problem)
+            }
+            Self::Usage(said) => Self::Usage(format!("{what}: {said}")),
+            Self::Failed(said) => Self::Failed(format!("{what}: {said}")),
+            other @ (Self::Unreachable { .. } | Self::Output(_)) => other,
+        }
+    }
+
     /// The exit code that goes with it.
     pub(super) fn exit(&self) -> Exit {
         match self {

@@ -5,7 +5,9 @@
 //! running engine and can do nothing that another client could not.
 
 mod audit;
+mod backup;
 mod client;
+mod declared;
 mod delivery;
 mod demo;
 mod doctor;
@@ -32,6 +34,7 @@ use std::{
 };
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use clap_complete::Shell;
 
 use self::{
     failure::{EXIT_CODES_HELP, Exit, Failure},
@@ -106,6 +109,11 @@ enum Command {
     /// Keep several companies' data apart in one engine
     #[command(subcommand)]
     Tenant(tenant::TenantCommand),
+    /// Write the tenant's configuration as one file
+    Export(declared::ExportArgs),
+    /// Make the tenant's configuration as a file says; applied again, the same file changes nothing
+    #[command(after_help = declared::APPLY_HELP)]
+    Apply(declared::ApplyArgs),
     /// Show and check the settings of `engate serve`
     #[command(subcommand)]
     Config(settings::ConfigCommand),
@@ -113,6 +121,16 @@ enum Command {
     ///
     /// `engate serve` does this by itself; run it alone to upgrade a shared database before its engines.
     Migrate(SettingsArgs),
+    /// Copy the SQLite database to a file while engines use it
+    Backup(backup::BackupArgs),
+    /// Put a backup in the database's place; every engine on it must be stopped
+    Restore(backup::RestoreArgs),
+    /// Print a script that completes commands and options in a shell
+    Completion {
+        /// The shell
+        #[arg(value_enum)]
+        shell: Shell,
+    },
     /// Find out what is wrong with an installation, and how to cure it
     #[command(after_help = doctor::HELP)]
     Doctor(SettingsArgs),
@@ -152,10 +170,11 @@ pub fn main() -> ExitCode {
 /// The command line as clap knows it; options that mean nothing to a command are not in its help.
 fn command() -> clap::Command {
     let hide = |command: clap::Command, name: &str| command.mut_subcommand(name, remote::hide_engine);
-    let command =
-        ["serve", "demo", "config", "migrate", "doctor", "compile-plugin"].into_iter().fold(Cli::command(), hide);
+    let command = ["serve", "demo", "config", "migrate", "backup", "restore", "completion", "doctor", "compile-plugin"]
+        .into_iter()
+        .fold(Cli::command(), hide);
     let silent = |command: clap::Command, name: &str| command.mut_subcommand(name, remote::hide_json);
-    let command = ["serve", "demo", "migrate", "compile-plugin"].into_iter().fold(command, silent);
+    let command = ["serve", "demo", "migrate", "completion", "compile-plugin"].into_iter().fold(command, silent);
     let command = command.mut_subcommand("secret", |secret| hide(secret, "rotate-key"));
     command.mut_subcommand("plugin", |plugin| ["new", "build", "test", "check"].into_iter().fold(plugin, hide))
 }
@@ -189,6 +208,11 @@ async fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Command::Audit(command) => audit::run(command, &remote).await?,
         Command::Secret(command) => secret::run(command, &remote).await?,
         Command::Tenant(command) => tenant::run(command, &remote).await?,
+        Command::Export(args) => declared::export(&args, &remote).await?,
+        Command::Apply(args) => declared::apply(&args, &remote).await?,
+        Command::Backup(args) => backup::backup(&args, screen).await?,
+        Command::Restore(args) => backup::restore(&args, screen).await?,
+        Command::Completion { shell } => complete(shell, screen)?,
         Command::Config(command) => settings::run(&command, screen)?,
         Command::Migrate(settings) => serve::migrate(&settings, screen).await?,
         Command::Doctor(settings) => return doctor::run(&settings, screen).await,
@@ -196,6 +220,13 @@ async fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Command::CompilePlugin { .. } => {}
     }
     Ok(Exit::Done)
+}
+
+/// The script that completes this program's commands in a shell.
+fn complete(shell: Shell, screen: present::Screen) -> Result<(), Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut command(), "engate", &mut script);
+    screen.line(String::from_utf8_lossy(&script).trim_end())
 }
 
 #[cfg(test)]
@@ -241,6 +272,18 @@ mod tests {
             assert!(help(path).contains("--json"), "{path:?}");
         }
         assert!(help(&["delivery", "list"]).contains("--url"));
+    }
+
+    #[test]
+    fn every_command_is_completed_in_every_shell() {
+        for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut command(), "engate", &mut script);
+            let script = String::from_utf8(script).unwrap();
+            for word in ["delivery", "promote", "dry-run", "completion"] {
+                assert!(script.contains(word), "{shell}: {word}");
+            }
+        }
     }
 
     /// Every help text in one file, so that a change of it is read as text.

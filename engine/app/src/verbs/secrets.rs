@@ -30,8 +30,11 @@ impl Engine {
         if !(1..=VALUE_BYTES_MAX).contains(&value.expose().len()) {
             return Err(Invalid::field("value", format!("must have 1 to {VALUE_BYTES_MAX} bytes")).into());
         }
-        self.store.secret_put(&self.actor(principal), principal.tenant, name, &value).await?;
-        self.views.refresh(&self.store, principal.tenant).await?;
+        // Setting what is there changes nothing, so that a file may be applied again and again.
+        if self.store.secret_get_for_engine(principal.tenant, name).await?.as_ref() != Some(&value) {
+            self.store.secret_put(&self.actor(principal), principal.tenant, name, &value).await?;
+            self.views.refresh(&self.store, principal.tenant).await?;
+        }
         let entries = self.store.secret_list(principal.tenant).await?;
         entries.into_iter().find(|entry| entry.name == name).ok_or(VerbError::NotFound("secret"))
     }

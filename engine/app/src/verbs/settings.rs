@@ -4,7 +4,7 @@ use engate_model::{Zone, invalid::Complaints, token::Principal};
 use engate_store::{MODULE_SWITCH, USE_WEBHOOKS};
 use serde_json::{Map, Value};
 
-use super::VerbError;
+use super::{VerbError, demand::Demand};
 use crate::{
     engine::Engine,
     language::{Language, Locale},
@@ -76,17 +76,7 @@ fn known(key: &str) -> Option<(String, Kind)> {
 impl Engine {
     /// Every setting with its present value, under its dotted key and its short one.
     pub(crate) async fn setting_list(&self, principal: &Principal) -> Result<Map<String, Value>, VerbError> {
-        let mut settings = Map::new();
-        for known in KNOWN {
-            settings.insert(known.key.to_owned(), known.kind.default());
-        }
-        settings.extend(self.store.setting_list(principal.tenant).await?);
-        for (short, key) in KNOWN.iter().filter_map(|known| Some((known.short?, known.key))) {
-            if let Some(value) = settings.get(key).cloned() {
-                settings.insert(short.to_owned(), value);
-            }
-        }
-        Ok(settings)
+        Ok(with_defaults(self.store.setting_list(principal.tenant).await?))
     }
 
     /// How a caller reads where they do not say it.
@@ -105,9 +95,20 @@ impl Engine {
         &self,
         principal: &Principal,
         given: &Map<String, Value>,
+        demand: &Demand<Map<String, Value>>,
+    ) -> Result<Map<String, Value>, VerbError> {
+        demand.settle(|| Box::pin(self.setting_change(principal, given, demand))).await
+    }
+
+    async fn setting_change(
+        &self,
+        principal: &Principal,
+        given: &Map<String, Value>,
+        demand: &Demand<Map<String, Value>>,
     ) -> Result<Map<String, Value>, VerbError> {
         let wanted = checked(given)?;
         let stored = self.store.setting_list(principal.tenant).await?;
+        demand.check(&with_defaults(stored.clone()))?;
         let new = wanted.iter().filter(|(key, _)| !stored.iter().any(|(name, _)| name == key)).count();
         if stored.len() + new > KNOWN.len() + MODULES_MAX {
             let field = wanted.first().map(|(key, _)| key.clone()).unwrap_or_default();
@@ -119,11 +120,23 @@ impl Engine {
             .filter(|(key, value)| !stored.iter().any(|(name, present)| name == key && present == value))
             .collect();
         if !wanted.is_empty() {
-            self.store.setting_put(&self.actor(principal), principal.tenant, &wanted).await?;
+            self.store.setting_put(&self.actor(principal), principal.tenant, &stored, &wanted).await?;
         }
         self.views.refresh(&self.store, principal.tenant).await?;
         self.setting_list(principal).await
     }
+}
+
+/// What was put, over what counts where nothing was; under both keys where there are two.
+fn with_defaults(stored: Vec<(String, Value)>) -> Map<String, Value> {
+    let mut settings: Map<_, _> = KNOWN.iter().map(|known| (known.key.to_owned(), known.kind.default())).collect();
+    settings.extend(stored);
+    for (short, key) in KNOWN.iter().filter_map(|known| Some((known.short?, known.key))) {
+        if let Some(value) = settings.get(key).cloned() {
+            settings.insert(short.to_owned(), value);
+        }
+    }
+    settings
 }
 
 /// The settings that `given` names by their full keys, each once.

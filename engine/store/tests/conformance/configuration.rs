@@ -43,8 +43,10 @@ pub(crate) async fn tenants_and_settings(t: &Subject) {
     not_found(t.store.revision_get(twin.id).await);
 
     assert_eq!(t.store.setting_get(second.id, USE_WEBHOOKS).await.unwrap(), None);
-    t.store.setting_put(&actor(), second.id, &[(USE_WEBHOOKS.into(), json!(false))]).await.unwrap();
-    t.store.setting_put(&actor(), second.id, &[("a".into(), json!({"z": 1, "a": [null]}))]).await.unwrap();
+    let off = [(USE_WEBHOOKS.to_owned(), json!(false))];
+    t.store.setting_put(&actor(), second.id, &[], &off).await.unwrap();
+    stale(t.store.setting_put(&actor(), second.id, &[], &off).await);
+    t.store.setting_put(&actor(), second.id, &off, &[("a".into(), json!({"z": 1, "a": [null]}))]).await.unwrap();
     assert_eq!(t.store.setting_get(second.id, USE_WEBHOOKS).await.unwrap(), Some(json!(false)));
     assert_eq!(t.store.setting_get(t.tenant, USE_WEBHOOKS).await.unwrap(), None, "of one tenant only");
     let all = t.store.setting_list(second.id).await.unwrap();
@@ -324,7 +326,7 @@ pub(crate) async fn the_catalog_is_one_revision_of_everything(t: &Subject) {
 pub(crate) async fn every_change_is_audited_once_with_its_actor(t: &Subject) {
     let token = TokenId::new(at(0), unique());
     let ana = Actor { token: Some(token), client: "ana".into(), now: at(40), random: 5 };
-    t.store.setting_put(&ana, t.tenant, &[("k".into(), json!(1))]).await.unwrap();
+    t.store.setting_put(&ana, t.tenant, &[], &[("k".into(), json!(1))]).await.unwrap();
     t.store.secret_put(&ana, t.tenant, "s", &Secret::new("oculto")).await.unwrap();
     not_found(t.store.secret_delete(&ana, t.tenant, "none").await);
     t.store.audit_append(&ana, t.tenant, "secret.reveal", "s", &json!({"plugin": "gsan"})).await.unwrap();

@@ -92,7 +92,7 @@ async fn attempts(
     Params(page): Params<PageParams>,
 ) -> Result<Json<Listing<AttemptView>>, Problem> {
     let attempts = engine.attempt_list(&principal, id).await?;
-    Ok(Json(page.cut(attempts, |attempt| attempt.number.to_string(), AttemptView::from)?))
+    Ok(Json(page.cut(attempts, |attempt| attempt.number, AttemptView::from)?))
 }
 
 /// Has a delivery tried again now. It need not have failed for good: one that waits for its next try goes now.

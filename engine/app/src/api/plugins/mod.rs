@@ -5,10 +5,14 @@ mod push;
 mod shapes;
 mod trial;
 
-use std::sync::Arc;
+use std::{cmp::Reverse, sync::Arc};
 
 use axum::{Json, extract::State, http::header, response::IntoResponse};
-use engate_model::plugin::{CHANNEL_DEFAULT, Grants};
+use engate_model::{
+    Timestamp,
+    plugin::{CHANNEL_DEFAULT, Grants},
+};
+use engate_store::PluginVersion;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
@@ -151,7 +155,7 @@ async fn versions(
     Params(page): Params<PageParams>,
 ) -> Result<Json<Listing<PluginVersionView>>, Problem> {
     let versions = engine.plugin_versions(&principal, &name).await?;
-    Ok(Json(page.cut(versions, |version| version.version.clone(), PluginVersionView::of)?))
+    Ok(Json(page.cut(versions, newest_first, PluginVersionView::of)?))
 }
 
 /// Shows one version of a plugin, above all whether it can run.
@@ -165,6 +169,11 @@ async fn version(
     At((name, version)): At<(String, String)>,
 ) -> Result<Json<PluginVersionView>, Problem> {
     Ok(Json(PluginVersionView::of(engine.plugin_version(&principal, &name, &version).await?)))
+}
+
+/// Where a version stands in a list.
+fn newest_first(version: &PluginVersion) -> (Reverse<Timestamp>, Reverse<String>) {
+    (Reverse(version.created_at), Reverse(version.version.clone()))
 }
 
 /// The component of an installed version, as it was pushed.

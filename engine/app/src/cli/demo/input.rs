@@ -17,44 +17,24 @@ pub(super) struct Product {
     pub(super) key: &'static str,
     /// What people read.
     pub(super) title: &'static str,
-    /// First level of the tree.
-    pub(super) macro_process: &'static str,
-    /// Second level of the tree.
-    pub(super) process: &'static str,
     /// `diaria`, `mensal`; none: no SINtegre product.
     pub(super) frequency: Option<&'static str>,
 }
 
-/// The catalogue of the demo.
+/// What the demo publishes; `examples/demo.toml` enters it into the catalogue.
 pub(super) const CATALOG: [Product; 4] = [
     Product {
         key: "sintegre.ipdo",
         title: "IPDO (Informativo Preliminar Diário da Operação)",
-        macro_process: "Operação do Sistema",
-        process: "Operação em Tempo Real",
         frequency: Some("diaria"),
     },
     Product {
         key: "sintegre.coig",
         title: "COIG - Comunicação de Ocorrência em Instalações de Geração",
-        macro_process: "Operação do Sistema",
-        process: "Análise de ocorrências e perturbações",
         frequency: Some("diaria"),
     },
-    Product {
-        key: "sintegre.eolica",
-        title: "Boletim Mensal de Geração Eólica",
-        macro_process: "Operação do Sistema",
-        process: "Resultados da operação",
-        frequency: Some("mensal"),
-    },
-    Product {
-        key: TRANSACTION,
-        title: "Pagamento de conta de água",
-        macro_process: "Base comercial",
-        process: "Arrecadação",
-        frequency: None,
-    },
+    Product { key: "sintegre.eolica", title: "Boletim Mensal de Geração Eólica", frequency: Some("mensal") },
+    Product { key: TRANSACTION, title: "Pagamento de conta de água", frequency: None },
 ];
 
 /// One event to hand in.

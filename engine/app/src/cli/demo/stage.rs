@@ -1,23 +1,24 @@
 //! Sets the stage: a real engine on an empty database, the partners, and everything registered over the API.
 
-use std::{collections::HashMap, sync::Arc, time::Instant};
+use std::{collections::HashMap, path::Path, sync::Arc, time::Instant};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use engate_model::Secret;
 use reqwest::Method;
 use serde::Deserialize;
-use serde_json::{Value, json, value::RawValue};
+use serde_json::{Value, value::RawValue};
 use url::Url;
 
 use super::{
     super::{
         client::{Client, read},
+        declared::{self, Document},
         failure::Failure,
         scratch::Scratch,
         settings::refused,
     },
-    input::{CATALOG, Publication, TRANSACTION},
-    partners::{HANG_TIMEOUT, KEY, Manner, PROFILES, Partner, Profile},
+    input::Publication,
+    partners::{KEY, PROFILES, Partner},
 };
 use crate::{
     clock::{Chance, SystemClock},
@@ -25,8 +26,8 @@ use crate::{
     serve::Server,
 };
 
-/// The secret that SINtegre's links are signed with.
-const LINK_SECRET: &str = "sintegre-link";
+/// What is registered, in the form that `engate apply` takes.
+const SET_UP: &str = include_str!("../../../../../examples/demo.toml");
 /// Folder of the files that links lead to, below the scratch folder.
 const FILES: &str = "files";
 
@@ -58,10 +59,9 @@ pub(super) struct Accepted {
 }
 
 #[derive(Deserialize)]
-struct Made {
+struct Registered {
     id: String,
-    #[serde(default)]
-    signing_secret: Option<String>,
+    integrator: String,
 }
 
 impl Stage {
@@ -85,49 +85,39 @@ impl Stage {
             plugins: Vec::new(),
             scratch,
         };
-        stage.install().await?;
-        for (n, profile) in PROFILES.iter().enumerate() {
-            let partner = Partner::open(profile).await?;
-            let endpoint = stage.register(&partner, &engine).await?;
-            stage.partner_of.insert(endpoint, n);
-            stage.partners.push(partner);
+        for profile in &PROFILES {
+            stage.partners.push(Partner::open(profile).await?);
         }
+        stage.set_up(&engine).await?;
         Ok(stage)
     }
 
-    /// The catalogue, the links' secret and the grant for it.
-    async fn install(&mut self) -> Result<(), Failure> {
-        for product in &CATALOG {
-            let body = json!({
-                "key": product.key,
-                "title": product.title,
-                "macro_process": product.macro_process,
-                "process": product.process,
-            });
-            self.client.send(Method::POST, &["v1", "event-types"], &body).await?;
+    /// Applies `examples/demo.toml`, as `engate apply` would.
+    async fn set_up(&mut self, engine: &str) -> Result<(), Failure> {
+        let mut variables = HashMap::from([
+            ("SINTEGRE_LINK_KEY".to_owned(), STANDARD.encode(rand::random::<[u8; 32]>())),
+            ("FILES_URL".to_owned(), format!("{engine}/v1/files")),
+            ("VALE_COMERCIO_KEY".to_owned(), KEY.to_owned()),
+        ]);
+        for partner in &self.partners {
+            let name = partner.profile.slug.replace('-', "_").to_uppercase();
+            let secret = engate_egress::generate_signing_secret(rand::random());
+            variables.insert(format!("{name}_URL"), partner.url());
+            variables.insert(format!("{name}_SIGNING_SECRET"), secret.expose().to_owned());
+            partner.set_signing_secret(secret);
         }
-        let key = STANDARD.encode(rand::random::<[u8; 32]>());
-        self.client.send(Method::PUT, &["v1", "secrets", LINK_SECRET], &json!({ "value": key })).await?;
-        let grants = json!({ "hosts": [], "secrets": [LINK_SECRET], "reveal": [] });
-        self.client.send(Method::PUT, &["v1", "plugins", "sintegre", "grants"], &grants).await?;
+        let document = Document::read(SET_UP, Path::new("."), &|name| variables.get(name).cloned());
+        declared::settle(&document.map_err(Failure::failed)?, &self.client, Path::new(".")).await?;
+        let endpoints: Vec<Registered> = self.client.list_all(&["v1", "endpoints"], &[]).await?.rows()?;
+        for Registered { id, integrator } in endpoints {
+            let partner = self.partners.iter().position(|partner| partner.profile.slug == integrator);
+            self.partner_of.extend(partner.map(|partner| (id, partner)));
+        }
         let installed = self.client.list_all(&["v1", "plugins"], &[]).await?;
         let text = |plugin: &Value, key: &str| plugin.get(key).and_then(Value::as_str).unwrap_or("?").to_owned();
         let named = |plugin: &Value| format!("{} {}", text(plugin, "name"), text(plugin, "version"));
         self.plugins = installed.rows::<Value>()?.iter().map(named).collect();
         Ok(())
-    }
-
-    /// Registers a partner and its endpoint; gives the endpoint's id.
-    async fn register(&self, partner: &Partner, engine: &str) -> Result<String, Failure> {
-        let profile = partner.profile;
-        let company = json!({ "slug": profile.slug, "name": profile.name, "active": true, "services": ["webhooks"] });
-        let company: Made = read(&self.client.send(Method::POST, &["v1", "integrators"], &company).await?)?;
-        let endpoint = endpoint(profile, &company.id, &partner.url(), engine);
-        let endpoint: Made = read(&self.client.send(Method::POST, &["v1", "endpoints"], &endpoint).await?)?;
-        let secret = endpoint.signing_secret.map(Secret::new);
-        partner
-            .set_signing_secret(secret.ok_or_else(|| Failure::failed("the endpoint came without a signing secret"))?);
-        Ok(endpoint.id)
     }
 
     /// Writes the publication's file and hands its event in.
@@ -138,7 +128,7 @@ impl Stage {
             deliveries: usize,
         }
         if let Some((path, content)) = &publication.file {
-            self.scratch.write(&std::path::Path::new(FILES).join(path), content)?;
+            self.scratch.write(&Path::new(FILES).join(path), content)?;
         }
         // As text, so that numbers reach the engine as they are spelled.
         let payload: Box<RawValue> = serde_json::from_str(&publication.payload).map_err(Failure::failed)?;
@@ -178,40 +168,4 @@ fn settings(scratch: &Scratch) -> Result<Config, Failure> {
     ];
     let loaded = config::load(None, |_| None, &flags).map_err(|invalid| refused(&invalid))?;
     Config::parse(&loaded).map_err(|invalid| refused(&invalid))
-}
-
-/// A partner's endpoint. The waits are short, so that the demo shows retries within seconds.
-fn endpoint(profile: &Profile, integrator: &str, url: &str, engine: &str) -> Value {
-    let products: Vec<_> = CATALOG.iter().filter(|entry| entry.frequency.is_some()).map(|entry| entry.key).collect();
-    let (event_types, schedule_ms, timeout) = match profile.manner {
-        Manner::Accepts | Manner::WantsKey => (products, [0, 500, 1_000].as_slice(), 5_000),
-        Manner::ErrorInside => (vec![TRANSACTION], [0, 500].as_slice(), 5_000),
-        Manner::UnavailableTwice => (vec![TRANSACTION], [0, 500, 1_000].as_slice(), 5_000),
-        Manner::Hangs => (products, [0, 500].as_slice(), HANG_TIMEOUT.as_millis()),
-    };
-    let auth = match profile.manner {
-        Manner::WantsKey => json!({ "type": "authorization", "value": KEY }),
-        _ => json!({ "type": "none" }),
-    };
-    let mut endpoint = json!({
-        "integrator": integrator,
-        "description": profile.answers,
-        "url": url,
-        "auth": auth,
-        "event_types": event_types,
-        "timeout_ms": timeout,
-        "retry": { "schedule_ms": schedule_ms },
-    });
-    let config = match profile.plugin {
-        Some("sintegre") => {
-            json!({ "names": "camel", "username": profile.slug, "link": { "base": format!("{engine}/v1/files") } })
-        }
-        Some("gsan") => json!({ "success": { "status": [200], "error_pointer": "/error" } }),
-        _ => return endpoint,
-    };
-    if let Value::Object(fields) = &mut endpoint {
-        fields.insert("plugin".to_owned(), json!(profile.plugin));
-        fields.insert("config".to_owned(), config);
-    }
-    endpoint
 }

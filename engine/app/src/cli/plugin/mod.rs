@@ -242,6 +242,19 @@ async fn push(args: &PushArgs, client: &Client, screen: Screen) -> Result<(), Fa
     screen.facts(&facts)
 }
 
+/// Waits until what was pushed can be used; fails where it never can.
+pub(super) async fn usable(client: &Client, pushed: &str) -> Result<(), Failure> {
+    let mut plugin: Plugin = read(pushed)?;
+    if plugin.state == COMPILING {
+        plugin = read(&compiled(client, &plugin.name, &plugin.version).await?)?;
+    }
+    if plugin.state == FAILED {
+        let message = plugin.message.unwrap_or_default();
+        return Err(Failure::failed(format!("{}@{} cannot be used\n  {message}", plugin.name, plugin.version)));
+    }
+    Ok(())
+}
+
 /// Waits until a version is compiled.
 async fn compiled(client: &Client, name: &str, version: &str) -> Result<String, Failure> {
     let started = Instant::now();

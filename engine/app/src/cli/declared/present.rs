@@ -1,0 +1,93 @@
+//! What an engine has, read over its API.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+
+use super::document::{KINDS, Kind};
+use crate::cli::{
+    client::{Client, read},
+    failure::Failure,
+};
+
+/// A tenant's configuration as the API shows it.
+#[derive(Debug, Default)]
+pub(in crate::cli) struct Present {
+    entries: BTreeMap<&'static str, Vec<Value>>,
+    settings: Map<String, Value>,
+}
+
+impl Present {
+    /// Reads everything that a file may say.
+    pub(in crate::cli) async fn read(client: &Client) -> Result<Self, Failure> {
+        let mut present = Self::default();
+        for kind in KINDS {
+            if kind == Kind::Settings {
+                present.settings = read(&client.get(&["v1", "settings"], &[]).await?)?;
+                continue;
+            }
+            let mut entries: Vec<Value> = client.list_all(&["v1", kind.path()], &[]).await?.rows()?;
+            if kind == Kind::Plugins {
+                for plugin in &mut entries {
+                    complete(client, plugin).await?;
+                }
+            }
+            present.entries.insert(kind.section(), entries);
+        }
+        Ok(present)
+    }
+
+    /// Entries of a kind.
+    pub(in crate::cli) fn entries(&self, kind: Kind) -> &[Value] {
+        self.entries.get(kind.section()).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// Names of a kind's entries.
+    pub(in crate::cli) fn names(&self, kind: Kind) -> impl Iterator<Item = &str> {
+        self.entries(kind).iter().filter_map(move |entry| entry.get(kind.key())?.as_str())
+    }
+
+    /// Each setting once: by its dotted name where it has a short one too.
+    pub(in crate::cli) fn settings(&self) -> Value {
+        let is_short = |name: &str| self.settings.keys().any(|key| key.ends_with(&format!(".{name}")));
+        let settings = self.settings.iter().filter(|(name, value)| !is_short(name) && !value.is_null());
+        Value::Object(settings.map(|(name, value)| (name.clone(), value.clone())).collect())
+    }
+
+    /// A setting by either of its names.
+    pub(in crate::cli) fn setting(&self, name: &str) -> Option<&Value> {
+        self.settings.get(name)
+    }
+}
+
+/// What a listing leaves out of a plugin, in the form a file has it; all that is as in a new installation is left out.
+async fn complete(client: &Client, plugin: &mut Value) -> Result<(), Failure> {
+    let name = plugin.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let shown: Value = read(&client.get(&["v1", "plugins", &name], &[]).await?)?;
+    let limits: Value = read(&client.get(&["v1", "plugins", &name, "limits"], &[]).await?)?;
+    let Some(fields) = plugin.as_object_mut() else { return Ok(()) };
+    let text = |entry: &Value, field: &str| entry.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let channels = shown.get("channels").and_then(Value::as_array).into_iter().flatten();
+    let channels = channels.map(|channel| (text(channel, "channel"), Value::String(text(channel, "version"))));
+    fields.insert("channels".to_owned(), Value::Object(channels.collect()));
+    let part = |value: &Value, names: &[&str]| {
+        let told = names.iter().filter_map(|name| Some(((*name).to_owned(), value.get(*name)?.clone())));
+        let told = told.filter(|(_, value)| !value.is_null() && value.as_array().is_none_or(|list| !list.is_empty()));
+        told.collect::<Map<_, _>>()
+    };
+    let grants = shown.get("grants").map(|grants| part(grants, &["hosts", "secrets", "reveal"])).unwrap_or_default();
+    let limits = part(&limits, &["instances", "cpu_ms", "wall_ms", "memory_mib"]);
+    for (field, value) in [("grants", grants), ("limits", limits)] {
+        if !value.is_empty() {
+            fields.insert(field.to_owned(), Value::Object(value));
+        }
+    }
+    let config = shown.get("config").filter(|config| config.as_object().is_some_and(|fields| !fields.is_empty()));
+    match config {
+        Some(config) => fields.insert("config".to_owned(), config.clone()),
+        None => fields.remove("config"),
+    };
+    let versions = shown.get("versions").cloned().unwrap_or_default();
+    fields.insert("versions".to_owned(), versions);
+    Ok(())
+}

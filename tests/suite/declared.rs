@@ -1,0 +1,206 @@
+//! A tenant's configuration as one file: exported, applied elsewhere, applied again, changed, pruned.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::harness::{Api, App, Backend, Database, Engine, Setup, run};
+
+const FILE: &str = r#"
+[settings]
+use_webhooks = true
+
+[secrets]
+sintegre-link = { file = "link.key" }
+
+[[event_types]]
+key = "boletim.diario"
+title = "Boletim diário"
+macro_process = "Operação"
+process = "Tempo real"
+
+[[integrators]]
+slug = "ons"
+name = "Operador Nacional"
+services = ["Publicação"]
+
+[[plugins]]
+name = "sintegre"
+grants = { secrets = ["sintegre-link"] }
+limits = { cpu_ms = 100 }
+
+[[endpoints]]
+integrator = "ons"
+description = "Boletins"
+url = { env = "ONS_URL" }
+plugin = "gsan"
+event_types = ["boletim.diario"]
+max_in_flight = 4
+auth = { type = "basic", username = "ons", password = { file = "ons.password" } }
+config = { success = { status = [200], error_pointer = "/error" } }
+retry = { schedule_ms = [0, 5000] }
+headers = { x-system = "engate" }
+
+[[endpoints]]
+integrator = "ons"
+url = "https://ons.example/plain"
+signing = { enabled = false }
+"#;
+
+async fn apply(engine: &Engine, folder: &Path, file: &str, more: &[&str]) -> Value {
+    let path = folder.join(file);
+    let mut args = vec!["apply", "--json", "-f", path.to_str().unwrap()];
+    args.extend(more);
+    let output = engine.client_with(&args, &[("ONS_URL", "https://ons.example/hook")]).await;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(output.status.success(), "{args:?}: {}{}", text(&output.stdout), text(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn actions(told: &Value) -> Vec<String> {
+    let text = |action: &Value| {
+        format!(
+            "{} {} {}",
+            action["action"].as_str().unwrap(),
+            action["kind"].as_str().unwrap(),
+            action["name"].as_str().unwrap()
+        )
+    };
+    told["actions"].as_array().unwrap().iter().map(text).collect()
+}
+
+fn write_files(folder: &Path) {
+    std::fs::write(folder.join("engine.toml"), FILE).unwrap();
+    std::fs::write(folder.join("link.key"), "the key that signs links, long enough\n").unwrap();
+    std::fs::write(folder.join("ons.password"), "a:b ç").unwrap();
+}
+
+#[test]
+fn a_file_is_applied_once_and_then_changes_nothing() {
+    run(async |app| {
+        let folder = tempfile::tempdir().unwrap();
+        write_files(folder.path());
+        let dry = apply(&app.engine, folder.path(), "engine.toml", &["--dry-run"]).await;
+        let planned = [
+            "create secrets sintegre-link",
+            "create event_types boletim.diario",
+            "create integrators ons",
+            "change plugins sintegre",
+            "change plugins sintegre",
+            "create endpoints ons/Boletins",
+            "create endpoints ons/https://ons.example/plain",
+        ];
+        assert_eq!((actions(&dry), &dry["applied"]), (planned.map(str::to_owned).to_vec(), &json!(false)));
+        assert!(!dry.to_string().contains("a:b"), "a password is shown: {dry}");
+        assert_eq!(app.api.get("/v1/endpoints").await.expect(200)["total"], 0);
+
+        let first = apply(&app.engine, folder.path(), "engine.toml", &[]).await;
+        assert_eq!((actions(&first), &first["changed"]), (planned.map(str::to_owned).to_vec(), &json!(7)));
+        let before = everything(&app.api).await;
+        let again = apply(&app.engine, folder.path(), "engine.toml", &[]).await;
+        assert_eq!(again["changed"], 0, "{again}");
+        assert_eq!(everything(&app.api).await, before, "no edition was made");
+
+        // One field and one secret are otherwise: both are found, and nothing else.
+        let changed = FILE.replace("max_in_flight = 4", "max_in_flight = 5");
+        std::fs::write(folder.path().join("engine.toml"), changed).unwrap();
+        let told = apply(&app.engine, folder.path(), "engine.toml", &[]).await;
+        assert_eq!(told["changed"], 1, "{told}");
+        assert!(told.to_string().contains("max_in_flight: 4 -> 5"), "{told}");
+        std::fs::write(folder.path().join("ons.password"), "another").unwrap();
+        assert_eq!(apply(&app.engine, folder.path(), "engine.toml", &[]).await["changed"], 1);
+        assert_eq!(apply(&app.engine, folder.path(), "engine.toml", &[]).await["changed"], 0);
+    });
+}
+
+/// What a second application must leave as it is, to the time of the last change.
+async fn everything(api: &Api) -> Value {
+    let mut all = Vec::new();
+    for path in ["settings", "secrets", "event-types", "integrators", "plugins", "plugins/sintegre", "endpoints"] {
+        all.push(api.get(&format!("/v1/{path}")).await.expect(200));
+    }
+    Value::Array(all)
+}
+
+async fn exported(engine: &Engine) -> String {
+    let output = engine.client(&["export"]).await;
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn what_is_exported_makes_another_engine_the_same() {
+    run(async |app| {
+        let folder = tempfile::tempdir().unwrap();
+        write_files(folder.path());
+        apply(&app.engine, folder.path(), "engine.toml", &[]).await;
+        let first = exported(&app.engine).await;
+        assert!(first.contains("password = { env = ") || first.contains("env = \"ONS_BOLETINS_PASSWORD\""), "{first}");
+        assert!(!first.contains("a:b ç") && !first.contains("the key that signs"), "a secret is exported: {first}");
+
+        let database = Database::create(Backend::Sqlite).await.unwrap();
+        let mut other = Engine::start(&database, Setup::new()).await;
+        std::fs::write(folder.path().join("exported.toml"), &first).unwrap();
+        let path = folder.path().join("exported.toml");
+        let secrets = [("ONS_BOLETINS_PASSWORD", "a:b ç"), ("SINTEGRE_LINK", "the key that signs links, long enough")];
+        let args = ["apply", "--json", "-f", path.to_str().unwrap()];
+        let output = other.client_with(&args, &secrets).await;
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(exported(&other).await, first);
+        let output = other.client_with(&args, &secrets).await;
+        let again: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(again["changed"], 0, "{again}");
+
+        // Without the variables each that is missing is named, and nothing is done.
+        let output = other.client(&args).await;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains("ONS_BOLETINS_PASSWORD") && said.contains("SINTEGRE_LINK"), "{said}");
+        other.terminate().await;
+        database.remove().await;
+    });
+}
+
+#[test]
+fn what_the_file_does_not_have_goes_only_when_asked() {
+    run(async |app| {
+        let folder = tempfile::tempdir().unwrap();
+        write_files(folder.path());
+        apply(&app.engine, folder.path(), "engine.toml", &[]).await;
+        let fewer = FILE.split("[[endpoints]]\nintegrator = \"ons\"\nurl").next().unwrap();
+        std::fs::write(folder.path().join("fewer.toml"), fewer).unwrap();
+        assert_eq!(apply(&app.engine, folder.path(), "fewer.toml", &[]).await["changed"], 0);
+        let pruned = apply(&app.engine, folder.path(), "fewer.toml", &["--prune"]).await;
+        // The test's own integrator never had an endpoint, and goes too.
+        let expected = ["delete endpoints ons/https://ons.example/plain", "delete integrators partner"];
+        let told: Vec<_> = actions(&pruned).into_iter().filter(|action| action.starts_with("delete")).collect();
+        assert_eq!(told, expected);
+        assert_eq!(app.api.get("/v1/endpoints").await.expect(200)["total"], 1);
+        app.api.get("/v1/integrators/partner").await.expect_problem(404, "not_found");
+        assert_eq!(apply(&app.engine, folder.path(), "fewer.toml", &["--prune"]).await["changed"], 0);
+    });
+}
+
+#[test]
+fn a_file_that_cannot_be_taken_names_all_that_is_wrong() {
+    run(async |app: &mut App| {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("bad.toml");
+        let bad = "[[integrator]]\nslug = \"a\"\n[[endpoints]]\nintegrator = \"a\"\nsurprise = 1\n[[event_types]]\nkey = \"t\"\n[[event_types]]\nkey = \"t\"\n";
+        std::fs::write(&file, bad).unwrap();
+        let output = app.engine.client(&["apply", "-f", file.to_str().unwrap()]).await;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        for complaint in
+            ["integrator: there is no such table", "endpoints[0].url", "endpoints[0].surprise", "t is there twice"]
+        {
+            assert!(said.contains(complaint), "{complaint}: {said}");
+        }
+        // What only the engine knows to be wrong is told with what it is about.
+        std::fs::write(&file, "[[integrators]]\nslug = \"Not A Slug\"\n").unwrap();
+        let output = app.engine.client(&["apply", "-f", file.to_str().unwrap()]).await;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(6), "{said}");
+        assert!(said.contains("integrator Not A Slug") && said.contains("slug"), "{said}");
+    });
+}
