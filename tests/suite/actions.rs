@@ -425,6 +425,9 @@ fn nothing_is_sent_by_hand_to_what_is_switched_off() {
         app.api.patch(&at, &json!({"enabled": false})).await.expect(200);
         refused("endpoint_disabled").await;
         app.api.patch(&at, &json!({"enabled": true})).await.expect(200);
+        app.api.post(&format!("/v1/queues/{hook}/pause"), &json!({})).await.expect_any();
+        refused("queue_paused").await;
+        app.api.post(&format!("/v1/queues/{hook}/resume"), &json!({})).await.expect_any();
         app.api.patch("/v1/integrators/partner", &json!({"active": false})).await.expect(200);
         refused("integrator_inactive").await;
         app.api.patch("/v1/integrators/partner", &json!({"active": true})).await.expect(200);

@@ -57,6 +57,8 @@ pub struct Lanes<T> {
 struct Held<T> {
     item: T,
     bytes: usize,
+    /// Someone asked for it: it goes even while the endpoint is down.
+    asked: bool,
 }
 
 #[derive(Debug)]
@@ -184,7 +186,7 @@ impl<T> Lanes<T> {
         let lane = self.lanes.entry(endpoint).or_insert_with(|| Lane::new(LaneRules { in_flight_max: 1, rate: None }));
         let reserved = lane.reserved > 0;
         lane.reserved = lane.reserved.saturating_sub(1);
-        lane.queue.push_back(Held { item, bytes });
+        lane.queue.push_back(Held { item, bytes, asked: false });
         // Without a reservation the bound may be passed by one: better than losing the item.
         self.queued += usize::from(!reserved);
         self.bytes = self.bytes.saturating_add(bytes);
@@ -192,14 +194,13 @@ impl<T> Lanes<T> {
     }
 
     /// Queues an item that takes `bytes` of memory before all others of its lane, reserved or not: what someone waits for.
-    /// It goes as a probe where the endpoint is left alone.
-    pub fn enter_first(&mut self, endpoint: EndpointId, rules: LaneRules, item: T, bytes: usize, now: Timestamp) {
+    pub fn enter_first(&mut self, endpoint: EndpointId, rules: LaneRules, item: T, bytes: usize) {
         let lane = self.lanes.entry(endpoint).or_insert_with(|| Lane::new(rules));
-        lane.queue.push_front(Held { item, bytes });
-        lane.circuit.probe_now(now);
+        lane.queue.push_front(Held { item, bytes, asked: true });
         self.queued += 1;
         self.bytes = self.bytes.saturating_add(bytes);
         self.rouse(endpoint);
+        self.join_turn(endpoint);
     }
 
     /// Gives `places` reserved ones back.
@@ -236,8 +237,10 @@ impl<T> Lanes<T> {
             if !lane.can_go() {
                 continue;
             }
+            let asked = lane.queue.front().is_some_and(|held| held.asked);
             match lane.circuit.gate(now) {
                 Gate::Open => {}
+                _ if asked => {}
                 Gate::Probe if lane.in_flight == 0 => {}
                 // The end of what is under way gives it its turn again.
                 Gate::Probe => continue,
@@ -252,7 +255,7 @@ impl<T> Lanes<T> {
                 self.rest(endpoint, now.after(wait));
                 continue;
             }
-            if let Some(Held { item, bytes }) = lane.queue.pop_front() {
+            if let Some(Held { item, bytes, .. }) = lane.queue.pop_front() {
                 lane.in_flight += 1;
                 self.queued = self.queued.saturating_sub(1);
                 self.bytes = self.bytes.saturating_sub(bytes);

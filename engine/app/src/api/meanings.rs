@@ -174,6 +174,18 @@ pub(crate) const MEANINGS: &[Meaning] = &[
         "Switch the setting `use_webhooks` on first.",
     ),
     meaning(
+        "queue_paused",
+        StatusCode::CONFLICT,
+        "The endpoint's queue is paused",
+        "Resume it with `/v1/queues/{endpoint}/resume` first.",
+    ),
+    meaning(
+        "filtered",
+        StatusCode::CONFLICT,
+        "The endpoint's filter does not take it",
+        "Change the filter, or publish an event that passes it.",
+    ),
+    meaning(
         "event_type_disabled",
         StatusCode::CONFLICT,
         "The event type is disabled",

@@ -82,6 +82,8 @@ const TEXTS: &[(&str, &str, &str)] = &[
     ("endpoint_disabled", "O endpoint está desativado", "Ative-o antes com PATCH (`enabled: true`)."),
     ("integrator_inactive", "O integrador não está ativo", "Ative antes o integrador."),
     ("webhooks_disabled", "Os webhooks estão desligados", "Ligue antes a configuração `use_webhooks`."),
+    ("queue_paused", "A fila do endpoint está pausada", "Retome-a antes com `/v1/queues/{endpoint}/resume`."),
+    ("filtered", "O filtro do endpoint não deixa passar", "Mude o filtro, ou publique um evento que passe por ele."),
     ("event_type_disabled", "O tipo de evento está desativado", "Ative-o antes no catálogo."),
     (
         "waits_behind",

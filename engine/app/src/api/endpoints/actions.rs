@@ -249,7 +249,8 @@ pub(crate) struct SkippedView {
     event_type: String,
     /// `never_published`; `not_failed` (resend-pending only); `waits_behind`: an earlier delivery of its line comes first
     /// (ordering `fifo`); `in_progress`: an attempt did not end in time, and goes on; `endpoint_disabled` meanwhile;
-    /// `webhooks_disabled` or `event_type_disabled`: its module or the type itself is switched off.
+    /// `webhooks_disabled` or `event_type_disabled`: its module or the type itself is switched off; `filtered`: the
+    /// endpoint's filter does not take it.
     reason: &'static str,
 }
 
@@ -301,7 +302,7 @@ async fn catalog(
     responses((status = 200, description = "It was tried; `outcome` says how it went", body = SentView),
         (status = 404, description = "There is no such endpoint or type, or it is another integrator's"),
         (status = 409, description = "`never_published`, `not_subscribed`, `endpoint_disabled`, `integrator_inactive`, \
-            `webhooks_disabled`, `event_type_disabled`, `waits_behind` or `in_progress`")))]
+            `webhooks_disabled`, `event_type_disabled`, `queue_paused`, `filtered`, `waits_behind` or `in_progress`")))]
 async fn send(
     State(engine): State<Arc<Engine>>,
     Caller(principal): Caller,
@@ -315,7 +316,7 @@ async fn send(
     params(("id" = String, Path, description = "Its id")),
     responses((status = 200, description = "What was sent, and what was not", body = SentAllView),
         (status = 404, description = "There is none, or it is another integrator's"),
-        (status = 409, description = "`endpoint_disabled`, `integrator_inactive` or `webhooks_disabled`")))]
+        (status = 409, description = "`endpoint_disabled`, `queue_paused`, `integrator_inactive` or `webhooks_disabled`")))]
 async fn send_all(
     State(engine): State<Arc<Engine>>,
     Caller(principal): Caller,
@@ -329,7 +330,7 @@ async fn send_all(
     operation_id = "endpoint_resend_pending", params(("id" = String, Path, description = "Its id")),
     responses((status = 200, description = "What was sent, and what was not", body = SentAllView),
         (status = 404, description = "There is none, or it is another integrator's"),
-        (status = 409, description = "`endpoint_disabled`, `integrator_inactive` or `webhooks_disabled`")))]
+        (status = 409, description = "`endpoint_disabled`, `queue_paused`, `integrator_inactive` or `webhooks_disabled`")))]
 async fn resend_pending(
     State(engine): State<Arc<Engine>>,
     Caller(principal): Caller,
@@ -345,7 +346,7 @@ async fn resend_pending(
     responses((status = 200, description = "It was tried; `outcome` says how it went", body = SentView),
         (status = 404, description = "There is none, or it is another integrator's"),
         (status = 409, description = "`endpoint_disabled`, `integrator_inactive`, `webhooks_disabled`, \
-            `event_type_disabled` or `in_progress`")))]
+            `event_type_disabled`, `queue_paused` or `in_progress`")))]
 async fn test(
     State(engine): State<Arc<Engine>>,
     Caller(principal): Caller,

@@ -9,6 +9,7 @@ use engate_model::{
     endpoint::{Endpoint, subscribes},
     event::{EventType, NoDelivery},
     line::Ordering,
+    routing::FILTERED,
     token::Principal,
 };
 use engate_store::{Actor, Taken, Version, WantedNow};
@@ -80,6 +81,7 @@ enum Sending {
     Sent(Box<Sent>),
     NeverPublished,
     Blocked(i64),
+    Filtered,
     InProgress,
     EndpointDisabled,
 }
@@ -143,6 +145,10 @@ impl Engine {
             Sending::Blocked(code) => {
                 let detail = format!("delivery {code} comes first and is not finished; the endpoint keeps its order");
                 Err(VerbError::conflict("waits_behind", detail))
+            }
+            Sending::Filtered => {
+                let detail = format!("the endpoint's filter does not take the newest event of type {event_type}");
+                Err(VerbError::conflict(FILTERED, detail))
             }
             Sending::InProgress => Err(VerbError::conflict(
                 "in_progress",
@@ -222,6 +228,7 @@ impl Engine {
                 }
                 Ok(Sending::NeverPublished) => "never_published",
                 Ok(Sending::Blocked(_)) => "waits_behind",
+                Ok(Sending::Filtered) => FILTERED,
                 Ok(Sending::InProgress) => "in_progress",
                 Ok(Sending::EndpointDisabled) => "endpoint_disabled",
                 Err(error) => {
@@ -256,6 +263,9 @@ impl Engine {
         while Instant::now() < until {
             let versions = self.store.version_list(endpoint.tenant, endpoint.id, &[key]).await?;
             let Some(version) = versions.into_iter().next() else { return Ok(Sending::NeverPublished) };
+            if self.is_filtered(endpoint, &version).await? {
+                return Ok(Sending::Filtered);
+            }
             // While this one waited for another of its line, the engine may have sent it by itself.
             if let Some(sent) =
                 version.delivery.as_ref().filter(|sent| waited && sent.last_attempt_at >= Some(asked_at))
@@ -320,6 +330,17 @@ impl Engine {
         Ok(None)
     }
 
+    /// Whether the endpoint's filter keeps the version from it.
+    async fn is_filtered(&self, endpoint: &Endpoint, version: &Version) -> Result<bool, VerbError> {
+        if endpoint.filter.is_none() {
+            return Ok(false);
+        }
+        let Some(event) = self.store.event_get(endpoint.tenant, version.event).await? else { return Ok(false) };
+        let view = self.views.get(&self.store, endpoint.tenant).await?;
+        let routes = view.catalog.route(&event);
+        Ok(routes.to.iter().any(|route| route.endpoint == endpoint.id && route.skipped == Some(FILTERED)))
+    }
+
     async fn attempt_made(&self, delivery: &Delivery, number: u32) -> Result<Option<Attempt>, VerbError> {
         let attempts = self.store.attempt_list(delivery.tenant, delivery.id).await?;
         Ok(attempts.into_iter().find(|attempt| attempt.number == number))
@@ -330,6 +351,10 @@ impl Engine {
         let (endpoint, integrator) = self.endpoint_find(principal, id).await?;
         if !endpoint.enabled {
             return Err(disabled());
+        }
+        if endpoint.paused_at.is_some() {
+            let detail = "the endpoint's queue is paused; resume it first";
+            return Err(VerbError::conflict("queue_paused", detail));
         }
         if !integrator.active {
             let detail = format!("integrator {} is not active; activate it first", integrator.slug);
