@@ -17,4 +17,4 @@ exec timeout "$((seconds + 60))" "${SCHEMATHESIS:-schemathesis}" run "$url/opena
     --phases examples,coverage,fuzzing \
     --mode all \
     --checks not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,response_schema_conformance,negative_data_rejection,unsupported_method \
-    --max-time "$seconds" --seed 7 --workers 2 --max-failures 30 --no-color
+    --max-time "$seconds" --seed 7 --workers 1 --max-failures 30 --no-color

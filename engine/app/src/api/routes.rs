@@ -11,6 +11,7 @@ use axum::{
 };
 use utoipa::{
     __dev::{SchemaReferences, Tags},
+    ToSchema,
     openapi::{
         HttpMethod, Paths, RefOr, Schema,
         path::{Operation, Parameter, ParameterIn},
@@ -106,6 +107,12 @@ impl Routes {
             self.rules.entry(path.clone()).or_default().insert(name, rule);
             self.paths.add_path_operation(path, vec![method], operation);
         }
+        self
+    }
+
+    /// Describes a schema that only parameters refer to; those of bodies come with their routes.
+    pub(crate) fn describe<T: ToSchema>(mut self) -> Self {
+        self.schemas.push((T::name().into_owned(), T::schema()));
         self
     }
 

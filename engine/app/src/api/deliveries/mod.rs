@@ -26,6 +26,8 @@ use crate::engine::Engine;
 
 pub(super) fn routes() -> Routes {
     Routes::default()
+        .describe::<query::Success>()
+        .describe::<sheet::ColumnName>()
         .add(__path_list, Permission::ReadDeliveries, list)
         .add(export::__path_csv, Permission::ExportDeliveries, export::csv)
         .add(export::__path_ndjson, Permission::ExportDeliveries, export::ndjson)
