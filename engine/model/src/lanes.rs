@@ -192,11 +192,14 @@ impl<T> Lanes<T> {
     }
 
     /// Queues an item that takes `bytes` of memory before all others of its lane, reserved or not: what someone waits for.
-    pub fn enter_first(&mut self, endpoint: EndpointId, in_flight_max: u32, item: T, bytes: usize) {
-        self.lane(endpoint, in_flight_max).queue.push_front(Held { item, bytes });
+    /// It goes as a probe where the endpoint is left alone.
+    pub fn enter_first(&mut self, endpoint: EndpointId, rules: LaneRules, item: T, bytes: usize, now: Timestamp) {
+        let lane = self.lanes.entry(endpoint).or_insert_with(|| Lane::new(rules));
+        lane.queue.push_front(Held { item, bytes });
+        lane.circuit.probe_now(now);
         self.queued += 1;
         self.bytes = self.bytes.saturating_add(bytes);
-        self.join_turn(endpoint);
+        self.rouse(endpoint);
     }
 
     /// Gives `places` reserved ones back.

@@ -8,7 +8,7 @@ use engate_model::{
     delivery::{DeliveryState, Trigger},
     endpoint::Endpoint,
     event::NoDelivery,
-    lanes::Pace,
+    lanes::{LaneRules, Pace},
 };
 use engate_store::{FinishItem, Finished, PLUGIN_FAULTY, StoreError};
 
@@ -40,9 +40,9 @@ impl Engine {
     }
 
     /// Queues a delivery before all others of its lane, and starts what can go: someone waits for it.
-    pub(crate) fn hand_over_first(self: &Arc<Self>, job: Job, max_in_flight: u32) {
+    pub(crate) fn hand_over_first(self: &Arc<Self>, job: Job, rules: LaneRules) {
         let bytes = job.bytes();
-        self.worker.lanes().enter_first(job.delivery.endpoint, max_in_flight, job, bytes);
+        self.worker.lanes().enter_first(job.delivery.endpoint, rules, job, bytes, self.now());
         self.start_ready();
     }
 

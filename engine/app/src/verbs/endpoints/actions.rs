@@ -268,7 +268,7 @@ impl Engine {
                 Taken::InHand(claimed) => {
                     let delivery = claimed.delivery.clone();
                     let (job, attempt) = Job::awaited(*claimed, serial);
-                    self.hand_over_first(job, endpoint.max_in_flight);
+                    self.hand_over_first(job, endpoint.lane_rules());
                     doubt.settle();
                     match tokio::time::timeout_at(until, attempt).await {
                         Ok(Ok(attempt)) => Some((delivery, attempt, false)),

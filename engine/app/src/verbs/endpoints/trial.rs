@@ -131,7 +131,7 @@ impl Engine {
                     let id = delivery.id;
                     let claimed = ClaimedDelivery::by_hand(delivery, Arc::clone(&event));
                     let (job, attempt) = Job::awaited(claimed, serial);
-                    self.hand_over_first(job, endpoint.max_in_flight);
+                    self.hand_over_first(job, endpoint.lane_rules());
                     doubt.settle();
                     let put_off =
                         || VerbError::conflict("in_progress", "the attempt was put off; look at the delivery");
