@@ -278,7 +278,6 @@ fn g8_a_client_brings_its_own_value_if_it_is_hard_to_guess() {
 
 #[test]
 fn g9_a_holder_gives_its_token_up_and_what_is_under_way_ends_well() {
-    // A plugin trial holds a call open for as long as the guest runs; a slow body does so without one.
     run(async |app| {
         let narrow =
             json!({"client": "c", "role": "producer", "routes": ["POST /v1/events"], "scopes": ["events:write"]});

@@ -1,7 +1,7 @@
 //! Reading deliveries, and what people do to them.
 
 use engate_model::{
-    DeliveryId, TenantId,
+    DeliveryId, EndpointId, EventId, TenantId,
     delivery::{Delivery, DeliveryState},
     line::Ordering,
 };
@@ -86,6 +86,25 @@ impl Store {
     pub async fn delivery_get(&self, tenant: TenantId, id: DeliveryId) -> Result<Option<Delivery>, StoreError> {
         let sql = concat!("SELECT ", delivery_columns!(), " FROM deliveries WHERE id = $1 AND tenant_id = $2");
         let row = self.db().row(sql, args![id, tenant]).await?;
+        row.map(|row| delivery(&mut row.cells())).transpose()
+    }
+
+    /// The newest delivery of an event to an endpoint.
+    ///
+    /// # Errors
+    /// When the database gives no answer.
+    pub async fn delivery_of(
+        &self,
+        tenant: TenantId,
+        event: EventId,
+        endpoint: EndpointId,
+    ) -> Result<Option<Delivery>, StoreError> {
+        let sql = concat!(
+            "SELECT ",
+            delivery_columns!(),
+            " FROM deliveries WHERE event_id = $1 AND endpoint_id = $2 AND tenant_id = $3 ORDER BY code DESC LIMIT 1"
+        );
+        let row = self.db().row(sql, args![event, endpoint, tenant]).await?;
         row.map(|row| delivery(&mut row.cells())).transpose()
     }
 

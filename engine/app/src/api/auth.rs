@@ -73,7 +73,7 @@ pub(crate) async fn admit(gate: &Gate, mut request: Request, call: Arc<Call>, ne
             let plain = grant.redaction.is_none() || rule.permission.is_about_the_engine();
             if plain { response } else { redacted(Arc::clone(&grant), response).await }
         }
-        Err(refusal) => refusal,
+        Err(refusal) => *refusal,
     };
     if let Some(allowance) = allowance {
         tell_allowance(response.headers_mut(), allowance);
@@ -89,22 +89,23 @@ fn pass<'r>(
     allowance: Option<Allowance>,
     call: &Call,
     request: &Request,
-) -> Result<&'r Rule, Response> {
+) -> Result<&'r Rule, Box<Response>> {
+    let refuse = |problem: Problem| Box::new(problem.into_response());
     if allowance.is_some_and(|allowance| allowance.wait.is_some()) {
         let detail = "more calls than this token may make; try again after the seconds in `Retry-After`";
-        return Err(Problem::of("rate_limited", detail).into_response());
+        return Err(refuse(Problem::of("rate_limited", detail)));
     }
     let origin = request.headers().get(header::ORIGIN).and_then(|value| value.to_str().ok());
     if !grant.pins.allow(origin, call.source) {
         let detail = "this token works from the origins and addresses it is pinned to only";
-        return Err(Problem::of("origin_not_allowed", detail).into_response());
+        return Err(refuse(Problem::of("origin_not_allowed", detail)));
     }
-    let methods = methods.ok_or_else(|| Problem::of("not_found", "there is no such path").into_response())?;
-    let rule = rule.ok_or_else(|| wrong_method(methods.keys()))?;
-    check(rule, &grant.token, request.uri().query().unwrap_or_default()).map_err(Problem::into_response)?;
+    let methods = methods.ok_or_else(|| refuse(Problem::of("not_found", "there is no such path")))?;
+    let rule = rule.ok_or_else(|| Box::new(wrong_method(methods.keys())))?;
+    check(rule, &grant.token, request.uri().query().unwrap_or_default()).map_err(refuse)?;
     if rule.repeats == Repeats::ById && request.headers().contains_key(IDEMPOTENCY_KEY) {
         let cure = "is not taken here; give each event an `id`, which does the same for each";
-        return Err(Problem::from(Invalid::field("Idempotency-Key", cure)).into_response());
+        return Err(refuse(Invalid::field("Idempotency-Key", cure).into()));
     }
     Ok(rule)
 }

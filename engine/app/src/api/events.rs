@@ -390,6 +390,7 @@ async fn explained(
     Params(query): Params<ExplainQuery>,
 ) -> Result<Json<EventExplanation>, Problem> {
     let Explained { explanation, clause, delivery } = engine.event_explain(&principal, id, query.endpoint).await?;
+    let names = engine.views.get(&engine.store, principal.tenant).await?;
     Ok(Json(EventExplanation {
         event: id,
         endpoint: query.endpoint,
@@ -397,7 +398,7 @@ async fn explained(
         code: explanation.code,
         basis: explanation.basis,
         clause: explanation.clause.map(|(place, basis)| ExplainedClause { place, clause, basis }),
-        delivery: delivery.map(DeliveryView::from),
+        delivery: delivery.map(|delivery| DeliveryView::of(delivery, &names)),
     }))
 }
 

@@ -105,6 +105,7 @@ impl Permission {
             Self::ReadDeliveries | Self::ExportDeliveries => "deliveries:read",
             Self::ManageDeliveries => "deliveries:write",
             Self::ReadQueues => "queues:read",
+            Self::ManageQueues => "queues:write",
             Self::ReadEventTypes => "event-types:read",
             Self::ManageEventTypes => "event-types:write",
             Self::ReadIntegrators => "integrators:read",

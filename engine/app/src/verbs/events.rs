@@ -9,10 +9,10 @@ use engate_model::{
     explain::{Explanation, explain, explain_deleted},
     token::Principal,
 };
-use engate_store::{AccessOfAccept, DeliveryFilter, EventFilter, EventPage, Order, Page};
+use engate_store::{AccessOfAccept, EventFilter, EventPage, Order};
 use serde_json::Value;
 
-use super::VerbError;
+use super::{Scope, VerbError};
 use crate::{
     accept::{NewEvent, NotTaken, Taken},
     engine::Engine,
@@ -65,10 +65,9 @@ impl Engine {
         endpoint: EndpointId,
     ) -> Result<Explained, VerbError> {
         let event = self.event_get(principal, id).await?;
-        let filter = DeliveryFilter { event: Some(id), endpoint: Some(endpoint), ..DeliveryFilter::default() };
-        // The newest row, should there ever be two.
-        let page = Page { after: None, limit: 1, order: Order::Descending };
-        let delivery = self.delivery_list(principal, filter, None, page).await?.items.pop();
+        let delivery = self.store.delivery_of(principal.tenant, id, endpoint).await?;
+        let scope = Scope::of(principal);
+        let delivery = delivery.filter(|delivery| scope.covers(delivery.integrator));
         match (self.endpoint_find(principal, endpoint).await, delivery) {
             (Ok((endpoint, integrator)), delivery) => {
                 let explanation = explain(&event, &endpoint, Some(&integrator), delivery.as_ref());

@@ -17,7 +17,8 @@ async fn chain(t: &Subject, length: i64) -> TenantId {
 async fn changes(store: &Store, tenant: TenantId, numbers: std::ops::Range<i64>) {
     for n in numbers {
         let ana = Actor { token: Some(TokenId::MIN), client: "ana".into(), now: at(n * 1_000), random: unique() };
-        store.setting_put(&ana, tenant, &[("k".to_owned(), json!({"n": n, "texto": "ação"}))]).await.unwrap();
+        let before = store.setting_list(tenant).await.unwrap();
+        store.setting_put(&ana, tenant, &before, &[("k".to_owned(), json!({"n": n, "texto": "ação"}))]).await.unwrap();
     }
 }
 

@@ -13,11 +13,8 @@ use axum::{Json, extract::State, http::StatusCode};
 use engate_model::{DeliveryId, delivery::Delivery, token::Principal};
 use engate_store::Page;
 
-pub(super) use self::shapes::{ResponseView, by_name};
-use self::{
-    query::DeliveryQuery,
-    shapes::{AttemptView, DeliveryView},
-};
+pub(super) use self::shapes::{DeliveryView, ResponseView, by_name};
+use self::{query::DeliveryQuery, shapes::AttemptView};
 use super::{
     extract::{At, Caller, Params},
     page::{LIMIT_DEFAULT, Listing, PageParams},
