@@ -57,8 +57,6 @@ pub struct Lanes<T> {
 struct Held<T> {
     item: T,
     bytes: usize,
-    /// Someone asked for it: it goes even while the endpoint is down.
-    asked: bool,
 }
 
 #[derive(Debug)]
@@ -186,7 +184,7 @@ impl<T> Lanes<T> {
         let lane = self.lanes.entry(endpoint).or_insert_with(|| Lane::new(LaneRules { in_flight_max: 1, rate: None }));
         let reserved = lane.reserved > 0;
         lane.reserved = lane.reserved.saturating_sub(1);
-        lane.queue.push_back(Held { item, bytes, asked: false });
+        lane.queue.push_back(Held { item, bytes });
         // Without a reservation the bound may be passed by one: better than losing the item.
         self.queued += usize::from(!reserved);
         self.bytes = self.bytes.saturating_add(bytes);
@@ -194,13 +192,14 @@ impl<T> Lanes<T> {
     }
 
     /// Queues an item that takes `bytes` of memory before all others of its lane, reserved or not: what someone waits for.
-    pub fn enter_first(&mut self, endpoint: EndpointId, rules: LaneRules, item: T, bytes: usize) {
+    /// It goes as a probe where the endpoint is left alone.
+    pub fn enter_first(&mut self, endpoint: EndpointId, rules: LaneRules, item: T, bytes: usize, now: Timestamp) {
         let lane = self.lanes.entry(endpoint).or_insert_with(|| Lane::new(rules));
-        lane.queue.push_front(Held { item, bytes, asked: true });
+        lane.queue.push_front(Held { item, bytes });
+        lane.circuit.probe_now(now);
         self.queued += 1;
         self.bytes = self.bytes.saturating_add(bytes);
         self.rouse(endpoint);
-        self.join_turn(endpoint);
     }
 
     /// Gives `places` reserved ones back.
@@ -237,10 +236,8 @@ impl<T> Lanes<T> {
             if !lane.can_go() {
                 continue;
             }
-            let asked = lane.queue.front().is_some_and(|held| held.asked);
             match lane.circuit.gate(now) {
                 Gate::Open => {}
-                _ if asked => {}
                 Gate::Probe if lane.in_flight == 0 => {}
                 // The end of what is under way gives it its turn again.
                 Gate::Probe => continue,
@@ -255,7 +252,7 @@ impl<T> Lanes<T> {
                 self.rest(endpoint, now.after(wait));
                 continue;
             }
-            if let Some(Held { item, bytes, .. }) = lane.queue.pop_front() {
+            if let Some(Held { item, bytes }) = lane.queue.pop_front() {
                 lane.in_flight += 1;
                 self.queued = self.queued.saturating_sub(1);
                 self.bytes = self.bytes.saturating_sub(bytes);

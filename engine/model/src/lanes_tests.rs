@@ -291,11 +291,9 @@ fn what_someone_asks_for_goes_first_and_even_while_the_endpoint_is_down() {
     assert!(lanes.note(endpoint(1), Impression::Down, at(1)).is_some());
     lanes.finished(endpoint(1), Pace::Steady, at(1));
     assert_eq!(lanes.take(at(2)), None);
-    lanes.enter_first(endpoint(1), rules(1), 99, 1);
+    lanes.enter_first(endpoint(1), rules(1), 99, 1, at(3));
     assert_eq!(lanes.take(at(3)), Some((endpoint(1), 99)));
     assert_eq!(lanes.take(at(3)), None, "its place is taken");
-    lanes.finished(endpoint(1), Pace::Steady, at(4));
-    assert_eq!(lanes.take(at(5)), None, "the others wait on");
-    lanes.enter_first(endpoint(2), rules(1), 7, 1);
+    lanes.enter_first(endpoint(2), rules(1), 7, 1, at(5));
     assert_eq!(lanes.take(at(5)), Some((endpoint(2), 7)));
 }

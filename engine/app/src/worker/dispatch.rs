@@ -42,7 +42,7 @@ impl Engine {
     /// Queues a delivery before all others of its lane, and starts what can go: someone waits for it.
     pub(crate) fn hand_over_first(self: &Arc<Self>, job: Job, rules: LaneRules) {
         let bytes = job.bytes();
-        self.worker.lanes().enter_first(job.delivery.endpoint, rules, job, bytes);
+        self.worker.lanes().enter_first(job.delivery.endpoint, rules, job, bytes, self.now());
         self.start_ready();
     }
 
