@@ -339,7 +339,6 @@ fn v18_a_pdf_of_what_is_filtered() {
         assert!(text.contains("Page 3 of 3") && text.contains("Created at"), "{text}");
         let empty = pdf_text(&app.api.get("/v1/deliveries.pdf?attempts_gte=9").await.body);
         assert!(empty.contains("Registros: 0."), "{empty}");
-        app.api.settled().await;
     });
 }
 
