@@ -109,6 +109,28 @@ fn g13_only_who_is_subscribed_and_verified_hears() {
 }
 
 #[test]
+fn what_the_engine_tells_is_not_sent_by_hand() {
+    run(async |app| {
+        app.receiver.always("/works", 200);
+        app.receiver.always("/monitor", 200);
+        let monitor = monitor(app, "/monitor", &["delivery.succeeded"], known()).await;
+        app.endpoint_at("/works", &["P1"]).await;
+        app.api.emit("P1", json!({"n": 1})).await;
+        app.receiver.wait("/monitor", 1).await;
+        app.api.settled().await;
+        let send = format!("/v1/endpoints/{monitor}/event-types/delivery.succeeded/send");
+        app.api.post(&send, &json!({})).await.expect_problem(403, "forbidden");
+        let all = app.api.post(&format!("/v1/endpoints/{monitor}/send-all"), &json!({})).await.expect(200);
+        assert_eq!(all["sent"], json!([]), "{all}");
+        assert_eq!(app.receiver.seen("/monitor").len(), 1);
+        // A trial is no fact: it tells of nobody's event.
+        app.api.post(&format!("/v1/endpoints/{monitor}/test"), &json!({})).await.expect(200);
+        let trial = app.receiver.wait("/monitor", 2).await.remove(1).json();
+        assert_eq!(trial, json!({"event_type": "delivery.succeeded", "test": true}));
+    });
+}
+
+#[test]
 fn g14_a_callback_carries_the_event_its_outcome_and_the_correlation_id() {
     run(async |app| {
         app.receiver.always("/works", 204);

@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use engate_model::{
-    DeliveryId, EndpointId, EventId,
+    DeliveryId, EndpointId, EventId, callback,
     delivery::{Attempt, Delivery, DeliveryState, NotificationStatus},
     endpoint::{Endpoint, subscribes},
     event::{EventType, NoDelivery},
@@ -129,6 +129,12 @@ impl Engine {
             let detail = format!("the endpoint does not subscribe to {event_type}; add it to event_types first");
             return Err(VerbError::conflict("not_subscribed", detail));
         }
+        // Which of the engine's own facts an endpoint may hear is decided as they happen, fact by fact.
+        if callback::is_system(event_type) {
+            let detail = "what the engine itself tells goes out as it happens and is not sent by hand; try the endpoint \
+                          with an example instead";
+            return Err(VerbError::Forbidden(detail.to_owned()));
+        }
         let view = self.views.get(&self.store, principal.tenant).await?;
         if let Some(reason) = view.catalog.switched_off(event_type) {
             return Err(switched_off(reason, event_type));
@@ -168,7 +174,8 @@ impl Engine {
         let endpoint = self.endpoint_to_send(principal, id).await?;
         let view = self.views.get(&self.store, principal.tenant).await?;
         let types = self.store.event_type_list(principal.tenant).await?;
-        let keys = types.into_iter().map(|entry| entry.key).filter(|key| takes(&endpoint, key));
+        let keys =
+            types.into_iter().map(|entry| entry.key).filter(|key| takes(&endpoint, key) && !callback::is_system(key));
         let (mut keys, off): (Vec<_>, Vec<_>) = keys.partition(|key| view.catalog.switched_off(key).is_none());
         keys.sort_unstable();
         let names: Vec<_> = keys.iter().map(String::as_str).collect();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use engate_model::{
-    DeliveryId, EndpointId, EventId,
+    DeliveryId, EndpointId, EventId, callback,
     endpoint::Endpoint,
     event::{Event, NoDelivery, check_name},
     line::Ordering,
@@ -102,7 +102,8 @@ impl Engine {
         key: &str,
     ) -> Result<(Vec<u8>, String), VerbError> {
         let newest = self.store.version_list(principal.tenant, endpoint.id, &[key]).await?.into_iter().next();
-        if let Some(newest) = newest
+        // One of the engine's own facts may be about another integrator.
+        if let Some(newest) = newest.filter(|_| !callback::is_system(key))
             && let Some(event) = self.store.event_get(principal.tenant, newest.event).await?
         {
             return Ok((event.payload, event.content_type));
