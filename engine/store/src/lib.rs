@@ -105,6 +105,9 @@ pub struct StoreOptions {
     /// Codes of one span; none: the usual number.
     #[doc(hidden)]
     pub span_codes: Option<u32>,
+    /// How long a page of a listing may take to find.
+    #[doc(hidden)]
+    pub page_time_max: std::time::Duration,
     /// When a producer is answered.
     #[doc(hidden)]
     pub acknowledge: Acknowledge,
@@ -117,6 +120,7 @@ impl Default for StoreOptions {
             connections: 16,
             sorted_max: listing::SORTED_MAX,
             span_codes: None,
+            page_time_max: listing::PAGE_TIME_MAX,
             acknowledge: Acknowledge::AfterCommit,
         }
     }
@@ -135,6 +139,7 @@ struct Inner {
     spans: SpanWatch,
     sorted_max: u64,
     span_codes: Option<u32>,
+    page_time_max: std::time::Duration,
     count: AtomicU64,
 }
 
@@ -165,6 +170,7 @@ impl Store {
                 spans: SpanWatch::default(),
                 sorted_max: options.sorted_max,
                 span_codes: options.span_codes,
+                page_time_max: options.page_time_max,
                 count: AtomicU64::new(0),
             }),
         })
@@ -207,6 +213,10 @@ impl Store {
 
     pub(crate) fn span_codes(&self) -> Option<i64> {
         self.inner.span_codes.map(i64::from)
+    }
+
+    pub(crate) fn page_time_max(&self) -> std::time::Duration {
+        self.inner.page_time_max
     }
 
     pub(crate) fn sorted_max(&self) -> u64 {

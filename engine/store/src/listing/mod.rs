@@ -42,9 +42,9 @@ use filter::column_of;
 /// Up to here a listing's total is counted; beyond, it is at least that many.
 pub const TOTAL_EXACT_MAX: u64 = 10_000;
 /// How long one page may take to find.
-const PAGE_TIME_MAX: Duration = Duration::from_millis(1_900);
-/// How long counting may take beside it.
-const COUNT_TIME_MAX: Duration = Duration::from_millis(100);
+pub(crate) const PAGE_TIME_MAX: Duration = Duration::from_millis(1_900);
+/// How much of that counting may take beside it: a total that takes longer is an estimate.
+const COUNT_TIME_PART: u32 = 76;
 /// Codes of the first window that is walked through, and of the largest.
 const WINDOW_CODES: i64 = 4_096;
 const WINDOW_CODES_MAX: i64 = 1 << 20;
@@ -114,7 +114,7 @@ impl Store {
         page: &Page,
     ) -> Result<DeliveryPage, StoreError> {
         let limit = usize::try_from(page.limit.clamp(1, PAGE_MAX)).unwrap_or(usize::MAX);
-        let mut lister = Lister::open(self, tenant, PAGE_TIME_MAX).await?;
+        let mut lister = Lister::open(self, tenant, self.page_time_max()).await?;
         let scope = Scope::of(filter);
         let mut items = lister.rows(&scope, sort.keys(), page.after.as_deref(), limit + 1).await?;
         let more = items.len() > limit;
@@ -134,7 +134,7 @@ impl Store {
         filter: &DeliveryFilter,
         sort: &Sort,
     ) -> Result<Vec<String>, StoreError> {
-        let mut lister = Lister::open(self, tenant, PAGE_TIME_MAX).await?;
+        let mut lister = Lister::open(self, tenant, self.page_time_max()).await?;
         lister.plans = Some(Vec::new());
         lister.rows(&Scope::of(filter), sort.keys(), None, 101).await?;
         Ok(lister.plans.take().unwrap_or_default())
@@ -153,7 +153,7 @@ impl Store {
 
     /// How many deliveries a filter takes; at least `known`.
     async fn delivery_count(&self, tenant: TenantId, filter: &DeliveryFilter, known: u64) -> Result<Total, StoreError> {
-        let mut lister = Lister::open(self, tenant, COUNT_TIME_MAX).await?;
+        let mut lister = Lister::open(self, tenant, self.page_time_max() / COUNT_TIME_PART).await?;
         match lister.total(&Scope::of(filter)).await {
             Ok(count) => Ok(Total { count: count.min(TOTAL_EXACT_MAX), exact: count <= TOTAL_EXACT_MAX }),
             Err(StoreError::TooBroad) => Ok(Total { count: known.saturating_add(1), exact: false }),

@@ -63,7 +63,7 @@ impl Store {
     async fn span_times(&self, from: i64, to: i64) -> Result<(i64, i64), StoreError> {
         let (mut min, mut max) = (i64::MAX, i64::MIN);
         for tenant in self.tenant_list().await? {
-            let mut lister = Lister::open(self, tenant.id, super::PAGE_TIME_MAX).await?;
+            let mut lister = Lister::open(self, tenant.id, self.page_time_max()).await?;
             let mut access = lister.access(&Scope::of(&super::DeliveryFilter::default())).await?;
             access.on.extend([("code >=", from.into()), ("code <=", to.into())]);
             let sql = access.scan().aggregate(lister.dialect, "min(created_at), max(created_at)", "created_at");

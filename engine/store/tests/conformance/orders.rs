@@ -15,6 +15,8 @@ use crate::harness::{Subject, actor, at, unique};
 
 const ROWS: usize = 1_000;
 const LISTINGS: usize = 250;
+/// What is told here is right or wrong, not fast or slow: this machine may be busy.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(120);
 
 /// A source of chance that is the same in every run.
 struct Dice(u64);
@@ -341,7 +343,7 @@ async fn all_pages(t: &Subject, store: &Store, filter: &DeliveryFilter, sort: &S
 
 /// A store that sorts next to nothing and so has to use every way it knows.
 async fn eager(t: &Subject, sorted_max: u64) -> Store {
-    let options = StoreOptions { sorted_max, span_codes: Some(64), ..StoreOptions::default() };
+    let options = StoreOptions { sorted_max, span_codes: Some(64), page_time_max: PATIENCE, ..StoreOptions::default() };
     Store::open(&t.database, &SecretKey::new([7; 32]), options, at(0)).await.unwrap()
 }
 
