@@ -284,6 +284,12 @@ fn insert(
     let (delivery, event) = (id(1), id(2));
     let kind = "CASE WHEN k < 940 THEN 0 WHEN k < 960 THEN 1 WHEN k < 980 THEN 2 WHEN k < 985 THEN 3 WHEN k < 990 THEN 4 \
                 WHEN k < 999 THEN 5 ELSE 6 END";
+    let t = format!(
+        "(CASE WHEN {} < 900 THEN {} ELSE {} END)",
+        chance(17, 1_000),
+        chance(19, 5),
+        chance(23, i64::from(TYPES))
+    );
     format!(
         "{series}, a AS (SELECT n, {begin} + n * {STEP} + {jitter} AS created, {e} AS e, {k} AS k, {t} AS t, {u} AS u FROM s), \
          b AS (SELECT a.*, {kind} AS kind FROM a) \
@@ -303,12 +309,6 @@ fn insert(
         jitter = chance(31, 500_000),
         e = chance(7, i64::try_from(endpoints.len()).unwrap()),
         k = chance(13, 1_000),
-        t = format!(
-            "(CASE WHEN {} < 900 THEN {} ELSE {} END)",
-            chance(17, 1_000),
-            chance(19, 5),
-            chance(23, i64::from(TYPES))
-        ),
         u = chance(29, 200_000),
         tenant = literal(tenant.uuid()),
         end = now().as_micros(),

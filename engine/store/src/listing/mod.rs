@@ -359,7 +359,9 @@ impl Lister {
         for row in self.reader.session.rows(sql, values.to_vec()).await? {
             let mut cells = row.cells();
             if self.dialect == Dialect::Sqlite {
-                (cells.int()?, cells.int()?, cells.int()?);
+                for _ in 0..3 {
+                    cells.int()?;
+                }
             }
             plans.push(cells.text()?);
         }
