@@ -23,7 +23,7 @@ def taken(answer, status):
 
 integrator = taken(
     integrator_create.sync_detailed(
-        client=api, body=IntegratorNew(slug="python", name="Python"), idempotency_key="python-1"
+        client=api, body=IntegratorNew(slug="python", name="Python", services=["billing"]), idempotency_key="python-1"
     ),
     201,
 )

@@ -340,7 +340,6 @@ fn v18_a_pdf_of_what_is_filtered() {
         assert!(text.contains("Page 3 of 3") && text.contains("Created at"), "{text}");
         let empty = pdf_text(&app.api.get("/v1/deliveries.pdf?attempts_gte=9").await.body);
         assert!(empty.contains("Registros: 0."), "{empty}");
-        // The partner that fails is left alone for a while; what waits for it stays.
     });
 }
 

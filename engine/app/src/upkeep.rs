@@ -30,10 +30,10 @@ impl Engine {
                 _ = stopped.wait_for(|stopped| *stopped) => return,
             }
             tell(self.seal_audit().await, "the audit could not be linked; trying again");
-            if look % NOTES_EVERY == 0 {
+            if look.is_multiple_of(NOTES_EVERY) {
                 tell(self.write_notes().await, "last uses and refused calls could not be written down; trying again");
             }
-            if look % FORGET_EVERY == 0 {
+            if look.is_multiple_of(FORGET_EVERY) {
                 tell(self.forget().await, "old entries could not be forgotten; trying again");
             }
             look += 1;

@@ -22,10 +22,11 @@ pub(crate) const TABLES_MAX: u32 = 16;
 /// Entries of one table: an interpreter's function table has some 20,000.
 pub(crate) const TABLE_ELEMENTS_MAX: usize = 65_536;
 
-/// Stack of the guest, in bytes; beyond it is `stack_overflow`.
-const WASM_STACK_BYTES: usize = 512 << 10;
+/// Stack of the guest, in bytes; beyond it is `stack_overflow`. Code that was compiled quickly takes more than twice as
+/// much of it as optimised code: an interpreter inside a guest did not get by with half.
+const WASM_STACK_BYTES: usize = 1 << 20;
 /// Stack of the fiber a call runs on: the guest's and that of the host functions it calls.
-const FIBER_STACK_BYTES: usize = 1 << 20;
+const FIBER_STACK_BYTES: usize = 2 << 20;
 /// Bytes of a memory that are cleaned in place rather than given back, where the kernel can tell which were written.
 const MEMORY_KEEP_RESIDENT_BYTES: usize = 512 << 10;
 /// The same for tables.

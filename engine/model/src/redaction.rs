@@ -62,11 +62,11 @@ impl Redaction {
     pub fn json(&self, text: &str) -> Option<String> {
         let raw = serde_json::from_str::<&RawValue>(text).ok()?;
         let mut out = String::with_capacity(text.len());
-        self.value(raw, &self.from_top(), "", &mut out)?;
+        self.value(raw, &self.whole_pointers(), "", &mut out)?;
         Some(out)
     }
 
-    fn from_top(&self) -> Vec<&[String]> {
+    fn whole_pointers(&self) -> Vec<&[String]> {
         self.pointers.iter().map(Vec::as_slice).collect()
     }
 
@@ -98,7 +98,7 @@ impl Redaction {
             out.push_str(&serde_json::to_string(&name).ok()?);
             out.push(':');
             let anew = DOCUMENTS.contains(&name.as_ref());
-            let below = if anew { self.from_top() } else { below };
+            let below = if anew { self.whole_pointers() } else { below };
             self.value(value, &below, &name, out)?;
         }
         out.push('}');
@@ -123,7 +123,7 @@ impl Redaction {
                 out.push_str("null");
                 continue;
             }
-            let below = if member == ITEMS { self.from_top() } else { below };
+            let below = if member == ITEMS { self.whole_pointers() } else { below };
             self.value(item, &below, member, out)?;
         }
         out.push(']');

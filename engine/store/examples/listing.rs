@@ -284,12 +284,8 @@ fn insert(
     let (delivery, event) = (id(1), id(2));
     let kind = "CASE WHEN k < 940 THEN 0 WHEN k < 960 THEN 1 WHEN k < 980 THEN 2 WHEN k < 985 THEN 3 WHEN k < 990 THEN 4 \
                 WHEN k < 999 THEN 5 ELSE 6 END";
-    let t = format!(
-        "(CASE WHEN {} < 900 THEN {} ELSE {} END)",
-        chance(17, 1_000),
-        chance(19, 5),
-        chance(23, i64::from(TYPES))
-    );
+    let (often, few, many) = (chance(17, 1_000), chance(19, 5), chance(23, i64::from(TYPES)));
+    let t = format!("(CASE WHEN {often} < 900 THEN {few} ELSE {many} END)");
     format!(
         "{series}, a AS (SELECT n, {begin} + n * {STEP} + {jitter} AS created, {e} AS e, {k} AS k, {t} AS t, {u} AS u FROM s), \
          b AS (SELECT a.*, {kind} AS kind FROM a) \

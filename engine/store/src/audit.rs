@@ -264,14 +264,11 @@ pub(crate) fn entry(cells: &mut Cells<'_>) -> Result<AuditEntry, StoreError> {
 pub(crate) fn linked(cells: &mut Cells<'_>) -> Result<AuditEntry, StoreError> {
     let entry = entry(cells)?;
     let (seq, previous, hash) = (cells.int_opt()?, cells.blob_opt()?, cells.blob()?);
-    let sealed = match seq {
-        None => None,
-        Some(seq) => Some(Link {
-            seq: u64::try_from(seq).unwrap_or_default(),
-            previous: hash_of(previous.as_deref().unwrap_or_default()),
-            hash: hash_of(&hash),
-        }),
-    };
+    let sealed = seq.map(|seq| Link {
+        seq: u64::try_from(seq).unwrap_or_default(),
+        previous: hash_of(previous.as_deref().unwrap_or_default()),
+        hash: hash_of(&hash),
+    });
     Ok(AuditEntry { sealed, ..entry })
 }
 

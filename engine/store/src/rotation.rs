@@ -43,8 +43,11 @@ struct SealedTable {
     /// Puts the value `$1` into the row of that key, if it still holds `$2`.
     update: &'static str,
     /// Reads a row's key: where the value is kept, and the key for the update.
-    key: fn(&mut Cells<'_>) -> Result<(String, Vec<Value>), StoreError>,
+    key: fn(&mut Cells<'_>) -> Result<RowKey, StoreError>,
 }
+
+/// Where a row's value is kept, and the row's key for an update.
+type RowKey = (String, Vec<Value>);
 
 /// Every table with sealed values. A value that is sealed anywhere else would be lost with the old key.
 const SEALED: &[SealedTable] = &[

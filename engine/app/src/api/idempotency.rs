@@ -71,7 +71,7 @@ pub(super) async fn once(engine: &Arc<Engine>, principal: &Principal, request: R
     match begin(engine, principal, request).await {
         Ok(Begun::New(call, request)) => {
             let engine = Arc::clone(engine);
-            Carried::new(async move { call.made(&engine, next.run(request).await).await }).await
+            Carried::new(async move { call.made(&engine, next.run(*request).await).await }).await
         }
         Ok(Begun::Answered(response)) => response,
         Err(problem) => problem.into_response(),
@@ -79,7 +79,7 @@ pub(super) async fn once(engine: &Arc<Engine>, principal: &Principal, request: R
 }
 
 enum Begun {
-    New(Call, Request),
+    New(Call, Box<Request>),
     Answered(Response),
 }
 
@@ -101,7 +101,7 @@ async fn begin(engine: &Engine, principal: &Principal, request: Request) -> Resu
     match engine.store.call_begin(&key, digest, begun).await? {
         CallBegun::New => {
             let request = Request::from_parts(parts, Body::from(body));
-            Ok(Begun::New(Call { key, digest, begun }, request))
+            Ok(Begun::New(Call { key, digest, begun }, Box::new(request)))
         }
         CallBegun::Ended(answer) => again(&answer).map(Begun::Answered),
         CallBegun::Another => Err(Problem::of(

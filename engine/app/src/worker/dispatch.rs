@@ -144,8 +144,10 @@ impl Engine {
                     if finished == Finished::Released || !facts.is_empty() || due_soon {
                         self.worker.wake();
                     }
-                    // Whoever waits for it may be gone by now.
-                    let _ = answer.map(|answer| answer.send(attempt));
+                    if let Some(answer) = answer {
+                        // Whoever waits for it may be gone by now.
+                        let _ = answer.send(attempt);
+                    }
                     self.heed(view, endpoint, &job, &transition, impression).await;
                     return pace;
                 }

@@ -359,6 +359,7 @@ impl Lister {
         for row in self.reader.session.rows(sql, values.to_vec()).await? {
             let mut cells = row.cells();
             if self.dialect == Dialect::Sqlite {
+                // Two numbers of the step and one that means nothing come before its text.
                 for _ in 0..3 {
                     cells.int()?;
                 }

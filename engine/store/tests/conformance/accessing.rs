@@ -117,7 +117,8 @@ pub(crate) async fn calls_without_a_token_add_up_by_minute_and_source(t: &Subjec
     let other = t.reopen().await;
     let (one, two) = ([calls(7, "a", 1), calls(9, "c", 1)], [calls(9, "c", 1), calls(7, "a", 1)]);
     let (one, two) = tokio::join!(t.store.access_refused_add(&one), other.access_refused_add(&two));
-    (one.unwrap(), two.unwrap());
+    one.unwrap();
+    two.unwrap();
     other.close().await;
     let all = t.store.access_refused_list(None, 100).await.unwrap();
     assert_eq!(all, [calls(9, "c", 2), calls(8, "a", 5), calls(7, "a", 4), calls(7, "b", 1)]);

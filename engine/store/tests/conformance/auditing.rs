@@ -1,5 +1,5 @@
 use engate_model::{TenantId, TokenId, integrator::Tenant};
-use engate_store::{Actor, AuditFilter, ChainFault, Order, Store, entry_hash};
+use engate_store::{Actor, AuditFilter, ChainFault, Order, Store, StoreError, entry_hash};
 use serde_json::json;
 
 use crate::harness::{Subject, actor, at, unique};
@@ -17,8 +17,15 @@ async fn chain(t: &Subject, length: i64) -> TenantId {
 async fn changes(store: &Store, tenant: TenantId, numbers: std::ops::Range<i64>) {
     for n in numbers {
         let ana = Actor { token: Some(TokenId::MIN), client: "ana".into(), now: at(n * 1_000), random: unique() };
-        let before = store.setting_list(tenant).await.unwrap();
-        store.setting_put(&ana, tenant, &before, &[("k".to_owned(), json!({"n": n, "texto": "ação"}))]).await.unwrap();
+        let wanted = [("k".to_owned(), json!({"n": n, "texto": "ação"}))];
+        // Others change it at the same time.
+        loop {
+            let before = store.setting_list(tenant).await.unwrap();
+            match store.setting_put(&ana, tenant, &before, &wanted).await {
+                Err(StoreError::Stale { .. }) => {}
+                put => break put.unwrap(),
+            }
+        }
     }
 }
 

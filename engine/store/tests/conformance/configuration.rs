@@ -172,7 +172,8 @@ pub(crate) async fn event_types_of_the_engine_stay(t: &Subject) {
     let list = t.store.event_type_list(t.tenant).await.unwrap();
     assert_eq!(list.len(), 1 + SYSTEM_TYPES.len(), "those of the engine are there from the start");
     assert!(list.iter().all(|entry| entry.system == (entry.key != "bill.paid")));
-    conflicts(t.store.event_type_delete(&actor(), &entry("delivery.failed", true)).await);
+    let of_the_engine = t.store.event_type_get(t.tenant, "delivery.failed").await.unwrap().unwrap();
+    conflicts(t.store.event_type_delete(&actor(), &of_the_engine).await);
     stale(t.store.event_type_delete(&actor(), &entry("bill.paid", false)).await);
     t.store.event_type_delete(&actor(), &changed).await.unwrap();
     not_found(t.store.event_type_delete(&actor(), &changed).await);
