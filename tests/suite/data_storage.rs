@@ -334,8 +334,9 @@ fn v18_a_pdf_of_what_is_filtered() {
         // Several pages, in English.
         let events: Vec<_> = (0..60).map(|n| json!({"type": "bill.paid", "payload": n})).collect();
         app.api.post("/v1/events", &json!(events)).await.expect(202);
-        let text =
-            pdf_text(&app.api.get("/v1/deliveries.pdf?lang=en&state=succeeded,pending,delivering,failed").await.body);
+        let text = pdf_text(
+            &app.api.get("/v1/deliveries.pdf?lang=en&state=succeeded,pending,delivering,failed,parked").await.body,
+        );
         assert!(text.contains("Page 3 of 3") && text.contains("Created at"), "{text}");
         let empty = pdf_text(&app.api.get("/v1/deliveries.pdf?attempts_gte=9").await.body);
         assert!(empty.contains("Registros: 0."), "{empty}");
