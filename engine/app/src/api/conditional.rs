@@ -191,7 +191,7 @@ mod tests {
     const WITHOUT: &[&str] = &[
         // Told by its name alone; its value cannot be read.
         "/v1/secrets/{name}",
-        // A token is ended or made anew, which does the same whatever it was.
+        // What a token may do is set as a whole or field by field; whoever comes last decides.
         "/v1/tokens/{id}",
         // A tenant's name is told, nothing is decided by it.
         "/v1/tenants/{tenant}",
