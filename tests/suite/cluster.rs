@@ -14,7 +14,12 @@ use crate::harness::{
 const SECRET_KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 
 fn node(name: &str) -> Setup {
-    Setup::new().named(name).set("node", name).set("secret_key", SECRET_KEY).set("delivery.lease_ms", "2000")
+    Setup::new()
+        .set("delivery.breaker_failures", "0")
+        .named(name)
+        .set("node", name)
+        .set("secret_key", SECRET_KEY)
+        .set("delivery.lease_ms", "2000")
 }
 
 /// Runs `test` with a second engine beside the app's, on the same database.
