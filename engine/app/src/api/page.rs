@@ -84,6 +84,12 @@ pub(crate) fn cursor_read(cursor: &str) -> Result<String, Invalid> {
     place.ok_or_else(|| Invalid::field("cursor", "not a cursor; pass on `next` of the page before as it is"))
 }
 
+/// The id that a cursor of a list in the order of ids names.
+pub(crate) fn cursor_id<T: std::str::FromStr>(cursor: &str) -> Result<T, Invalid> {
+    let wrong = |_| Invalid::field("cursor", "not a cursor of this list; pass on `next` of the page before as it is");
+    cursor_read(cursor)?.parse().map_err(wrong)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

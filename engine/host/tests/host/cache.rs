@@ -105,7 +105,7 @@ async fn isolation_19_code_of_another_build_is_cleared_away() {
     load(config(dir.path()), &component).await.0.unwrap();
     let stale = dir.path().join(format!("cache/{}-{}.cwasm", "a".repeat(64), "b".repeat(32)));
     fs::write(&stale, "old").unwrap();
-    let under_way = |process: u32| dir.path().join(format!("cache/work/{process}-7.cwasm"));
+    let under_way = |process: u32| dir.path().join("cache").join("work").join(format!("{process}-7.cwasm"));
     let (left, others) = (under_way(u32::MAX), under_way(std::process::id()));
     for path in [&left, &others] {
         fs::write(path, "under way").unwrap();

@@ -11,7 +11,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::{
     super::{
         extract::{Caller, Params},
-        page::{LIMIT_DEFAULT, Listing, PageParams, cursor_read, cursor_write},
+        page::{LIMIT_DEFAULT, Listing, PageParams, cursor_id, cursor_read, cursor_write},
         permission::Permission,
         problem::Problem,
         routes::Routes,
@@ -112,7 +112,7 @@ async fn list(
     Caller(principal): Caller,
     Params(params): Params<AccessParams>,
 ) -> Result<Json<Listing<AccessView>>, Problem> {
-    let after = params.cursor.as_deref().map(place).transpose()?;
+    let after = params.cursor.as_deref().map(cursor_id::<CallId>).transpose()?;
     let filter = AccessFilter {
         token: params.token,
         route: params.route,
@@ -127,11 +127,6 @@ async fn list(
     let Total { count, exact } = page.total;
     let items = page.items.into_iter().map(AccessView::of).collect();
     Ok(Json(Listing { items, total: Some(count), total_estimated: !exact, next }))
-}
-
-fn place(cursor: &str) -> Result<CallId, Invalid> {
-    let wrong = |_| Invalid::field("cursor", "not a cursor of this list; pass on `next` of the page before as it is");
-    cursor_read(cursor)?.parse().map_err(wrong)
 }
 
 /// Calls without a valid token from one address within one minute.

@@ -21,7 +21,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{
     extract::{Caller, Params},
-    page::{LIMIT_DEFAULT, Listing, cursor_read, cursor_write},
+    page::{LIMIT_DEFAULT, Listing, cursor_id, cursor_write},
     permission::Permission,
     problem::Problem,
     routes::Routes,
@@ -185,7 +185,7 @@ async fn list(
     Caller(principal): Caller,
     Params(params): Params<ListParams>,
 ) -> Result<Json<Listing<AuditView>>, Problem> {
-    let after = params.cursor.as_deref().map(place).transpose()?;
+    let after = params.cursor.as_deref().map(cursor_id::<AuditId>).transpose()?;
     let filter = AuditFilter {
         action: params.action,
         client: params.client,
@@ -200,11 +200,6 @@ async fn list(
     let Total { count, exact } = page.total;
     let items = page.items.into_iter().map(AuditView::of).collect();
     Ok(Json(Listing { items, total: Some(count), total_estimated: !exact, next }))
-}
-
-fn place(cursor: &str) -> Result<AuditId, Invalid> {
-    let wrong = |_| Invalid::field("cursor", "not a cursor of this list; pass on `next` of the page before as it is");
-    cursor_read(cursor)?.parse().map_err(wrong)
 }
 
 /// Every entry in the chain's order, one JSON object a line: what `engate audit verify --file` checks without an engine.
