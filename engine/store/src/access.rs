@@ -175,7 +175,9 @@ impl Store {
             Order::Ascending => (listing!(""), after.unwrap_or(from).max(from), before),
             Order::Descending => (listing!(" DESC"), from, after.unwrap_or(before).min(before)),
         };
-        let rows = self.db().rows(sql, values(low, high, u64::from(limit) + 1)).await?;
+        // One snapshot: a call that is recorded meanwhile is in both, page and count, or in neither.
+        let mut session = self.db().snapshot().await?;
+        let rows = session.rows(sql, values(low, high, u64::from(limit) + 1)).await?;
         let mut items = rows.iter().map(entry).collect::<Result<Vec<_>, _>>()?;
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let more = items.len() > limit;
@@ -186,7 +188,7 @@ impl Store {
             conditions!(),
             " LIMIT $8) AS counted"
         );
-        let row = self.db().row(sql, values(from, before, TOTAL_EXACT_MAX + 1)).await?;
+        let row = session.row(sql, values(from, before, TOTAL_EXACT_MAX + 1)).await?;
         let count = row.map_or(Ok(0), |row| row.cells().count())?;
         let total = Total { count: count.min(TOTAL_EXACT_MAX), exact: count <= TOTAL_EXACT_MAX };
         Ok(AccessPage { items, next, total })

@@ -1,0 +1,1 @@
+//! Tables of other systems, read and never written.
