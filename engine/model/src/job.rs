@@ -96,7 +96,7 @@ impl Work {
 }
 
 /// What an operator writes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobSettings {
     /// Unique within the tenant.
     pub name: String,
@@ -219,6 +219,10 @@ pub struct Job {
     pub next_at: Option<Timestamp>,
     /// Failures in a row.
     pub failures: u32,
+    /// Instants that nobody was there for, so far.
+    pub missed: u64,
+    /// Counts its changes by people.
+    pub revision: u64,
     /// Set while payloads are logged.
     pub debug: Option<Debugging>,
     /// When it was made.
@@ -271,6 +275,11 @@ pub enum RunTrigger {
 }
 
 impl RunTrigger {
+    /// Reads a label.
+    pub fn from_label(label: &str) -> Option<Self> {
+        [Self::Schedule, Self::Catchup, Self::Manual, Self::Backfill].into_iter().find(|t| t.as_str() == label)
+    }
+
     /// The stable label.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -303,6 +312,11 @@ pub enum RunState {
 }
 
 impl RunState {
+    /// Reads a label.
+    pub fn from_label(label: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == label)
+    }
+
     /// All of them.
     pub const ALL: [Self; 7] =
         [Self::Queued, Self::Running, Self::Succeeded, Self::Failed, Self::Skipped, Self::Cancelled, Self::Abandoned];
