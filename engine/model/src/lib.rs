@@ -30,6 +30,7 @@ pub mod routing;
 pub mod run;
 pub mod secret;
 pub mod sink;
+pub mod sync;
 pub mod time;
 pub mod token;
 pub mod transition;
