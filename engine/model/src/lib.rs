@@ -32,6 +32,7 @@ pub mod run;
 pub mod schedule;
 pub mod secret;
 pub mod sink;
+pub mod sync;
 pub mod time;
 pub mod token;
 pub mod transition;
