@@ -111,6 +111,15 @@ impl Connection {
         micros.map(Timestamp::from_micros).ok_or_else(|| SourceError::Refused("it does not tell the time".to_owned()))
     }
 
+    /// Runs a statement of somebody else's on a session of this pool, to show that sessions only read.
+    ///
+    /// # Errors
+    /// Whatever the source says to it.
+    #[doc(hidden)]
+    pub async fn probe(&self, sql: &str) -> Result<(), SourceError> {
+        self.each(&Query::new(self.dialect(), sql), |_| Ok(true)).await
+    }
+
     /// Closes every session.
     pub async fn close(&self) {
         match &self.pool {
