@@ -13,11 +13,13 @@ pub mod delivery;
 pub mod endpoint;
 pub mod event;
 pub mod explain;
+pub mod feed;
 pub mod filter;
 pub mod id;
 pub mod inbound;
 pub mod integrator;
 pub mod invalid;
+pub mod job;
 pub mod json;
 pub mod lanes;
 pub mod line;
@@ -28,6 +30,7 @@ pub mod redaction;
 pub mod retry;
 pub mod routing;
 pub mod run;
+pub mod schedule;
 pub mod secret;
 pub mod sink;
 pub mod sync;
@@ -37,7 +40,10 @@ pub mod transition;
 pub mod verdict;
 pub mod zone;
 
-pub use id::{AuditId, CallId, DeliveryId, DiffId, EndpointId, EventId, IntegratorId, TenantId, TokenId, TypedId};
+pub use id::{
+    AuditId, BackfillId, CallId, DeliveryId, DiffId, EndpointId, EventId, IntegratorId, JobId, RunId, TenantId,
+    TokenId, TypedId,
+};
 pub use invalid::{FieldError, Invalid};
 pub use secret::Secret;
 pub use time::{Clock, Timestamp};
