@@ -32,6 +32,7 @@ pub mod routing;
 pub mod run;
 pub mod secret;
 pub mod sink;
+pub mod sinking;
 pub mod time;
 pub mod token;
 pub mod transition;
