@@ -35,6 +35,7 @@ pub mod schedule;
 pub mod secret;
 pub mod sink;
 pub mod sync;
+pub mod sinking;
 pub mod time;
 pub mod token;
 pub mod transition;
