@@ -181,6 +181,7 @@ pub(crate) async fn prepare(outbound: &Outbound<'_>, url: &Url, user_agent: &Hea
         url: url.as_str().to_owned(),
         headers: recorded(&headers, url, secret_name.as_ref(), outbound.http1_title_case),
         body: outbound.body.to_vec(),
+        body_kept: true,
     };
     let mut request = reqwest::Request::new(method, url.clone());
     *request.headers_mut() = headers;

@@ -17,7 +17,10 @@ use crate::{
 };
 
 /// Number, name, text.
-const LIST: &[(i64, &str, &str)] = &[(1, "base", include_str!("../migrations/0001_base.sql"))];
+const LIST: &[(i64, &str, &str)] = &[
+    (1, "base", include_str!("../migrations/0001_base.sql")),
+    (4, "history", include_str!("../migrations/0004_history.sql")),
+];
 
 /// Brings the database to this version's schema.
 pub(crate) async fn migrate(database: &Database, db: &Db) -> Result<(), StoreError> {
@@ -72,4 +75,10 @@ fn failed(error: MigrateError) -> StoreError {
         )),
         other => StoreError::Migration(other.to_string()),
     }
+}
+
+/// The texts of all migrations.
+#[cfg(test)]
+pub(crate) fn texts() -> impl Iterator<Item = &'static str> {
+    LIST.iter().map(|(_, _, text)| *text)
 }
