@@ -20,6 +20,7 @@ use crate::{
 const LIST: &[(i64, &str, &str)] = &[
     (1, "base", include_str!("../migrations/0001_base.sql")),
     (2, "jobs", include_str!("../migrations/0002_jobs.sql")),
+    (5, "history", include_str!("../migrations/0005_history.sql")),
 ];
 
 /// Brings the database to this version's schema.
@@ -75,4 +76,10 @@ fn failed(error: MigrateError) -> StoreError {
         )),
         other => StoreError::Migration(other.to_string()),
     }
+}
+
+/// The texts of all migrations.
+#[cfg(test)]
+pub(crate) fn texts() -> impl Iterator<Item = &'static str> {
+    LIST.iter().map(|(_, _, text)| *text)
 }
