@@ -137,7 +137,7 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "retention.run_days",
         "90",
-        "How long runs of jobs that are over are kept, the newest 1,000 of each job at most (1 to 3650; 0 for ever).",
+        "How long runs of jobs that are over are kept, the newest 1,000 of each job at most (1 to 36500); 0 keeps all.",
     ),
     setting(
         "audit.keep_days",

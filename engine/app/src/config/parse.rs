@@ -47,8 +47,6 @@ pub struct Config {
     pub audit: AuditSettings,
     /// Logging.
     pub log: LogSettings,
-    /// Runs of jobs.
-    pub runs: Option<Duration>,
 }
 
 /// How long history is kept; none: for ever.
@@ -62,6 +60,8 @@ pub struct RetentionSettings {
     pub deliveries: Option<Duration>,
     /// The keys by which events are known again.
     pub idempotency_keys: Option<Duration>,
+    /// Runs of jobs.
+    pub runs: Option<Duration>,
 }
 
 /// How long it is kept who did and called what; none: for ever.
