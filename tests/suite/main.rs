@@ -41,6 +41,7 @@ mod history;
 mod hostile;
 mod idempotency;
 mod inbound;
+mod jobs;
 mod kill;
 mod languages;
 mod lifecycle;

@@ -44,6 +44,10 @@ pub(crate) enum Permission {
     ReadInbounds,
     /// Changes of where partners call.
     ManageInbounds,
+    /// Jobs and their runs.
+    ReadJobs,
+    /// Changes of jobs, and what is done with them by hand.
+    ManageJobs,
     /// Plugins, their versions and grants.
     ReadPlugins,
     /// Changes of plugins.
@@ -75,9 +79,12 @@ impl Permission {
         match self {
             Self::Public | Self::CheckedByPlugin => &[],
             Self::SendEvents => &[Admin, Operator, Producer],
-            Self::ReadEvents | Self::ReadMetrics | Self::ReadPlugins | Self::ReadInbounds | Self::ExportDeliveries => {
-                &[Admin, Operator, Auditor]
-            }
+            Self::ReadEvents
+            | Self::ReadMetrics
+            | Self::ReadPlugins
+            | Self::ReadInbounds
+            | Self::ReadJobs
+            | Self::ExportDeliveries => &[Admin, Operator, Auditor],
             Self::ReadDeliveries
             | Self::ReadQueues
             | Self::ReadEventTypes
@@ -85,9 +92,11 @@ impl Permission {
             | Self::ReadEndpoints
             | Self::ReadDocs => &[Admin, Operator, Integrator, Auditor],
             Self::ManageDeliveries | Self::ManageQueues | Self::ManageEndpoints => &[Admin, Operator, Integrator],
-            Self::ManageEventTypes | Self::ManageIntegrators | Self::ManageInbounds | Self::ManagePlugins => {
-                &[Admin, Operator]
-            }
+            Self::ManageEventTypes
+            | Self::ManageIntegrators
+            | Self::ManageInbounds
+            | Self::ManageJobs
+            | Self::ManagePlugins => &[Admin, Operator],
             Self::ReadSecrets | Self::ReadSettings | Self::ReadTokens | Self::ReadAudit => &[Admin, Auditor],
             Self::ManageSecrets | Self::ManageSettings | Self::ManageTokens | Self::ManageTenants => &[Admin],
             Self::RevokeSelf => &Role::ALL,
@@ -114,6 +123,8 @@ impl Permission {
             Self::ManageEndpoints => "endpoints:write",
             Self::ReadInbounds => "inbounds:read",
             Self::ManageInbounds => "inbounds:write",
+            Self::ReadJobs => "jobs:read",
+            Self::ManageJobs => "jobs:write",
             Self::ReadPlugins => "plugins:read",
             Self::ManagePlugins => "plugins:write",
             Self::ReadSecrets => "secrets:read",
@@ -158,6 +169,7 @@ mod tests {
             P::ManageIntegrators,
             P::ManageEndpoints,
             P::ManageInbounds,
+            P::ManageJobs,
             P::ManagePlugins,
             P::ManageSecrets,
             P::ManageSettings,

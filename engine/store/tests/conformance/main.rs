@@ -17,6 +17,7 @@ mod ordering;
 mod orders;
 mod plugins;
 mod syncing;
+mod running;
 
 macro_rules! conformance {
     ($($room:ident: $($case:ident),+;)+) => {
@@ -106,6 +107,17 @@ conformance! {
         v26_v37_any_filter_order_and_page_is_what_memory_would_give,
         pages_go_on_where_they_were_whatever_is_written_meanwhile,
         a_search_that_takes_too_long_is_told_so;
+    running:
+        a_tick_makes_its_runs_and_moves_the_job_on_once,
+        two_schedulers_and_ten_thousand_fires_make_no_duplicate,
+        overlapping_runs_are_left_out_kept_waiting_or_take_the_others_place,
+        a_run_is_held_under_a_lease_and_a_late_holder_is_refused,
+        a_run_whose_nodes_keep_falling_silent_is_given_up,
+        failures_in_a_row_pause_a_job_and_a_success_counts_them_anew,
+        runs_of_a_backfill_wait_for_each_other_and_hold_up_no_other,
+        what_starts_too_late_is_left_out_and_a_stopped_run_says_so,
+        jobs_change_by_one_hand_at_a_time_and_go_with_their_runs,
+        old_runs_are_forgotten_by_age_and_number;
     configuration:
         tenants_and_settings,
         a_client_holds_one_live_token,
