@@ -8,6 +8,8 @@
 //! A table is reached through [`Tables`], a target through [`Target`]: tests put their own in between, the engine a
 //! connection of `engate-source`, and a plugin with the endpoint's credentials ([`sink`]).
 
+mod connections;
+mod job;
 mod packed;
 mod reading;
 mod sending;
@@ -25,9 +27,10 @@ use engate_model::{
     sync::{Partition, Rules, StreamSpec, SyncJob},
 };
 use engate_store::Store;
-use futures_util::StreamExt as _;
+use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture};
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use connections::Sources;
 pub(crate) use tables::Tables;
 pub(crate) use target::{Asked, Sendable, Target, Writes};
 
@@ -81,7 +84,8 @@ impl<S: Tables, T: Target> SyncRun<'_, S, T> {
         let partitions = if self.settings.partitions.is_empty() { &whole } else { self.settings.partitions.as_slice() };
         let streams = &self.settings.streams;
         let tracks = streams.iter().flat_map(|stream| partitions.iter().map(move |partition| (stream, partition)));
-        let work = tracks.map(|(stream, partition)| Box::pin(self.one(stream, partition)));
+        let work: Vec<BoxFuture<'_, _>> =
+            tracks.map(|(stream, partition)| self.one(stream, partition).boxed()).collect();
         let ends: Vec<_> = futures_util::stream::iter(work).buffer_unordered(TRACKS_AT_ONCE).collect().await;
         let mut failures = ends.iter().filter_map(|end| end.as_ref().err());
         let more = failures.clone().count().saturating_sub(1);

@@ -91,8 +91,8 @@ impl<S: Tables, T: Target> SyncRun<'_, S, T> {
         batch: &mut Batch,
     ) -> Result<(), RunFailure> {
         let checkpoint = &hand.state.checkpoint;
-        let keys = rows.iter().map(|row| row.key.as_str());
-        let sent = self.store.sent_find(hand.state.track.id, checkpoint.epoch, keys).await.map_err(of_store)?;
+        let keys: Vec<_> = rows.iter().map(|row| row.key.as_str()).collect();
+        let sent = self.store.sent_find(hand.state.track.id, checkpoint.epoch, &keys).await.map_err(of_store)?;
         // What was deleted before anything was ever sent is not there to be taken away.
         let is_first_load =
             pass.kind == PassKind::Initial && checkpoint.committed_upper.is_none() && checkpoint.epoch == 0;

@@ -124,9 +124,9 @@ impl Store {
         &self,
         track: TrackId,
         epoch: u32,
-        keys: impl Iterator<Item = &str>,
+        keys: &[&str],
     ) -> Result<HashMap<String, Sent>, StoreError> {
-        let cells: Vec<_> = keys.flat_map(|key| args![track, key, epoch]).collect();
+        let cells: Vec<_> = keys.iter().flat_map(|key| args![track, *key, epoch]).collect();
         if cells.is_empty() {
             return Ok(HashMap::new());
         }

@@ -16,8 +16,8 @@ mod opening;
 mod ordering;
 mod orders;
 mod plugins;
-mod syncing;
 mod running;
+mod syncing;
 
 macro_rules! conformance {
     ($($room:ident: $($case:ident),+;)+) => {

@@ -79,7 +79,7 @@ pub(crate) async fn a_step_of_a_track_is_written_whole_or_not_at_all(t: &Subject
     // The same step once more: nothing of it is written.
     let late = SyncCommit { sent: vec![sent("late", 1, 1)], refused: vec![refused("late", 6)], ..commit };
     assert_eq!(t.store.sync_commit(late).await.unwrap_err().code(), "stale");
-    assert_eq!(t.store.sent_find(track.id, 0, ["late"].into_iter()).await.unwrap().len(), 0);
+    assert_eq!(t.store.sent_find(track.id, 0, &["late"]).await.unwrap().len(), 0);
     assert_eq!(t.store.quarantine_count(track.id).await.unwrap(), 1);
     assert_eq!(t.store.track_list(t.tenant, track.job).await.unwrap(), [again]);
     while t.store.tracks_forget(t.tenant, track.job, 300).await.unwrap() > 0 {}
@@ -123,10 +123,10 @@ pub(crate) async fn what_was_sent_is_found_in_its_epoch_and_forgotten_by_its_sta
         ..step(&state, &checkpoint)
     };
     state.version = t.store.sync_commit(commit).await.unwrap();
-    let found = t.store.sent_find(track.id, 0, ["a", "d", "x"].into_iter()).await.unwrap();
+    let found = t.store.sent_find(track.id, 0, &["a", "d", "x"]).await.unwrap();
     assert_eq!(found.len(), 2);
     assert_eq!((&found["a"], &found["d"]), (&sent("a", 4, 40), &deleted), "the last version of a record counts");
-    assert!(t.store.sent_find(track.id, 1, ["a"].into_iter()).await.unwrap().is_empty());
+    assert!(t.store.sent_find(track.id, 1, &["a"]).await.unwrap().is_empty());
     let commit = SyncCommit { gone: vec!["d".into()], forget_before: Some(at(21)), ..step(&state, &checkpoint) };
     t.store.sync_commit(commit).await.unwrap();
     let left = t.store.sent_page(track.id, "").await.unwrap();
@@ -153,7 +153,7 @@ pub(crate) async fn what_is_refused_waits_until_it_is_taken_or_given_up(t: &Subj
     let gone = t.store.quarantine_discard(&actor(), t.tenant, track.job, rest.items[0].id).await.unwrap_err();
     assert_eq!(gone.code(), "not_found");
     assert_eq!(t.store.quarantine_to_replay(track.id, 10).await.unwrap(), ["a"]);
-    let found = t.store.sent_find(track.id, 0, ["c"].into_iter()).await.unwrap();
+    let found = t.store.sent_find(track.id, 0, &["c"]).await.unwrap();
     assert_eq!(found["c"].state, SentState::Refused, "what was given up is not sent again as it is");
     let commit = SyncCommit { sent: vec![sent("a", 1, 9)], gone: vec!["b".into()], ..step(&state, &checkpoint) };
     t.store.sync_commit(commit).await.unwrap();
@@ -174,7 +174,7 @@ pub(crate) async fn a_track_is_set_back_approved_and_begun_anew(t: &Subject) {
     let back = t.store.track_rewind(&actor(), t.tenant, track.id, at(200)).await.unwrap();
     assert_eq!((back.version, back.checkpoint.committed_upper, &back.page), (2, Some(at(200)), &None));
     assert_eq!((back.checkpoint.phase, &back.checkpoint.pass), (Phase::Delta, &None));
-    let found = t.store.sent_find(track.id, 0, ["old", "new"].into_iter()).await.unwrap();
+    let found = t.store.sent_find(track.id, 0, &["old", "new"]).await.unwrap();
     assert_eq!(found.keys().collect::<Vec<_>>(), ["old"], "what is read again is sent again");
     assert_eq!(t.store.sent_page(track.id, "").await.unwrap().len(), 2, "and stays known, to be missed");
     // The run that was under way has lost it.

@@ -193,7 +193,7 @@ pub(super) async fn c12_a_lease_is_stolen_in_mid_page(t: &Rig) -> Result<(), Str
         other.close().await;
         expect(refused.is_err_and(|error| error.code() == "stale"), "the late checkpoint is refused")?;
         expect(
-            t.store.sent_find(t.track(), 0, ["stale"].into_iter()).await.is_ok_and(|found| found.is_empty()),
+            t.store.sent_find(t.track(), 0, &["stale"]).await.is_ok_and(|found| found.is_empty()),
             "nothing of it is written",
         )?;
         t.compare().await?;
