@@ -32,8 +32,16 @@ async fn runs(api: &Api, job: &Value) -> Vec<Value> {
 }
 
 async fn run_in(api: &Api, job: &Value, state: &str) -> Value {
-    let job = job.clone();
-    eventually(async || runs(api, &job).await.into_iter().find(|run| run["state"] == state)).await
+    runs_until(api, job, state, |runs| runs.iter().find(|run| run["state"] == state).cloned()).await
+}
+
+/// Looks at a job's runs until `found` finds what it looks for.
+async fn runs_until<T>(api: &Api, job: &Value, what: &str, found: impl Fn(&[Value]) -> Option<T>) -> T {
+    within(Duration::from_secs(90), what, async || {
+        let runs = runs(api, job).await;
+        found(&runs).ok_or_else(|| json!(runs).to_string())
+    })
+    .await
 }
 
 fn emits(backend: Backend) {
@@ -103,7 +111,8 @@ fn p20_a_job_that_is_always_active_rests_and_is_woken() {
         let next = run_in(&app.api, &job, "running").await;
         assert_ne!(next["id"], run["id"]);
         app.api.post(&format!("{path}/pause"), &json!({"reason": "enough"})).await.expect(200);
-        eventually(async || runs(&app.api, &job).await.iter().all(|run| run["state"] != "running").then_some(())).await;
+        let over = |runs: &[Value]| runs.iter().all(|run| run["state"] != "running").then_some(());
+        runs_until(&app.api, &job, "all are over", over).await;
     });
 }
 
@@ -174,10 +183,7 @@ fn g12_a_job_that_fails_is_told_to_who_listens_and_pauses_itself() {
         app.receiver.wait("/gone", 1).await;
         app.receiver.on("/gone", |_| Reply::hang());
         app.api.post(&format!("{path}/run"), &json!(null)).await.expect(202);
-        let run = within(Duration::from_secs(60), async || {
-            runs(&app.api, &job).await.into_iter().find(|run| run["state"] == "failed")
-        })
-        .await;
+        let run = run_in(&app.api, &job, "failed").await;
         assert_eq!(run["error"]["code"], "timed_out");
         let told = app.receiver.wait("/monitor", 1).await.remove(0).json();
         assert_eq!(
@@ -207,7 +213,7 @@ fn all_jobs_can_be_held_back_and_what_passed_meanwhile_is_not_made_up_for() {
         tokio::time::sleep(Duration::from_millis(2_500)).await;
         assert_eq!(runs(&app.api, &job).await.len(), held);
         app.api.put("/v1/settings", &json!({"jobs.paused": false})).await.expect(200);
-        eventually(async || (runs(&app.api, &job).await.len() > held).then_some(())).await;
+        runs_until(&app.api, &job, "it goes on", |runs| (runs.len() > held).then_some(())).await;
         assert!(runs(&app.api, &job).await.len() <= held + 2);
         assert_eq!(app.api.get(&format!("/v1/jobs/{}", id(&job))).await.expect(200)["missed"], 0);
     });
@@ -225,12 +231,11 @@ fn a_backfill_runs_for_each_instant_of_times_past() {
         let made = app.api.post(&path, &week).await.expect(202);
         assert_eq!(made["runs"], 7);
         app.receiver.wait("/hook", 7).await;
-        let runs = eventually(async || {
-            let listed = app.api.get(&format!("/v1/jobs/{}/runs?backfill={}", id(&job), id(&made))).await.expect(200);
-            let all = listed["items"].as_array().unwrap().clone();
+        let of_it = |runs: &[Value]| {
+            let all: Vec<_> = runs.iter().filter(|run| run["backfill"] == made["id"]).cloned().collect();
             all.iter().all(|run| run["state"] == "succeeded").then_some(all)
-        })
-        .await;
+        };
+        let runs = runs_until(&app.api, &job, "the backfill is over", of_it).await;
         let times: BTreeSet<_> = runs.iter().map(|run| run["scheduled_at"].as_str().unwrap().to_owned()).collect();
         assert_eq!((times.len(), times.first().unwrap().as_str()), (7, "2026-01-01T03:00:00.000000Z"));
         let wrong = json!({"start": "2026-01-08T00:00:00Z", "end": "2026-01-01T00:00:00Z"});
@@ -259,7 +264,7 @@ fn after_a_stop_of_an_hour_the_last_instant_runs_and_the_others_are_counted() {
 
 /// Instants are counted by what reached the partner, not by the table of runs.
 fn no_instant_is_lost(backend: Backend, kills: u32) {
-    let setup = Setup::new().set("ENGATE_LIMITS_LEASE_MS", "1000");
+    let setup = Setup::new().set("delivery.lease_ms", "2000");
     run_on(backend, setup, async |app| {
         app.receiver.always("/hook", 200);
         app.endpoint_retrying("/hook", "day.closed", &[0, 50, 50, 100, 100, 200, 200, 400, 400, 800]).await;
@@ -278,8 +283,8 @@ fn no_instant_is_lost(backend: Backend, kills: u32) {
         app.api.put("/v1/settings", &json!({"jobs.paused": true})).await.expect(200);
         let listed = app.api.get("/v1/jobs").await.expect(200);
         for job in listed["items"].as_array().unwrap() {
-            let open = async || runs(&app.api, job).await.iter().all(|run| run["state"] == "succeeded").then_some(());
-            within(Duration::from_secs(90), open).await;
+            let over = |runs: &[Value]| runs.iter().all(|run| run["state"] == "succeeded").then_some(());
+            runs_until(&app.api, job, "all runs succeed", over).await;
         }
         app.api.settled().await;
         let mut instants: BTreeMap<String, BTreeMap<i64, BTreeSet<String>>> = BTreeMap::new();
@@ -370,9 +375,9 @@ fn jobs_from_the_command_line() {
             .contains("after_gap")
         );
         assert!(text(&["job", "run", "close"]).await.starts_with("run_"));
-        let log = eventually(async || {
+        let log = eventually("the run is over", async || {
             let log = text(&["job", "log", "close"]).await;
-            log.contains("succeeded").then_some(log)
+            if log.contains("succeeded") { Ok(log) } else { Err(log) }
         })
         .await;
         assert!(log.contains("manual"));

@@ -35,6 +35,7 @@ mod declared;
 mod developing;
 mod edge;
 mod fan_out;
+mod feeds;
 mod gsan;
 mod harness;
 mod history;

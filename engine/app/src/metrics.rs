@@ -65,6 +65,13 @@ pub(crate) struct StreamLabels {
     pub(crate) part: String,
 }
 
+/// What is forgotten because it is old.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct HistoryLabels {
+    /// `events`, `attempts`, `deliveries`, `idempotency_keys`, `access`, `runs`.
+    pub(crate) kind: &'static str,
+}
+
 /// An API call.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct CallLabels {
@@ -100,6 +107,10 @@ pub(crate) struct Metrics {
     pub(crate) in_flight: Gauge,
     /// Calls that were not recorded, because the database took nothing for too long.
     pub(crate) access_entries_lost: Gauge,
+    /// Deliveries that the index of texts is behind.
+    pub(crate) texts_lag: Gauge,
+    /// Rows forgotten because they are old.
+    pub(crate) history_purged: Family<HistoryLabels, Counter>,
     /// API calls.
     pub(crate) calls: Family<CallLabels, Counter>,
     /// Partners' calls at inbounds, by how they ended.
@@ -132,6 +143,8 @@ impl Metrics {
             queued: Gauge::default(),
             in_flight: Gauge::default(),
             access_entries_lost: Gauge::default(),
+            texts_lag: Gauge::default(),
+            history_purged: Family::default(),
             calls: Family::default(),
             inbound_calls: Family::default(),
             leases_lost: Counter::default(),
@@ -161,6 +174,16 @@ impl Metrics {
             "access_entries_lost",
             "Calls that were not recorded, because the database took nothing for too long",
             metrics.access_entries_lost.clone(),
+        );
+        registry.register(
+            "text_index_lag_deliveries",
+            "Deliveries that the index behind free search and orders by text does not have yet",
+            metrics.texts_lag.clone(),
+        );
+        registry.register(
+            "history_purged",
+            "Rows forgotten because they are old, by kind",
+            metrics.history_purged.clone(),
         );
         registry.register("api_calls", "API calls", metrics.calls.clone());
         registry.register(

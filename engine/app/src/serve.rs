@@ -132,6 +132,7 @@ impl Server {
             tokio::spawn(Arc::clone(&engine).pace()),
             tokio::spawn(Arc::clone(&engine).schedule()),
             tokio::spawn(Arc::clone(&engine).upkeep(stopped.clone())),
+            tokio::spawn(Arc::clone(&engine).retain(stopped.clone())),
             tokio::spawn(listener::serve(listener, router, tls.clone(), connections, stopped.clone())),
         ];
         tasks.extend(tls.map(|tls| tokio::spawn(tls.keep_fresh(stopped))));

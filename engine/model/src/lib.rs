@@ -34,6 +34,7 @@ pub mod run;
 pub mod schedule;
 pub mod secret;
 pub mod sink;
+pub mod sinking;
 pub mod sync;
 pub mod time;
 pub mod token;

@@ -38,6 +38,7 @@ mod partitions;
 mod plugin_data;
 mod plugins;
 mod queues;
+mod retention;
 mod rotation;
 mod runs;
 mod seal;
@@ -84,6 +85,7 @@ pub use parking::{ENDPOINT_DISABLED, PAUSED, PLUGIN_FAULTY};
 pub use plugin_data::PluginSettings;
 pub use plugins::{PluginChannel, PluginDeleted, PluginState, PluginVersion, Pushed};
 pub use queues::QueueDepth;
+pub use retention::{Forgotten, History, Sweep};
 pub use rotation::Rotated;
 pub use runs::{
     ClaimedRun, Firing, Held, NewRun, PAUSED_BY, PAUSED_FOR_FAILURES, RunEnded, RunFilter, RunFinish, RunPage,
@@ -149,6 +151,7 @@ struct Inner {
     sealer: Sealer,
     committers: Committers,
     spans: SpanWatch,
+    searchable: bool,
     sorted_max: u64,
     span_codes: Option<u32>,
     page_time_max: std::time::Duration,
@@ -173,6 +176,7 @@ impl Store {
         let sealer = Sealer::new(key)?;
         rotation::check_key(&db, &sealer).await?;
         partitions::maintain(&db, now).await?;
+        let searchable = listing::searchable(&db).await?;
         let committers = Committers::start(&db, options.acknowledge);
         Ok(Self {
             inner: Arc::new(Inner {
@@ -180,6 +184,7 @@ impl Store {
                 sealer,
                 committers,
                 spans: SpanWatch::default(),
+                searchable,
                 sorted_max: options.sorted_max,
                 span_codes: options.span_codes,
                 page_time_max: options.page_time_max,
@@ -221,6 +226,11 @@ impl Store {
 
     pub(crate) fn span_watch(&self) -> &SpanWatch {
         &self.inner.spans
+    }
+
+    /// Whether free text can be searched by an index.
+    pub(crate) fn searchable(&self) -> bool {
+        self.inner.searchable
     }
 
     pub(crate) fn span_codes(&self) -> Option<i64> {

@@ -43,10 +43,27 @@ pub struct Config {
     pub limits: LimitSettings,
     /// What may be dialled.
     pub egress: EgressSettings,
+    /// How long history is kept.
+    pub retention: RetentionSettings,
     /// How long it is kept who did what.
     pub audit: AuditSettings,
     /// Logging.
     pub log: LogSettings,
+}
+
+/// How long history is kept; none: for ever.
+#[derive(Debug, Clone, Copy)]
+pub struct RetentionSettings {
+    /// Events with their payloads.
+    pub events: Option<Duration>,
+    /// Attempts.
+    pub attempts: Option<Duration>,
+    /// Deliveries.
+    pub deliveries: Option<Duration>,
+    /// The keys by which events are known again.
+    pub idempotency_keys: Option<Duration>,
+    /// Runs of jobs.
+    pub runs: Option<Duration>,
 }
 
 /// How long it is kept who did and called what; none: for ever.
@@ -172,6 +189,7 @@ impl Config {
                 ca_file: read.optional("egress.ca_file", |text| Ok(PathBuf::from(text))),
                 proxy: read.optional("egress.proxy", http_url),
             },
+            retention: read.retention(),
             audit: AuditSettings { entries: read.days("audit.keep_days"), access: read.days("audit.access_keep_days") },
             log: LogSettings { level: read.text("log.level").to_owned(), format: read.log_format() },
             data,
@@ -234,6 +252,19 @@ impl<'a> Reader<'a> {
     fn days(&mut self, key: &str) -> Option<Duration> {
         let days = self.number(key, 0, 36_500);
         (days > 0).then(|| Duration::from_secs(days * 24 * 3_600))
+    }
+
+    fn retention(&mut self) -> RetentionSettings {
+        let [events, attempts, deliveries] =
+            ["retention.payload_days", "retention.attempt_days", "retention.delivery_days"].map(|key| self.days(key));
+        let for_ever = |kept: Option<Duration>| kept.unwrap_or(Duration::MAX);
+        if for_ever(deliveries) < for_ever(events).max(for_ever(attempts)) {
+            let message = "must not be less than retention.payload_days and retention.attempt_days (0 is the longest)";
+            self.complaints.add("retention.delivery_days", message);
+        }
+        let idempotency_keys = self.days("retention.idempotency_key_days");
+        let runs = self.days("retention.run_days");
+        RetentionSettings { events, attempts, deliveries, idempotency_keys, runs }
     }
 
     fn listen(&mut self) -> SocketAddr {
@@ -395,6 +426,7 @@ mod tests {
             ("public_url", "ftp://x"),
             ("tls.key", "key.pem"),
             ("server.idle_ms", "1"),
+            ("retention.delivery_days", "20"),
             ("cors.origins", "https://a.example.com,https://b.example.com/"),
         ];
         let invalid = parse(&bad).unwrap_err();

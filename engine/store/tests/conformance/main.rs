@@ -16,6 +16,7 @@ mod opening;
 mod ordering;
 mod orders;
 mod plugins;
+mod retaining;
 mod running;
 mod syncing;
 
@@ -141,6 +142,12 @@ conformance! {
         inbounds_come_back_as_they_were_put,
         a_name_belongs_to_one_tenant_of_all,
         what_receivers_keep_is_written_with_the_events_or_not_at_all;
+    retaining:
+        old_events_go_and_what_is_needed_stays,
+        the_newest_of_each_subject_stays_through_any_number_of_rounds,
+        old_attempts_and_deliveries_go_but_the_last_of_each_type,
+        partitions_are_dropped_whole_and_keep_what_has_to_stay,
+        what_lost_its_event_is_not_tried_again;
     keyed_calls:
         a_key_means_one_call_of_one_client_for_a_day,
         of_many_under_one_key_one_makes_the_call,
