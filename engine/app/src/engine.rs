@@ -31,6 +31,7 @@ pub struct Engine {
     pub(crate) views: Views,
     pub(crate) worker: Worker,
     pub(crate) scheduler: Scheduler,
+    pub(crate) sources: crate::sync::Sources,
     pub(crate) metrics: Metrics,
     pub(crate) health: Health,
     pub(crate) tokens: TokenCache,

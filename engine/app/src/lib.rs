@@ -27,6 +27,7 @@ pub(crate) mod retention;
 pub(crate) mod scheduler;
 pub mod serve;
 pub(crate) mod strangers;
+pub(crate) mod sync;
 pub mod telemetry;
 pub(crate) mod tls;
 pub(crate) mod upkeep;

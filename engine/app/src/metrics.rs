@@ -54,6 +54,17 @@ pub(crate) struct TickLabels {
     pub(crate) state: &'static str,
 }
 
+/// A stream of a sync job.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct StreamLabels {
+    /// The job's name.
+    pub(crate) job: String,
+    /// The stream's.
+    pub(crate) stream: String,
+    /// The partition, as people read it.
+    pub(crate) part: String,
+}
+
 /// What is forgotten because it is old.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct HistoryLabels {
@@ -88,6 +99,8 @@ pub(crate) struct Metrics {
     pub(crate) first_attempt_delay_seconds: Histogram,
     /// Plugin faults, by code.
     pub(crate) plugin_faults: Family<FaultLabels, Counter>,
+    /// How far behind the streams of sync jobs are.
+    pub(crate) sync_lag: Family<StreamLabels, Gauge>,
     /// Deliveries held in memory.
     pub(crate) queued: Gauge,
     /// Requests under way.
@@ -126,6 +139,7 @@ impl Metrics {
             attempt_seconds,
             first_attempt_delay_seconds,
             plugin_faults: Family::default(),
+            sync_lag: Family::default(),
             queued: Gauge::default(),
             in_flight: Gauge::default(),
             access_entries_lost: Gauge::default(),
@@ -150,6 +164,11 @@ impl Metrics {
         );
         registry.register("plugin_faults", "Plugin faults by code", metrics.plugin_faults.clone());
         registry.register("queued_deliveries", "Deliveries held in memory", metrics.queued.clone());
+        registry.register(
+            "sync_lag_seconds",
+            "How old the newest state is that a stream's target has for sure",
+            metrics.sync_lag.clone(),
+        );
         registry.register("in_flight_requests", "Requests under way", metrics.in_flight.clone());
         registry.register(
             "access_entries_lost",

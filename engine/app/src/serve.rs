@@ -103,6 +103,7 @@ impl Server {
                 config.limits.circuits,
             ),
             scheduler: Scheduler::default(),
+            sources: crate::sync::Sources::new(config.sources.clone()),
             metrics: Metrics::new(store.durability().await?),
             health: Health::default(),
             tokens: TokenCache::default(),

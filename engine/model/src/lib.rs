@@ -43,8 +43,8 @@ pub mod verdict;
 pub mod zone;
 
 pub use id::{
-    AuditId, BackfillId, CallId, DeliveryId, DiffId, EndpointId, EventId, IntegratorId, JobId, RunId, TenantId,
-    TokenId, TypedId,
+    AuditId, BackfillId, CallId, DeliveryId, DiffId, EndpointId, EventId, IntegratorId, JobId, QuarantineId, RunId,
+    TenantId, TokenId, TrackId, TypedId,
 };
 pub use invalid::{FieldError, Invalid};
 pub use secret::Secret;

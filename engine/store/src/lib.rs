@@ -45,6 +45,7 @@ mod seal;
 mod secrets;
 mod settings;
 mod sql;
+mod sync;
 mod tenants;
 mod tokens;
 mod value;
@@ -93,6 +94,10 @@ pub use runs::{
 pub use seal::SecretKey;
 pub use secrets::SecretEntry;
 pub use settings::{MODULE_SWITCH, USE_WEBHOOKS};
+pub use sync::{
+    HistoryEntry, LEDGER_PAGE_MAX, PageChange, PluginWrites, QuarantinePage, QuarantineState, Quarantined, Refused,
+    Sent, SentState, SyncCommit, Track, TrackState,
+};
 pub use tokens::HashedToken;
 pub use versions::{Taken, Version, WantedNow};
 

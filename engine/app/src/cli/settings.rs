@@ -54,6 +54,9 @@ impl SettingsArgs {
         let flags: Vec<_> = named.into_iter().filter_map(|(key, value)| Some((key, value.clone()?))).collect();
         let variable = |name: &str| std::env::var(name).ok();
         let loaded = config::load(text.as_deref(), variable, &flags).map_err(|invalid| refused(&invalid))?;
+        let variables =
+            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        let loaded = loaded.with_connections(variables).map_err(|invalid| refused(&invalid))?;
         let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
         Ok(Gathered { loaded, file, stray: stray_variables(names) })
     }
@@ -70,7 +73,11 @@ fn read_file(path: &Path) -> Result<String, Failure> {
 
 /// Variables that begin like settings and are none: a typing error would otherwise go unnoticed.
 fn stray_variables(names: impl Iterator<Item = String>) -> Vec<String> {
-    let known = |name: &str| OTHER_VARIABLES.contains(&name) || SETTINGS.iter().any(|s| s.variable() == name);
+    let known = |name: &str| {
+        OTHER_VARIABLES.contains(&name)
+            || config::is_connection_variable(name)
+            || SETTINGS.iter().any(|s| s.variable() == name)
+    };
     let mut stray: Vec<_> = names.filter(|name| name.starts_with("ENGATE_") && !known(name)).collect();
     stray.sort_unstable();
     stray

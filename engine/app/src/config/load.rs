@@ -2,9 +2,12 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use engate_model::Invalid;
+use engate_model::{Invalid, Secret};
 
-use super::definitions::{SETTINGS, Setting};
+use super::{
+    definitions::{SETTINGS, Setting},
+    sources,
+};
 
 /// Where a value came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,12 +61,27 @@ impl fmt::Debug for Resolved {
 #[derive(Debug, Clone)]
 pub struct Loaded {
     resolved: Vec<Resolved>,
+    connections: BTreeMap<String, Secret>,
 }
 
 impl Loaded {
     /// Every setting in the order people read them.
     pub fn all(&self) -> &[Resolved] {
         &self.resolved
+    }
+
+    /// Where the tables of other systems are, by the names that jobs use.
+    pub const fn connections(&self) -> &BTreeMap<String, Secret> {
+        &self.connections
+    }
+
+    /// The same with the connections that variables name.
+    ///
+    /// # Errors
+    /// Names the variable that cannot be taken.
+    pub fn with_connections(self, variables: impl Iterator<Item = (String, String)>) -> Result<Self, Invalid> {
+        let connections = sources::with_environment(self.connections, variables)?;
+        Ok(Self { connections, ..self })
     }
 
     /// The value of `key`; empty where there is none.
@@ -82,7 +100,9 @@ pub fn load(
     environment: impl Fn(&str) -> Option<String>,
     flags: &[(&str, String)],
 ) -> Result<Loaded, Invalid> {
-    let file = file.map_or_else(|| Ok(BTreeMap::new()), read_file)?;
+    let mut file = file.map_or_else(|| Ok(BTreeMap::new()), flattened)?;
+    let connections = sources::of_file(&mut file)?;
+    known(&file)?;
     let resolved = SETTINGS.iter().map(|setting| {
         let flag = flags.iter().find(|(key, _)| *key == setting.key).map(|(_, value)| (value.clone(), Source::Flag));
         let variable = || environment(&setting.variable()).map(|value| (value, Source::Environment));
@@ -91,20 +111,24 @@ pub fn load(
             flag.or_else(variable).or_else(line).unwrap_or_else(|| (setting.default.to_owned(), Source::Default));
         Resolved { setting, value, source }
     });
-    Ok(Loaded { resolved: resolved.collect() })
+    Ok(Loaded { resolved: resolved.collect(), connections })
 }
 
-fn read_file(text: &str) -> Result<BTreeMap<String, String>, Invalid> {
+fn flattened(text: &str) -> Result<BTreeMap<String, String>, Invalid> {
     let table: toml::Table =
         text.parse().map_err(|error: toml::de::Error| Invalid::field("config", error.message().to_owned()))?;
     let mut flat = BTreeMap::new();
     flatten("", &table, &mut flat);
+    Ok(flat)
+}
+
+fn known(flat: &BTreeMap<String, String>) -> Result<(), Invalid> {
     for key in flat.keys() {
         if !SETTINGS.iter().any(|setting| setting.key == key) {
             return Err(Invalid::field(key.clone(), "no such setting; `engate config show` lists them all"));
         }
     }
-    Ok(flat)
+    Ok(())
 }
 
 fn flatten(prefix: &str, table: &toml::Table, flat: &mut BTreeMap<String, String>) {

@@ -6,6 +6,9 @@
 mod definitions;
 mod load;
 mod parse;
+mod sources;
+
+pub(crate) use sources::is_variable as is_connection_variable;
 
 pub use definitions::{SETTINGS, Setting};
 pub use load::{Loaded, Resolved, Source, load};

@@ -31,6 +31,8 @@ pub struct Config {
     pub public_url: Option<Url>,
     /// What the API's connections are encrypted with; none: they are not.
     pub tls: Option<TlsFiles>,
+    /// Where the tables of other systems are, by the names that jobs use.
+    pub sources: std::collections::BTreeMap<String, engate_model::Secret>,
     /// Bounds of the API's connections.
     pub connections: ConnectionSettings,
     /// Origins whose pages may call the API.
@@ -172,6 +174,7 @@ impl Config {
             secret_key: read.optional("secret_key", secret_key),
             public_url: read.optional("public_url", http_url),
             tls: read.tls(),
+            sources: loaded.connections().clone(),
             connections: ConnectionSettings {
                 most: read.size("server.connections_max", 1, 1_000_000),
                 idle: read.millis("server.idle_ms", 100, 600_000),

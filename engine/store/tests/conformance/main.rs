@@ -18,6 +18,7 @@ mod orders;
 mod plugins;
 mod retaining;
 mod running;
+mod syncing;
 
 macro_rules! conformance {
     ($($room:ident: $($case:ident),+;)+) => {
@@ -151,6 +152,12 @@ conformance! {
         a_key_means_one_call_of_one_client_for_a_day,
         of_many_under_one_key_one_makes_the_call,
         what_is_kept_of_a_call_is_sealed;
+    syncing:
+        a_step_of_a_track_is_written_whole_or_not_at_all,
+        a_run_that_was_overtaken_writes_nothing,
+        what_was_sent_is_found_in_its_epoch_and_forgotten_by_its_stamp,
+        what_is_refused_waits_until_it_is_taken_or_given_up,
+        a_track_is_set_back_approved_and_begun_anew;
     opening:
         data_survives_opening_again,
         the_wrong_key_is_told_at_once,
