@@ -178,7 +178,10 @@ fn g12_a_job_that_fails_is_told_to_who_listens_and_pauses_itself() {
         // A partner that hangs: the run waits for its answer longer than it may take.
         app.receiver.script("/gone", [Reply::status(400)]);
         let path = format!("/v1/jobs/{}", id(&job));
-        app.api.patch(&path, &json!({"timeout_ms": 1_000, "overlap": {"policy": "cancel_other", "grace_ms": 0}})).await.expect(200);
+        app.api
+            .patch(&path, &json!({"timeout_ms": 1_000, "overlap": {"policy": "cancel_other", "grace_ms": 0}}))
+            .await
+            .expect(200);
         app.api.emit("P1", json!({"n": 1})).await;
         app.receiver.wait("/gone", 1).await;
         app.receiver.on("/gone", |_| Reply::hang());
