@@ -54,6 +54,7 @@ mod receivers;
 mod redaction;
 mod registration;
 mod replays;
+mod retention;
 mod retries;
 mod roles;
 mod rotation;
