@@ -117,6 +117,12 @@ ids! {
     CallId, "req", "a call";
     /// A comparison of two plugin versions over history.
     DiffId, "dif", "a diff";
+    /// A schedule and what it runs.
+    JobId, "job", "a job";
+    /// One firing of a job.
+    RunId, "run", "a run";
+    /// One order to run a job for times past.
+    BackfillId, "bkf", "a backfill";
 }
 
 /// UUIDv7 carries 48 bits of milliseconds.

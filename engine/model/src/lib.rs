@@ -18,6 +18,7 @@ pub mod id;
 pub mod inbound;
 pub mod integrator;
 pub mod invalid;
+pub mod job;
 pub mod json;
 pub mod lanes;
 pub mod line;
@@ -28,15 +29,20 @@ pub mod redaction;
 pub mod retry;
 pub mod routing;
 pub mod run;
+pub mod schedule;
 pub mod secret;
 pub mod sink;
+pub mod sync;
 pub mod time;
 pub mod token;
 pub mod transition;
 pub mod verdict;
 pub mod zone;
 
-pub use id::{AuditId, CallId, DeliveryId, DiffId, EndpointId, EventId, IntegratorId, TenantId, TokenId, TypedId};
+pub use id::{
+    AuditId, BackfillId, CallId, DeliveryId, DiffId, EndpointId, EventId, IntegratorId, JobId, RunId, TenantId,
+    TokenId, TypedId,
+};
 pub use invalid::{FieldError, Invalid};
 pub use secret::Secret;
 pub use time::{Clock, Timestamp};

@@ -31,6 +31,12 @@ impl FromStr for Zone {
     }
 }
 
+impl From<Tz> for Zone {
+    fn from(zone: Tz) -> Self {
+        Self(zone)
+    }
+}
+
 impl fmt::Display for Zone {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.0.name())

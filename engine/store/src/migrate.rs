@@ -17,7 +17,10 @@ use crate::{
 };
 
 /// Number, name, text.
-const LIST: &[(i64, &str, &str)] = &[(1, "base", include_str!("../migrations/0001_base.sql"))];
+const LIST: &[(i64, &str, &str)] = &[
+    (1, "base", include_str!("../migrations/0001_base.sql")),
+    (2, "jobs", include_str!("../migrations/0002_jobs.sql")),
+];
 
 /// Brings the database to this version's schema.
 pub(crate) async fn migrate(database: &Database, db: &Db) -> Result<(), StoreError> {

@@ -5,8 +5,10 @@
 use std::{str::FromStr, sync::Arc};
 
 use engate_model::{
-    AuditId, CallId, DeliveryId, EndpointId, EventId, IntegratorId, TenantId, Timestamp, TokenId, TypedId,
+    AuditId, BackfillId, CallId, DeliveryId, EndpointId, EventId, IntegratorId, JobId, RunId, TenantId, Timestamp,
+    TokenId, TypedId,
     delivery::{DeliveryState, Trigger},
+    job::{RunState, RunTrigger},
 };
 use serde::de::DeserializeOwned;
 use sqlx::{Arguments as _, Row as _, postgres::PgRow, sqlite::SqliteRow};
@@ -118,6 +120,8 @@ into_value! { Text,
     Arc<str>, text => text;
     DeliveryState, state => Arc::from(state.code());
     Trigger, trigger => Arc::from(trigger.code());
+    RunState, state => Arc::from(state.as_str());
+    RunTrigger, trigger => Arc::from(trigger.as_str());
 }
 into_value! { Id,
     TenantId, id => id.uuid();
@@ -128,6 +132,9 @@ into_value! { Id,
     TokenId, id => id.uuid();
     AuditId, id => id.uuid();
     CallId, id => id.uuid();
+    JobId, id => id.uuid();
+    RunId, id => id.uuid();
+    BackfillId, id => id.uuid();
 }
 into_value! { Blob,
     &[u8], bytes => Arc::from(bytes);
@@ -216,6 +223,12 @@ macro_rules! read {
 }
 
 impl<'r> Cells<'r> {
+    /// Leaves out the next `cells`.
+    pub(crate) const fn skip(mut self, cells: usize) -> Self {
+        self.next += cells;
+        self
+    }
+
     pub(crate) fn int(&mut self) -> Result<i64, StoreError> {
         read!(self, i64)
     }
