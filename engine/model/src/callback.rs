@@ -25,13 +25,17 @@ pub const ENDPOINT_RECOVERED: &str = "endpoint.recovered";
 /// An endpoint was disabled, by the engine or by hand.
 pub const ENDPOINT_DISABLED: &str = "endpoint.disabled";
 
+/// What a wizard had provisioned is there.
+pub const WIZARD_PROVISIONED: &str = "wizard.provisioned";
+
 /// Every system type with its title.
-pub const SYSTEM_TYPES: [(&str, &str); 5] = [
+pub const SYSTEM_TYPES: [(&str, &str); 6] = [
     (DELIVERY_SUCCEEDED, "A delivery succeeded"),
     (DELIVERY_FAILED, "A delivery failed for good"),
     (ENDPOINT_FAILING, "An endpoint fails"),
     (ENDPOINT_RECOVERED, "An endpoint recovered"),
     (ENDPOINT_DISABLED, "An endpoint was disabled"),
+    (WIZARD_PROVISIONED, "What a wizard had provisioned is there"),
 ];
 /// Where they stand in the catalogue's tree.
 pub const MACRO_PROCESS: &str = "Engate";
@@ -144,6 +148,12 @@ impl Fact {
     /// An endpoint was disabled for `reason`.
     pub fn disabled(endpoint: &Endpoint, reason: &str, at: Timestamp) -> Self {
         Self::about(ENDPOINT_DISABLED, endpoint, at, json!({ "reason": reason }))
+    }
+
+    /// A fact about no endpoint: who hears of the whole tenant hears of it.
+    pub fn of_tenant(key: &'static str, subject: String, payload: Value) -> Self {
+        let (endpoint, integrator) = (EndpointId::MIN, IntegratorId::MIN);
+        Self { key, endpoint, integrator, subject, payload, correlation_id: None }
     }
 
     fn about(key: &'static str, endpoint: &Endpoint, at: Timestamp, detail: Value) -> Self {

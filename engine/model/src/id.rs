@@ -123,6 +123,8 @@ ids! {
     RunId, "run", "a run";
     /// One order to run a job for times past.
     BackfillId, "bkf", "a backfill";
+    /// A setting-up, step by step.
+    WizardId, "wiz", "a wizard";
 }
 
 /// UUIDv7 carries 48 bits of milliseconds.

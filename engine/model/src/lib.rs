@@ -37,11 +37,12 @@ pub mod time;
 pub mod token;
 pub mod transition;
 pub mod verdict;
+pub mod wizard;
 pub mod zone;
 
 pub use id::{
     AuditId, BackfillId, CallId, DeliveryId, DiffId, EndpointId, EventId, IntegratorId, JobId, RunId, TenantId,
-    TokenId, TypedId,
+    TokenId, TypedId, WizardId,
 };
 pub use invalid::{FieldError, Invalid};
 pub use secret::Secret;

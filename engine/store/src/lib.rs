@@ -48,6 +48,7 @@ mod tenants;
 mod tokens;
 mod value;
 mod versions;
+mod wizards;
 
 use std::sync::{
     Arc,

@@ -20,6 +20,7 @@ use crate::{
 const LIST: &[(i64, &str, &str)] = &[
     (1, "base", include_str!("../migrations/0001_base.sql")),
     (2, "jobs", include_str!("../migrations/0002_jobs.sql")),
+    (4, "wizards", include_str!("../migrations/0004_wizards.sql")),
 ];
 
 /// Brings the database to this version's schema.
