@@ -42,7 +42,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Conflict`] where there are [`WIZARDS_MAX`], or when the database gives no answer.
     pub async fn wizard_create(&self, actor: &Actor, wizard: &Wizard) -> Result<(), StoreError> {
-        let mut session = self.change(wizard.tenant).await?;
+        let mut session = self.db().begin().await?;
         let count = session.row("SELECT count(*) FROM wizards WHERE tenant_id = $1", args![wizard.tenant]).await?;
         if count.map_or(Ok(0), |row| row.cells().count())? >= WIZARDS_MAX {
             return Err(StoreError::Conflict { what: "the largest number of wizards" });
@@ -68,16 +68,17 @@ impl Store {
         secrets: &WizardSecrets,
         facts: &[AcceptEvent],
     ) -> Result<(), StoreError> {
-        let mut session = self.change(wizard.tenant).await?;
-        let row = session
-            .row("SELECT revision FROM wizards WHERE id = $1 AND tenant_id = $2", args![wizard.id, wizard.tenant])
-            .await?;
-        if row.ok_or(StoreError::NotFound { what: "wizard" })?.cells().count()? != wizard.revision {
-            return Err(StoreError::Stale { what: "wizard" });
-        }
+        let mut session = self.db().begin().await?;
         let sql = "UPDATE wizards SET progress = $3, sealed = $4, due_at = $5, updated_at = $6, revision = revision + 1 \
-                   WHERE id = $1 AND tenant_id = $2";
-        found(session.execute(sql, values(self.sealer(), wizard, secrets)?).await?, "wizard")?;
+                   WHERE id = $1 AND tenant_id = $2 AND revision = $7";
+        let mut values = values(self.sealer(), wizard, secrets)?;
+        values.push(Value::from(wizard.revision));
+        if session.execute(sql, values).await? == 0 {
+            let sql = "SELECT id FROM wizards WHERE id = $1 AND tenant_id = $2";
+            let is_there = session.row(sql, args![wizard.id, wizard.tenant]).await?.is_some();
+            let what = "wizard";
+            return Err(if is_there { StoreError::Stale { what } } else { StoreError::NotFound { what } });
+        }
         write_facts(&mut session, facts).await?;
         if let Some(action) = action {
             let detail = json!({ "state": wizard.progress.state() });
@@ -91,7 +92,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::NotFound`], or when the database gives no answer.
     pub async fn wizard_delete(&self, actor: &Actor, tenant: TenantId, id: WizardId) -> Result<(), StoreError> {
-        let mut session = self.change(tenant).await?;
+        let mut session = self.db().begin().await?;
         let sql = "DELETE FROM wizards WHERE id = $1 AND tenant_id = $2";
         found(session.execute(sql, args![id, tenant]).await?, "wizard")?;
         self.audit(&mut session, actor, tenant, "wizard.delete", &id.to_string(), &json!({})).await?;
