@@ -251,6 +251,10 @@ pub struct CallRecord {
     pub elapsed: Duration,
     /// The most memory held at once, in bytes.
     pub memory_peak_bytes: usize,
+    /// HTTP requests that a source had sent.
+    pub http_requests: u32,
+    /// Bytes of their bodies, out and in.
+    pub http_bytes: usize,
     /// What the guest ran, the making of a fresh instance included, in wasmtime's fuel: about one for each instruction.
     /// None where the host is not [metered](crate::HostConfig::metered).
     pub fuel: Option<u64>,

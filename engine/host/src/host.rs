@@ -40,7 +40,7 @@ const WARM_IDLE: Duration = Duration::from_secs(60);
 
 /// Installs, loads and calls plugins. Clones are the same host; its thread ends with the last of them.
 #[derive(Clone)]
-pub struct Host(Arc<Shared>);
+pub struct Host(pub(crate) Arc<Shared>);
 
 /// What all calls share.
 pub(crate) struct Shared {
@@ -285,6 +285,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn another_answer() -> Fault {
+/// What cannot happen: the answer of another function.
+pub(crate) fn another_answer() -> Fault {
     Fault::new(FaultCode::BadAbi, "the plugin answered another question")
 }

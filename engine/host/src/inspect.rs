@@ -66,7 +66,10 @@ const COMPLAINTS_MAX: usize = 16;
 
 /// Checks the names at the outside, all of them: who has three to mend should not have to push four times.
 fn check_world(imports: &[String], exports: &[String]) -> Result<(), InstallError> {
-    let mut complaints: Vec<InstallError> = imports.iter().filter_map(|name| check_import(name).err()).collect();
+    let pulls = exports.iter().any(|name| {
+        Name::parse(name).is_some_and(|name| name.package == CONTRACT && name.interface == v0_1::EXPORT_OF_SOURCES)
+    });
+    let mut complaints: Vec<InstallError> = imports.iter().filter_map(|name| check_import(name, pulls).err()).collect();
     complaints.extend(check_exports(exports));
     let Some(first) = complaints.first() else { return Ok(()) };
     let code = first.code;
@@ -171,7 +174,8 @@ impl<'a> Name<'a> {
     }
 }
 
-fn check_import(name: &str) -> Result<(), InstallError> {
+/// Checks one import of a component that is a source where it `pulls`.
+fn check_import(name: &str, pulls: bool) -> Result<(), InstallError> {
     let unknown = |more: &str| {
         let message = format!("it imports {}, which this engine does not offer{more}", printable(name, 200));
         Err(InstallError::new(InstallCode::UnknownImport, message))
@@ -183,8 +187,12 @@ fn check_import(name: &str) -> Result<(), InstallError> {
         }
         return match parsed.interface {
             interface if v0_1::IMPORTS.contains(&interface) => Ok(()),
-            "http" => unknown(" to plugins of these worlds: an integrator returns its request from transform"),
-            _ => unknown("; the contract has log, config, secrets and state"),
+            v0_1::IMPORT_OF_SOURCES if pulls => Ok(()),
+            v0_1::IMPORT_OF_SOURCES => unknown(
+                " to a plugin that does not export source: an integrator returns its request from transform, a sync \
+                 target from encode",
+            ),
+            _ => unknown("; the contract has log, config, secrets, state and, for a source, http"),
         };
     }
     let linked = wasi::is_linked(parsed.package, parsed.interface);
@@ -223,23 +231,16 @@ fn check_exports(exports: &[String]) -> Vec<InstallError> {
     }
     let mut message = format!("it does not export {}", missing.join(", nor "));
     let known = |interface: &str| {
-        let other = v0_1::EXPORTS_OF_OTHER_WORLDS.into_iter().map(|(interface, _)| interface);
         let ours = v0_1::EXPORTS.into_iter().map(|(interface, _)| interface);
-        ours.chain(other).chain([v0_1::EXPORT_OF_ALL]).any(|known| known == interface)
+        ours.chain([v0_1::EXPORT_OF_ALL]).any(|known| known == interface)
     };
     let unknown = contract.iter().filter(|(_, parsed)| !known(parsed.interface));
     let unknown: Vec<_> = unknown.map(|(name, _)| printable(name, 200)).take(COMPLAINTS_MAX).collect();
     if !unknown.is_empty() {
         message.push_str(&format!("; it exports {}, which the contract does not have", unknown.join(" and ")));
     }
-    let other = v0_1::EXPORTS_OF_OTHER_WORLDS.into_iter().find(|(interface, _)| !fills && has(interface));
-    message.push_str(&match other {
-        Some((_, world)) => format!("; it looks like a {world}, which this engine cannot install yet"),
-        None => {
-            let worlds = v0_1::EXPORTS.map(|(_, world)| format!("world {}", world.code()));
-            format!(". Build it for {} of {CONTRACT}@{version}", worlds.join(" or "))
-        }
-    });
+    let worlds = v0_1::EXPORTS.map(|(_, world)| format!("world {}", world.code()));
+    message.push_str(&format!(". Build it for {} of {CONTRACT}@{version}", worlds.join(" or ")));
     vec![InstallError::new(InstallCode::WrongWorld, message)]
 }
 
@@ -286,7 +287,7 @@ mod tests {
             "wasi:io/streams@0.2.6",
             "wasi:random/insecure-seed@0.2.0",
         ] {
-            assert_eq!(code(check_import(name)), Ok(()), "{name}");
+            assert_eq!(code(check_import(name, false)), Ok(()), "{name}");
         }
         for name in [
             "wasi:sockets/tcp@0.2.0",
@@ -299,15 +300,16 @@ mod tests {
             "engate:plugin/clock@0.1.0",
             "engate:plugin/log@x",
         ] {
-            assert_eq!(code(check_import(name)), Err(InstallCode::UnknownImport), "{name}");
+            assert_eq!(code(check_import(name, false)), Err(InstallCode::UnknownImport), "{name}");
         }
+        assert_eq!(code(check_import("engate:plugin/http@0.1.0", true)), Ok(()), "a source");
         for name in ["engate:plugin/log@0.2.0", "engate:plugin/log@1.0.0", "engate:plugin/log"] {
-            assert_eq!(code(check_import(name)), Err(InstallCode::UnsupportedVersion), "{name}");
+            assert_eq!(code(check_import(name, false)), Err(InstallCode::UnsupportedVersion), "{name}");
         }
     }
 
     #[test]
-    fn isolation_18_exports_must_make_an_integrator_or_a_receiver() {
+    fn isolation_18_exports_must_fill_a_world() {
         let exports = |names: &[&str]| check_world(&[], &names.iter().map(ToString::to_string).collect::<Vec<_>>());
         assert_eq!(
             code(exports(&["engate:plugin/plugin@0.1.0", "engate:plugin/delivery@0.1.0", "wasi:cli/run@0.2.0"])),
@@ -317,10 +319,11 @@ mod tests {
         assert_eq!(code(exports(&["wasi:cli/run@0.2.0"])), Err(InstallCode::WrongWorld));
         let nothing = exports(&["engate:plugin/plugin@0.1.0"]).unwrap_err();
         assert!(nothing.message.contains("delivery@0.1.x or engate:plugin/inbound@0.1.x"), "{nothing}");
-        assert!(nothing.message.contains("world integrator or world receiver"), "{nothing}");
+        assert!(nothing.message.contains("world integrator or world receiver or world sync-target"), "{nothing}");
         assert_eq!(code(exports(&["engate:plugin/inbound@0.1.0"])), Err(InstallCode::WrongWorld));
-        let sync = exports(&["engate:plugin/plugin@0.1.0", "engate:plugin/sink@0.1.0"]).unwrap_err();
-        assert!(sync.code == InstallCode::WrongWorld && sync.message.contains("sync-target"), "{sync}");
+        assert_eq!(code(exports(&["engate:plugin/plugin@0.1.0", "engate:plugin/sink@0.1.0"])), Ok(()));
+        let both = ["engate:plugin/plugin@0.1.0", "engate:plugin/source@0.1.0", "engate:plugin/sink@0.1.0"];
+        assert_eq!(code(exports(&both)), Ok(()));
         let next = exports(&["engate:plugin/plugin@0.2.0", "engate:plugin/delivery@0.2.0"]).unwrap_err();
         assert!(next.code == InstallCode::UnsupportedVersion && next.message.contains("0.1.x"), "{next}");
     }

@@ -10,10 +10,12 @@ use wasmtime_wasi::{WasiCtxView, WasiView};
 use crate::{
     call::{CallContext, CallRecord},
     config::TICK,
+    http::{HttpAccess, Outbound},
     limiter::Limiter,
     reception::ReceiveCall,
     secrets::{MAC_BYTES, Secrets},
     state::StateView,
+    syncing::SyncContext,
     wasi::{Wasi, World},
 };
 
@@ -32,6 +34,8 @@ pub(crate) struct Settings {
     pub(crate) state: Arc<BTreeMap<String, Vec<u8>>>,
     pub(crate) now_ms: u64,
     pub(crate) seed: u64,
+    /// Only for a source.
+    pub(crate) http: Option<HttpAccess>,
 }
 
 impl Settings {
@@ -44,6 +48,7 @@ impl Settings {
             state: Arc::clone(&context.state),
             now_ms: context.attempt.now.as_millis(),
             seed: seed(&context.delivery.id.to_string(), context.attempt.number),
+            http: None,
         }
     }
 
@@ -56,7 +61,31 @@ impl Settings {
             state: Arc::clone(&call.state),
             now_ms: call.now.as_millis(),
             seed: seed(&call.id.to_string(), 1),
+            http: None,
         }
+    }
+
+    /// Settings of a sync's call; random is seeded by what it is about, so that a page that is made again is the same.
+    pub(crate) fn of_sync(context: &SyncContext<'_>, http: Option<HttpAccess>) -> Self {
+        Self {
+            limits: context.limits,
+            config: Arc::clone(&context.config),
+            secrets: context.secrets.clone(),
+            state: Arc::clone(&context.state),
+            now_ms: context.now.as_millis(),
+            seed: seed(&context.id.to_string(), 1),
+            http,
+        }
+    }
+
+    /// Wall time of the call: its own, and what its HTTP may take.
+    pub(crate) fn wall(&self) -> Duration {
+        let wait = self.http.as_ref().map_or(Duration::ZERO, |http| http.budget.wait);
+        self.limits.wall.saturating_add(wait)
+    }
+
+    fn outbound(&self) -> Option<Outbound> {
+        self.http.clone().map(|access| Outbound::new(access, self.limits))
     }
 
     /// Settings of `describe`: nothing is granted and the clock stands at zero.
@@ -68,6 +97,7 @@ impl Settings {
             state: Arc::default(),
             now_ms: 0,
             seed: 0,
+            http: None,
         }
     }
 }
@@ -81,6 +111,9 @@ pub(crate) struct CallState {
     pub(crate) state: StateView,
     pub(crate) hmacs: Vec<(String, [u8; MAC_BYTES])>,
     pub(crate) revealed: Vec<String>,
+    pub(crate) http: Option<Outbound>,
+    /// The guest has just waited for the host.
+    pub(crate) waited: bool,
     wasi: Wasi,
     wasi_calls: u32,
     host_calls: u32,
@@ -120,6 +153,8 @@ impl CallState {
             state: StateView::new(Arc::clone(&settings.state), limits.state_bytes),
             hmacs: Vec::new(),
             revealed: Vec::new(),
+            http: settings.outbound(),
+            waited: false,
             wasi: Wasi::default(),
             wasi_calls: 0,
             host_calls: 0,
@@ -139,6 +174,8 @@ impl CallState {
         self.state = StateView::new(Arc::clone(&settings.state), limits.state_bytes);
         self.hmacs.clear();
         self.revealed.clear();
+        self.http = settings.outbound();
+        self.waited = false;
         self.wasi_calls = 0;
         self.host_calls = 0;
         self.host_calls_max = limits.host_calls;
@@ -163,11 +200,13 @@ impl CallState {
         self.config = Arc::default();
         self.secrets = Secrets::none();
         self.state = StateView::default();
+        self.http = None;
     }
 
     /// Takes what is to be recorded; writes to the state only where the call succeeded.
     pub(crate) fn take_record(&mut self, elapsed: Duration, succeeded: bool) -> CallRecord {
         let (state_reads, state_writes) = std::mem::take(&mut self.state).finish();
+        let (http_requests, http_bytes) = self.http.as_ref().map_or((0, 0), Outbound::spent);
         CallRecord {
             log: std::mem::take(&mut *self.world.log()).finish(),
             hmacs: std::mem::take(&mut self.hmacs),
@@ -178,13 +217,17 @@ impl CallState {
             cpu_ticks: self.ticks,
             elapsed,
             memory_peak_bytes: self.limiter.memory_peak_bytes(),
+            http_requests,
+            http_bytes,
             fuel: None,
         }
     }
 
     /// The guest ran through a whole tick.
     fn tick(&mut self) -> wasmtime::Result<UpdateDeadline> {
-        self.ticks = self.ticks.saturating_add(1);
+        if !std::mem::take(&mut self.waited) {
+            self.ticks = self.ticks.saturating_add(1);
+        }
         if self.ticks > self.ticks_max {
             return Err(wasmtime::Error::new(Abort::CpuLimit));
         }

@@ -6,11 +6,12 @@
 //! - the **compiling child** ([`compile_child_main`]) is the only code that ever validates or compiles a component
 //!   that came from outside. It runs in a process of its own, under limits it sets on itself, so that a component
 //!   made to break a compiler breaks that process;
-//! - a **call** ([`Host::transform`], [`Host::interpret`], [`Host::receive`]) runs one function of one plugin in an instance that
-//!   nobody else sees, under limits on processor time, wall time, memory, host calls and output, and comes back
+//! - a **call** ([`Host::transform`], [`Host::interpret`], [`Host::receive`]; for a sync [`Host::sink_encode`] and its kin,
+//!   and [`Host::source_pull`]) runs one function of one plugin in an instance that nobody else sees, under limits on processor time, wall time, memory, host calls and output, and comes back
 //!   with an answer that has been checked, or with a [`Fault`](engate_model::plugin::Fault) that is one delivery's alone.
 //!
-//! What never happens here: no socket is opened, no database is read, no clock is asked for what a plugin sees (its
+//! What never happens here: no socket is opened (a source's requests are checked here and sent by the caller's
+//! [`HttpDoer`]), no database is read, no clock is asked for what a plugin sees (its
 //! only clock is `attempt.now`, or `call.now`), no guest behaviour panics the process, and no secret reaches a log or an error.
 //!
 //! Each released version of the contract (`wit/v0.1`) has a module of its own ([`v0_1`]) with its bindings, its
@@ -28,6 +29,7 @@ mod fault;
 #[cfg(test)]
 mod fuzz;
 mod host;
+mod http;
 mod inspect;
 mod install;
 mod instance;
@@ -43,6 +45,7 @@ mod run;
 mod schema;
 mod secrets;
 mod state;
+mod syncing;
 mod ticker;
 mod v0_1;
 mod warm;
@@ -58,9 +61,11 @@ pub use config::{CompilerCommand, HostConfig};
 pub use digest::Digest;
 pub use error::{HostError, InstallCode, InstallError};
 pub use host::{Host, HostStats};
+pub use http::{HttpAccess, HttpAnswer, HttpBudget, HttpDoer, HttpFailure};
 pub use install::Installed;
 pub use loaded::LoadedPlugin;
 pub use reception::{InboundAnswer, InboundEvent, ReceiveCall, ReceiveDone, Reception};
 pub use request::{check_host_pattern, host_granted};
 pub use schema::validate_config;
 pub use secrets::{GrantedSecret, Secrets};
+pub use syncing::{SinkCloseCall, SinkEncodeCall, SinkOpenCall, SinkSettleCall, SourcePullCall, SyncContext, SyncDone};

@@ -56,13 +56,13 @@ pub(crate) async fn run<T>(
     };
     let ticking = shared.ticker.ticking();
     let started = Stopwatch::now();
-    let ended = timeout(settings.limits.wall, seat.guest(plugin, invocation)).await;
+    let ended = timeout(settings.wall(), seat.guest(plugin, invocation)).await;
     let elapsed = started.elapsed();
     drop(ticking);
     let answer = match ended {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(error)) => Err(fault::classify(&error, seat.store.data())),
-        Err(_) => Err(out_of_wall_time(&settings.limits)),
+        Err(_) => Err(out_of_wall_time(settings.wall())),
     };
     let checked = answer.and_then(|answer| check(answer, &settings.limits, &mut seat.store.data().world.log()));
     let fuel = if shared.config.metered { fuel_spent(&seat.store) } else { None };
@@ -143,7 +143,6 @@ fn no_room(cause: String) -> CallFailed {
     CallFailed { fault, record: Box::default() }
 }
 
-fn out_of_wall_time(limits: &Limits) -> Fault {
-    let Limits { wall, .. } = limits;
-    Fault::new(FaultCode::WallLimit, format!("no answer within {} ms", Duration::as_millis(wall)))
+fn out_of_wall_time(wall: Duration) -> Fault {
+    Fault::new(FaultCode::WallLimit, format!("no answer within {} ms", wall.as_millis()))
 }

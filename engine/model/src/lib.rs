@@ -13,6 +13,7 @@ pub mod delivery;
 pub mod endpoint;
 pub mod event;
 pub mod explain;
+pub mod feed;
 pub mod filter;
 pub mod id;
 pub mod inbound;

@@ -125,6 +125,12 @@ pub enum World {
     Integrator,
     /// Answers a partner's calls.
     Receiver,
+    /// Takes the pages of a sync job.
+    #[serde(rename = "sync-target")]
+    SyncTarget,
+    /// Feeds a sync or polling job.
+    #[serde(rename = "sync-source")]
+    SyncSource,
 }
 
 impl World {
@@ -133,6 +139,8 @@ impl World {
         match self {
             Self::Integrator => "integrator",
             Self::Receiver => "receiver",
+            Self::SyncTarget => "sync-target",
+            Self::SyncSource => "sync-source",
         }
     }
 }
@@ -140,7 +148,7 @@ impl World {
 /// What a plugin says of itself when it is installed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
-    /// What it is made for, one or both; read from its exports, not from its words.
+    /// What it is made for, one or more; read from its exports, not from its words.
     pub worlds: Vec<World>,
     /// Must equal the installed name.
     pub id: String,
@@ -221,6 +229,13 @@ const SCRIPT_COMPONENT_BYTES: u64 = 1 << 20;
 /// Memory that a guest with a runtime may have unless something else is set (the contract's script class).
 const SCRIPT_MEMORY_BYTES: usize = 256 << 20;
 
+/// Processor time of one call of a sync, whose page is a thousand records rather than one event.
+const SYNC_CPU: Duration = Duration::from_millis(500);
+/// Wall time of such a call; what a source waits for HTTP is counted apart.
+const SYNC_WALL: Duration = Duration::from_secs(10);
+/// A page, in or out.
+const SYNC_BODY_BYTES: usize = 16 << 20;
+
 const fn carries_runtime(component_bytes: u64) -> bool {
     component_bytes > SCRIPT_COMPONENT_BYTES
 }
@@ -231,6 +246,17 @@ impl Limits {
     pub fn for_component(&self, component_bytes: u64) -> Self {
         let least = if carries_runtime(component_bytes) { SCRIPT_MEMORY_BYTES } else { 0 };
         Self { memory_bytes: self.memory_bytes.max(least), ..*self }
+    }
+
+    /// These limits for the calls of a sync, which handle pages.
+    #[must_use]
+    pub fn for_sync(&self) -> Self {
+        Self {
+            cpu: self.cpu.max(SYNC_CPU),
+            wall: self.wall.max(SYNC_WALL),
+            body_bytes: self.body_bytes.max(SYNC_BODY_BYTES),
+            ..*self
+        }
     }
 }
 
@@ -299,6 +325,10 @@ pub enum FaultCode {
     InvalidRequest,
     /// The answer it made for a caller cannot be sent.
     InvalidAnswer,
+    /// What it said of a page's answer does not fit the page.
+    InvalidSettlement,
+    /// The page that it pulled cannot be taken.
+    InvalidPage,
     /// It asked for what was not granted.
     HostDenied,
     /// The installed component could not be loaded.
@@ -319,6 +349,8 @@ impl FaultCode {
             Self::BadAbi => "bad_abi",
             Self::InvalidRequest => "invalid_request",
             Self::InvalidAnswer => "invalid_answer",
+            Self::InvalidSettlement => "invalid_settlement",
+            Self::InvalidPage => "invalid_page",
             Self::HostDenied => "host_denied",
             Self::LoadFailed => "load_failed",
         }

@@ -26,7 +26,7 @@ use crate::{
 /// Longest code of a problem, in bytes.
 const CODE_BYTES_MAX: usize = 64;
 /// Longest message or reason, in bytes.
-const MESSAGE_BYTES_MAX: usize = 4 << 10;
+pub(super) const MESSAGE_BYTES_MAX: usize = 4 << 10;
 /// Longest reference of a partner, in bytes.
 const REFERENCE_BYTES_MAX: usize = 1 << 10;
 
@@ -130,7 +130,8 @@ pub(super) fn bytes(payload: Payload) -> Vec<u8> {
     }
 }
 
-fn outgoing_request(request: HttpRequest) -> OutgoingRequest {
+/// A request as the plugin made it; nothing of it has been checked.
+pub(crate) fn outgoing_request(request: HttpRequest) -> OutgoingRequest {
     OutgoingRequest {
         method: request.method,
         url: request.url,

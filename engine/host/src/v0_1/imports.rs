@@ -1,7 +1,11 @@
 //! What a plugin may ask of the engine. Each call costs one of the call's budget.
 
-use super::bindings::engate::plugin::{config, log, secrets, state, types};
-use crate::{instance::CallState, secrets::SecretError, state::StateError};
+use super::{
+    bindings::engate::plugin::{config, http, log, secrets, state, types},
+    convert::outgoing_request,
+    sync::fetched,
+};
+use crate::{http::HttpFailure, instance::CallState, secrets::SecretError, state::StateError};
 
 impl types::Host for CallState {}
 
@@ -61,6 +65,32 @@ impl state::Host for CallState {
     fn delete(&mut self, key: String) -> wasmtime::Result<Result<(), state::Error>> {
         self.spend_host_call()?;
         Ok(self.state.delete(key).map_err(Into::into))
+    }
+}
+
+impl http::Host for CallState {
+    async fn send(
+        &mut self,
+        request: types::HttpRequest,
+    ) -> wasmtime::Result<Result<types::HttpResponse, http::Error>> {
+        self.spend_host_call()?;
+        let answer = self.fetch(outgoing_request(request)).await;
+        Ok(answer.map(|answer| fetched(&answer)).map_err(Into::into))
+    }
+}
+
+impl From<HttpFailure> for http::Error {
+    fn from(failure: HttpFailure) -> Self {
+        match failure {
+            HttpFailure::Denied(reason) => Self::Denied(reason),
+            HttpFailure::Dns => Self::Dns,
+            HttpFailure::Connect => Self::Connect,
+            HttpFailure::Tls => Self::Tls,
+            HttpFailure::Timeout => Self::Timeout,
+            HttpFailure::TooLarge => Self::TooLarge,
+            HttpFailure::Budget => Self::Budget,
+            HttpFailure::Other(reason) => Self::Other(reason),
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Version 0.1 of the contract, worlds `integrator` and `receiver`: bindings, imports, conversions. A later version gets a module of
+//! Version 0.1 of the contract: bindings, imports, conversions. A later version gets a module of
 //! its own beside this one, and both keep working.
 
 #[allow(
@@ -14,13 +14,14 @@ mod bindings;
 mod convert;
 mod imports;
 mod receive;
+mod sync;
 
 use engate_model::plugin::World;
 use wasmtime::{
     Store,
     component::{
-        Component, ComponentExportIndex, HasSelf, Instance as RawInstance, InstancePre, Linker, TypedFunc,
-        types::ComponentItem,
+        Component, ComponentExportIndex, ComponentNamedList, HasSelf, Instance as RawInstance, InstancePre, Lift,
+        Linker, Lower, TypedFunc, types::ComponentItem,
     },
 };
 
@@ -36,8 +37,10 @@ pub(crate) use bindings::{
     engate::plugin::types::{Problem as RawProblem, Retry as RawRetry},
     exports::engate::plugin::delivery::Verdict as RawVerdict,
 };
-pub(crate) use convert::{manifest, plan, verdict};
+pub(crate) use convert::{manifest, outgoing_request, plan, verdict};
 pub(crate) use receive::reception;
+pub(crate) use sync::{SyncAnswer, SyncInvocation, feed_page, refusal, settlement};
+use sync::{SyncFunctions, SyncPlaces};
 
 use crate::{
     call::{InterpretCall, TransformCall},
@@ -59,14 +62,21 @@ const INBOUND: &str = "engate:plugin/inbound@0.1.0";
 
 /// How this version names itself in messages.
 pub(crate) const VERSION: &str = "0.1";
-/// Interfaces that these worlds import, without their package.
+/// Interfaces that every world may import, without their package.
 pub(crate) const IMPORTS: [&str; 5] = ["types", "log", "config", "secrets", "state"];
+/// The interface that only a sync source may import.
+pub(crate) const IMPORT_OF_SOURCES: &str = "http";
+/// The interface that makes a sync source.
+pub(crate) const EXPORT_OF_SOURCES: &str = "source";
 /// The interface that every plugin exports.
 pub(crate) const EXPORT_OF_ALL: &str = "plugin";
 /// Interfaces by which a plugin fills a world; it exports one or more.
-pub(crate) const EXPORTS: [(&str, World); 2] = [("delivery", World::Integrator), ("inbound", World::Receiver)];
-/// Interfaces of the contract's other worlds, with the world's name.
-pub(crate) const EXPORTS_OF_OTHER_WORLDS: [(&str, &str); 2] = [("sink", "sync-target"), ("source", "sync-source")];
+pub(crate) const EXPORTS: [(&str, World); 4] = [
+    ("delivery", World::Integrator),
+    ("inbound", World::Receiver),
+    ("sink", World::SyncTarget),
+    (EXPORT_OF_SOURCES, World::SyncSource),
+];
 
 /// A plugin whose functions were looked up and type-checked, ready to be instantiated. The generated `InstalledPre`
 /// is not used: it checks the types of all functions again for every instance.
@@ -75,6 +85,7 @@ pub(crate) struct Prepared {
     describe: ComponentExportIndex,
     delivery: Option<Delivery>,
     receive: Option<ComponentExportIndex>,
+    sync: SyncPlaces,
 }
 
 /// Where an integrator's functions are.
@@ -89,6 +100,7 @@ pub(crate) struct Instance {
     transform: Option<Transform>,
     interpret: Option<Interpret>,
     receive: Option<Receive>,
+    sync: SyncFunctions,
 }
 
 /// Which function is called, with what.
@@ -98,6 +110,7 @@ pub(crate) enum Invocation<'c, 'a> {
     Transform(&'c TransformCall<'a>),
     Interpret(&'c InterpretCall<'a>),
     Receive(&'c ReceiveCall<'a>),
+    Sync(SyncInvocation<'c, 'a>),
 }
 
 /// What it answered; nothing of it has been checked.
@@ -106,6 +119,7 @@ pub(crate) enum Answer {
     Transform(Result<Plan, Problem>),
     Interpret(Verdict),
     Receive(Result<InboundAnswer, Problem>),
+    Sync(SyncAnswer),
 }
 
 /// Why a component does not fit.
@@ -132,26 +146,26 @@ impl Prepared {
     pub(crate) fn new(linker: &Linker<CallState>, component: &Component) -> Result<Self, Misfit> {
         check_types(component).map_err(Misfit::Exports)?;
         let pre = linker.instantiate_pre(component).map_err(Misfit::Imports)?;
-        let has = |interface: &str| component.get_export_index(None, interface).is_some();
-        let find = |interface: &str, function: &str| {
-            let interface = component.get_export_index(None, interface);
-            let found = interface.and_then(|interface| component.get_export_index(Some(&interface), function));
-            found.ok_or_else(|| Misfit::Exports(wasmtime::format_err!("it does not export {function}")))
+        let delivery = || {
+            let [transform, interpret] = find(component, DELIVERY, ["transform", "interpret"])?;
+            Ok(Delivery { transform, interpret })
         };
-        let delivery =
-            || Ok(Delivery { transform: find(DELIVERY, "transform")?, interpret: find(DELIVERY, "interpret")? });
+        let receive = || find(component, INBOUND, ["receive"]).map(|[receive]| receive);
+        let [describe] = find(component, PLUGIN, ["describe"])?;
         Ok(Self {
             pre,
-            describe: find(PLUGIN, "describe")?,
-            delivery: has(DELIVERY).then(delivery).transpose()?,
-            receive: has(INBOUND).then(|| find(INBOUND, "receive")).transpose()?,
+            describe,
+            delivery: has(component, DELIVERY).then(delivery).transpose()?,
+            receive: has(component, INBOUND).then(receive).transpose()?,
+            sync: SyncPlaces::of(component)?,
         })
     }
 
     /// What the plugin is made for.
     pub(crate) fn worlds(&self) -> Vec<World> {
         let integrator = self.delivery.is_some().then_some(World::Integrator);
-        integrator.into_iter().chain(self.receive.is_some().then_some(World::Receiver)).collect()
+        let receiver = self.receive.is_some().then_some(World::Receiver);
+        integrator.into_iter().chain(receiver).chain(self.sync.worlds()).collect()
     }
 
     fn delivery(&self) -> wasmtime::Result<&Delivery> {
@@ -164,7 +178,7 @@ impl Prepared {
     /// A trap while it starts, or a limit.
     pub(crate) async fn instantiate(&self, store: &mut Store<CallState>) -> wasmtime::Result<Instance> {
         let raw = self.pre.instantiate_async(store).await?;
-        Ok(Instance { raw, transform: None, interpret: None, receive: None })
+        Ok(Instance { raw, transform: None, interpret: None, receive: None, sync: SyncFunctions::default() })
     }
 
     /// Calls one function of `instance`, which is one of this plugin's.
@@ -185,32 +199,63 @@ impl Prepared {
             }
             Invocation::Transform(call) => {
                 let place = self.delivery()?.transform;
-                let transform = match instance.transform {
-                    Some(transform) => transform,
-                    None => *instance.transform.insert(instance.raw.get_typed_func(&mut *store, place)?),
-                };
+                let transform = found(&mut instance.transform, instance.raw, store, place)?;
                 let (plan,) = transform.call_async(store, convert::transform(call)).await?;
                 Ok(Answer::Transform(plan))
             }
             Invocation::Interpret(call) => {
                 let place = self.delivery()?.interpret;
-                let interpret = match instance.interpret {
-                    Some(interpret) => interpret,
-                    None => *instance.interpret.insert(instance.raw.get_typed_func(&mut *store, place)?),
-                };
+                let interpret = found(&mut instance.interpret, instance.raw, store, place)?;
                 let (verdict,) = interpret.call_async(store, (convert::exchange(call),)).await?;
                 Ok(Answer::Interpret(verdict))
             }
             Invocation::Receive(call) => {
                 let place = self.receive.ok_or_else(|| not_made_for(World::Receiver))?;
-                let receive = match instance.receive {
-                    Some(receive) => receive,
-                    None => *instance.receive.insert(instance.raw.get_typed_func(&mut *store, place)?),
-                };
+                let receive = found(&mut instance.receive, instance.raw, store, place)?;
                 let (answer,) = receive.call_async(store, (receive::call(call),)).await?;
                 Ok(Answer::Receive(answer))
             }
+            Invocation::Sync(invocation) => {
+                let Instance { raw, sync, .. } = instance;
+                self.sync.invoke(*raw, sync, store, invocation).await.map(Answer::Sync)
+            }
         }
+    }
+}
+
+fn has(component: &Component, interface: &str) -> bool {
+    component.get_export_index(None, interface).is_some()
+}
+
+/// Where the functions of an interface are; all that are missing are named at once.
+fn find<const N: usize>(
+    component: &Component,
+    interface: &str,
+    functions: [&str; N],
+) -> Result<[ComponentExportIndex; N], Misfit> {
+    let place = component.get_export_index(None, interface);
+    let place = |function: &str| place.and_then(|place| component.get_export_index(Some(&place), function));
+    let missing: Vec<_> = functions.into_iter().filter(|function| place(function).is_none()).collect();
+    let found: Option<Vec<_>> = functions.into_iter().map(place).collect();
+    found
+        .and_then(|found| found.try_into().ok())
+        .ok_or_else(|| Misfit::Exports(wasmtime::format_err!("{interface} does not export {}", missing.join(", nor "))))
+}
+
+/// The function at `place` of an instance, looked up the first time.
+fn found<P, R>(
+    known: &mut Option<TypedFunc<P, R>>,
+    raw: RawInstance,
+    store: &mut Store<CallState>,
+    place: ComponentExportIndex,
+) -> wasmtime::Result<TypedFunc<P, R>>
+where
+    P: ComponentNamedList + Lower,
+    R: ComponentNamedList + Lift,
+{
+    match known {
+        Some(function) => Ok(*function),
+        None => Ok(*known.insert(raw.get_typed_func(store, place)?)),
     }
 }
 
@@ -236,6 +281,7 @@ fn check_types(component: &Component) -> wasmtime::Result<()> {
                 (Some("engate:plugin/inbound"), "receive") => {
                     item.typecheck::<(Call,), (Result<InboundAnswer, Problem>,)>(types)
                 }
+                (Some(interface), function) => sync::check_type(interface, function, &item, &ty),
                 _ => Ok(()),
             };
             if let Err(error) = checked {

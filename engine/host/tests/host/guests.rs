@@ -27,6 +27,16 @@ pub(crate) fn receiver() -> Guest {
     Guest::of("receiver.wat", "receiver")
 }
 
+/// The well-behaved sync target.
+pub(crate) fn sink() -> Guest {
+    Guest::of("sink.wat", "sync-target")
+}
+
+/// The well-behaved sync source.
+pub(crate) fn source() -> Guest {
+    Guest::of("source.wat", "sync-source")
+}
+
 impl Guest {
     fn of(template: &str, world: &'static str) -> Self {
         let read = |path: &Path| std::fs::read_to_string(path).unwrap();

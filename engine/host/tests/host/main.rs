@@ -18,4 +18,5 @@ mod ladder;
 mod metered;
 mod receiving;
 mod rig;
+mod syncing;
 mod warm;

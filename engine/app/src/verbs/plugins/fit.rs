@@ -95,13 +95,19 @@ impl Engine {
         if manifest.fills(world) {
             return Ok(manifest);
         }
-        let message = match world {
-            World::Integrator => {
-                format!("{reference} is a receiver: it answers a partner's calls, and belongs to an inbound")
-            }
-            World::Receiver => format!("{reference} delivers events; an inbound takes a plugin of the world receiver"),
+        let what = match manifest.worlds.first() {
+            Some(World::Receiver) => "is a receiver: it answers a partner's calls, and belongs to an inbound",
+            Some(World::SyncTarget) => "is a sync target: it takes the pages of a sync job",
+            Some(World::SyncSource) => "is a sync source: it feeds a sync or polling job",
+            Some(World::Integrator) | None => "delivers events",
         };
-        Err(VerbError::field("plugin", message))
+        let needed = match world {
+            World::Integrator => "an endpoint takes a plugin of the world integrator",
+            World::Receiver => "an inbound takes a plugin of the world receiver",
+            World::SyncTarget => "the sink of a sync job takes a plugin of the world sync-target",
+            World::SyncSource => "the source of a job takes a plugin of the world sync-source",
+        };
+        Err(VerbError::field("plugin", format!("{reference} {what}; {needed}")))
     }
 
     /// Checks an inbound's plugin and configuration together with the installation's.

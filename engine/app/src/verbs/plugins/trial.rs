@@ -210,7 +210,7 @@ impl Engine {
         let usable = self.plugin_usable(principal.tenant, &reference).await;
         let (version, manifest) = usable.map_err(|error| blame(error, "version"))?;
         if !manifest.fills(World::Integrator) {
-            let message = "is a receiver, which takes calls and no events; try it with `engate plugin test`";
+            let message = "delivers no events, being of another world; try it with `engate plugin test`";
             return Err(VerbError::field("version", message));
         }
         let (endpoint, integrator) = self.trial_endpoint(principal, new.endpoint).await?;
