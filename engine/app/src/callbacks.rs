@@ -35,7 +35,8 @@ impl Engine {
         self.told_to(catalog, endpoint.tenant, fact)
     }
 
-    fn told_to(&self, catalog: &Catalog, tenant: TenantId, fact: Fact) -> Vec<AcceptEvent> {
+    /// What listeners are told of a fact of a tenant's.
+    pub(crate) fn told_to(&self, catalog: &Catalog, tenant: TenantId, fact: Fact) -> Vec<AcceptEvent> {
         let now = self.now();
         let event = Event {
             id: EventId::new(now, self.chance.bits()),

@@ -14,7 +14,7 @@ use crate::{
     metrics::Metrics,
     rates::Rates,
     strangers::Strangers,
-    verbs::{access::TokenCache, diffs::Diffs, plugins::Compilations},
+    verbs::{access::TokenCache, diffs::Diffs, plugins::Compilations, wizards::Registries},
     views::Views,
     worker::Worker,
 };
@@ -37,6 +37,7 @@ pub struct Engine {
     pub(crate) inbound_rates: Rates<String>,
     pub(crate) token_rates: Rates<TokenId>,
     pub(crate) strangers: Strangers,
+    pub(crate) registries: Registries,
 }
 
 impl Engine {

@@ -21,7 +21,7 @@ use crate::{
     rates::Rates,
     strangers::Strangers,
     tls::Tls,
-    verbs::{access::TokenCache, diffs::Diffs, plugins::Compilations},
+    verbs::{access::TokenCache, diffs::Diffs, plugins::Compilations, wizards::Registries},
     views::Views,
     worker::Worker,
 };
@@ -109,6 +109,7 @@ impl Server {
             inbound_rates: Rates::default(),
             token_rates: Rates::default(),
             strangers: Strangers::default(),
+            registries: Registries::default(),
             config: Config { listen: address, ..config },
             clock,
             chance,
@@ -126,6 +127,7 @@ impl Server {
             tokio::spawn(Arc::clone(&engine).poll()),
             tokio::spawn(Arc::clone(&engine).pace()),
             tokio::spawn(Arc::clone(&engine).upkeep(stopped.clone())),
+            tokio::spawn(Arc::clone(&engine).wizards_keep(stopped.clone())),
             tokio::spawn(listener::serve(listener, router, tls.clone(), connections, stopped.clone())),
         ];
         tasks.extend(tls.map(|tls| tokio::spawn(tls.keep_fresh(stopped))));

@@ -14,6 +14,7 @@ mod clients;
 mod config;
 mod failure;
 mod guard;
+mod probe;
 mod request;
 mod resolve;
 mod send;

@@ -6,7 +6,7 @@ use std::{str::FromStr, sync::Arc};
 
 use engate_model::{
     AuditId, BackfillId, CallId, DeliveryId, EndpointId, EventId, IntegratorId, JobId, RunId, TenantId, Timestamp,
-    TokenId, TypedId,
+    TokenId, TypedId, WizardId,
     delivery::{DeliveryState, Trigger},
     job::{RunState, RunTrigger},
 };
@@ -135,6 +135,7 @@ into_value! { Id,
     JobId, id => id.uuid();
     RunId, id => id.uuid();
     BackfillId, id => id.uuid();
+    WizardId, id => id.uuid();
 }
 into_value! { Blob,
     &[u8], bytes => Arc::from(bytes);

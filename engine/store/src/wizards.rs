@@ -126,11 +126,7 @@ impl Store {
     ///
     /// # Errors
     /// When the database gives no answer.
-    pub async fn wizard_due(
-        &self,
-        now: Timestamp,
-        limit: u32,
-    ) -> Result<Vec<(Wizard, WizardSecrets)>, StoreError> {
+    pub async fn wizard_due(&self, now: Timestamp, limit: u32) -> Result<Vec<(Wizard, WizardSecrets)>, StoreError> {
         let sql = concat!("SELECT ", columns!(), " FROM wizards WHERE due_at <= $1 ORDER BY due_at LIMIT $2");
         let rows = self.db().rows(sql, args![now, limit]).await?;
         rows.iter().map(|row| wizard(self.sealer(), row)).collect()
@@ -162,8 +158,8 @@ fn wizard(sealer: &Sealer, row: &Row) -> Result<(Wizard, WizardSecrets), StoreEr
     let (id, tenant): (WizardId, _) = (cells.id()?, cells.id()?);
     let progress: Progress = cells.json()?;
     let plain = sealer.open(&place(id), &cells.blob()?)?;
-    let plain: Plain =
-        serde_json::from_slice(&plain).map_err(|_| StoreError::Corrupt(format!("the sealed value of {}", place(id))))?;
+    let plain: Plain = serde_json::from_slice(&plain)
+        .map_err(|_| StoreError::Corrupt(format!("the sealed value of {}", place(id))))?;
     let handover = plain
         .handover
         .map(|(client_id, client_secret)| Handover { client_id, client_secret: Secret::new(client_secret) });

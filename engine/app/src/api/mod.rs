@@ -47,6 +47,7 @@ mod settings;
 mod tenants;
 mod text;
 mod tokens;
+mod wizards;
 
 use std::sync::Arc;
 
@@ -87,6 +88,7 @@ fn routes() -> Routes {
         .merge(settings::routes())
         .merge(tokens::routes())
         .merge(tenants::routes())
+        .merge(wizards::routes())
         .merge(audit::routes())
 }
 

@@ -44,6 +44,10 @@ pub(crate) enum Permission {
     ReadInbounds,
     /// Changes of where partners call.
     ManageInbounds,
+    /// How far a setting-up is.
+    ReadWizards,
+    /// Setting up: it makes endpoints, jobs and secrets.
+    ManageWizards,
     /// Plugins, their versions and grants.
     ReadPlugins,
     /// Changes of plugins.
@@ -75,9 +79,12 @@ impl Permission {
         match self {
             Self::Public | Self::CheckedByPlugin => &[],
             Self::SendEvents => &[Admin, Operator, Producer],
-            Self::ReadEvents | Self::ReadMetrics | Self::ReadPlugins | Self::ReadInbounds | Self::ExportDeliveries => {
-                &[Admin, Operator, Auditor]
-            }
+            Self::ReadEvents
+            | Self::ReadMetrics
+            | Self::ReadPlugins
+            | Self::ReadInbounds
+            | Self::ReadWizards
+            | Self::ExportDeliveries => &[Admin, Operator, Auditor],
             Self::ReadDeliveries
             | Self::ReadQueues
             | Self::ReadEventTypes
@@ -89,7 +96,11 @@ impl Permission {
                 &[Admin, Operator]
             }
             Self::ReadSecrets | Self::ReadSettings | Self::ReadTokens | Self::ReadAudit => &[Admin, Auditor],
-            Self::ManageSecrets | Self::ManageSettings | Self::ManageTokens | Self::ManageTenants => &[Admin],
+            Self::ManageSecrets
+            | Self::ManageSettings
+            | Self::ManageTokens
+            | Self::ManageTenants
+            | Self::ManageWizards => &[Admin],
             Self::RevokeSelf => &Role::ALL,
         }
     }
@@ -114,6 +125,8 @@ impl Permission {
             Self::ManageEndpoints => "endpoints:write",
             Self::ReadInbounds => "inbounds:read",
             Self::ManageInbounds => "inbounds:write",
+            Self::ReadWizards => "wizards:read",
+            Self::ManageWizards => "wizards:write",
             Self::ReadPlugins => "plugins:read",
             Self::ManagePlugins => "plugins:write",
             Self::ReadSecrets => "secrets:read",
@@ -163,6 +176,7 @@ mod tests {
             P::ManageSettings,
             P::ManageTokens,
             P::ManageTenants,
+            P::ManageWizards,
         ];
         assert!(changes.iter().all(|p| !p.allows(Role::Auditor) && p.allows(Role::Admin)));
         assert!(P::SendEvents.allows(Role::Producer));

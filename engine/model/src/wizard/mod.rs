@@ -157,8 +157,9 @@ impl Entity {
 
     /// The column that tells the branch: `A1_FILIAL` of `SA1`, `TRB_FILIAL` of `TRB`.
     pub fn branch_column(&self) -> String {
-        let alias = self.table.strip_prefix('S').filter(|rest| rest.len() == 2).unwrap_or(&self.table);
-        format!("{alias}_FILIAL")
+        let alias = self.table.strip_prefix(['S', 's']).filter(|rest| rest.len() == 2).unwrap_or(&self.table);
+        let is_small = alias.chars().any(|letter| letter.is_ascii_lowercase());
+        format!("{alias}_{}", if is_small { "filial" } else { "FILIAL" })
     }
 }
 
@@ -368,6 +369,7 @@ mod tests {
     fn tables_and_their_branch_column_are_named_as_protheus_does() {
         let entity = |table: &str| Entity { entity: "x".into(), table: table.into(), target: "x".into(), key: vec![] };
         assert_eq!(entity("SA1").table_of("01"), "SA1010");
-        assert_eq!([entity("SA1").branch_column(), entity("TRB").branch_column()], ["A1_FILIAL", "TRB_FILIAL"]);
+        let columns = ["SA1", "TRB", "sa1"].map(|table| entity(table).branch_column());
+        assert_eq!(columns, ["A1_FILIAL", "TRB_FILIAL", "a1_filial"]);
     }
 }

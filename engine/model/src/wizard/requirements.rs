@@ -75,7 +75,8 @@ pub fn upddistr(confirmed: bool) -> Requirement {
         need: "applied".to_owned(),
         ok: confirmed,
         cure: (!confirmed).then(|| {
-            "apply the latest continuous delivery and the dictionary's differences with UPDDISTR, then confirm it".to_owned()
+            "apply the latest continuous delivery and the dictionary's differences with UPDDISTR, then confirm it"
+                .to_owned()
         }),
         ddl: None,
     }
