@@ -26,6 +26,7 @@ mod serve;
 mod settings;
 mod tenant;
 mod token;
+mod wizard;
 
 use std::{
     io::{Write as _, stderr},
@@ -94,6 +95,9 @@ enum Command {
     /// Let partners call, and have a plugin answer
     #[command(subcommand)]
     Inbound(inbound::InboundCommand),
+    /// Set up what takes several steps
+    #[command(subcommand)]
+    Wizard(wizard::WizardCommand),
     /// Make, test, install, replay and replace plugins
     #[command(subcommand)]
     Plugin(plugin::PluginCommand),
@@ -203,6 +207,7 @@ async fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Command::Endpoint(command) => return endpoint::run(command, &remote).await,
         Command::Queue(command) => queue::run(command, &remote).await?,
         Command::Inbound(command) => inbound::run(command, &remote).await?,
+        Command::Wizard(command) => wizard::run(command, &remote).await?,
         Command::Plugin(command) => plugin::run(command, &remote).await?,
         Command::Token(command) => token::run(command, &remote).await?,
         Command::Audit(command) => audit::run(command, &remote).await?,
