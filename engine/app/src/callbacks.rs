@@ -35,7 +35,7 @@ impl Engine {
         self.told_to(catalog, endpoint.tenant, fact)
     }
 
-    /// What listeners are told of a fact of a tenant's.
+    /// What listeners are told of a fact about the tenant.
     pub(crate) fn told_to(&self, catalog: &Catalog, tenant: TenantId, fact: Fact) -> Vec<AcceptEvent> {
         let now = self.now();
         let event = Event {

@@ -11,6 +11,8 @@ pub(crate) enum Part {
     Lease,
     /// Fetches due work.
     Poller,
+    /// Has jobs run when their time comes.
+    Scheduler,
 }
 
 /// Longest silence of a part before it counts as dead.
@@ -21,6 +23,7 @@ const SILENCE_MICROS_MAX: i64 = 30_000_000;
 pub(crate) struct Health {
     lease: AtomicI64,
     poller: AtomicI64,
+    scheduler: AtomicI64,
     stopping: AtomicBool,
 }
 
@@ -32,7 +35,7 @@ impl Health {
 
     /// Parts that have been silent for too long at `now`.
     pub(crate) fn silent(&self, now: Timestamp) -> Vec<&'static str> {
-        let parts = [(Part::Lease, "lease"), (Part::Poller, "poller")];
+        let parts = [(Part::Lease, "lease"), (Part::Poller, "poller"), (Part::Scheduler, "scheduler")];
         let silent = |part| now.as_micros() - self.beat(part).load(Ordering::Relaxed) > SILENCE_MICROS_MAX;
         parts.into_iter().filter(|(part, _)| silent(*part)).map(|(_, name)| name).collect()
     }
@@ -51,6 +54,7 @@ impl Health {
         match part {
             Part::Lease => &self.lease,
             Part::Poller => &self.poller,
+            Part::Scheduler => &self.scheduler,
         }
     }
 }

@@ -22,6 +22,7 @@ pub(crate) mod metrics;
 pub(crate) mod plugin_calls;
 pub(crate) mod rates;
 pub(crate) mod replay;
+pub(crate) mod scheduler;
 pub mod serve;
 pub(crate) mod strangers;
 pub mod telemetry;

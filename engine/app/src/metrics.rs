@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use engate_model::job::RunState;
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{
@@ -35,6 +36,22 @@ pub(crate) struct InboundLabels {
     /// `answered`, `refused`, `plugin_fault`, `event_refused`, `id_conflict`, `rate_limited`, `too_large`,
     /// `invalid_body`, `not_found`, `unavailable`.
     pub(crate) outcome: &'static str,
+}
+
+/// Runs of jobs.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct RunLabels {
+    /// What the job runs: `emit`, `sync`, `poll`, `engine`.
+    pub(crate) kind: &'static str,
+    /// How they ended: `succeeded`, `failed`, `cancelled`, `queued` where they were given back.
+    pub(crate) state: &'static str,
+}
+
+/// Runs as they are made.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct TickLabels {
+    /// `queued`, or `skipped` where they were left out.
+    pub(crate) state: &'static str,
 }
 
 /// An API call.
@@ -76,6 +93,12 @@ pub(crate) struct Metrics {
     pub(crate) inbound_calls: Family<InboundLabels, Counter>,
     /// Results refused because another node holds the delivery by now.
     pub(crate) leases_lost: Counter,
+    /// Runs of jobs made by their schedules.
+    pub(crate) ticks: Family<TickLabels, Counter>,
+    /// Instants of schedules that nobody was there for.
+    pub(crate) ticks_missed: Counter,
+    /// Runs of jobs, by how they ended on this node.
+    pub(crate) runs: Family<RunLabels, Counter>,
 }
 
 impl Metrics {
@@ -98,6 +121,9 @@ impl Metrics {
             calls: Family::default(),
             inbound_calls: Family::default(),
             leases_lost: Counter::default(),
+            ticks: Family::default(),
+            ticks_missed: Counter::default(),
+            runs: Family::default(),
             registry: Registry::default(),
         };
         registry.register("events_accepted", "Events taken", metrics.events_accepted.clone());
@@ -124,6 +150,10 @@ impl Metrics {
             metrics.inbound_calls.clone(),
         );
         registry.register("leases_lost", "Results refused because the lease was lost", metrics.leases_lost.clone());
+        registry.register("job_ticks", "Runs made by schedules", metrics.ticks.clone());
+        let missed = "Instants of schedules that nobody was there for";
+        registry.register("job_ticks_missed", missed, metrics.ticks_missed.clone());
+        registry.register("job_runs", "Runs of jobs by how they ended", metrics.runs.clone());
         Self { registry, ..metrics }
     }
 
@@ -133,6 +163,16 @@ impl Metrics {
         // Writing to a String cannot fail.
         let _ = encode(&mut text, &self.registry);
         text
+    }
+
+    /// Counts a run that a schedule made.
+    pub(crate) fn run_made(&self, state: RunState) {
+        self.ticks.get_or_create(&TickLabels { state: state.as_str() }).inc();
+    }
+
+    /// Counts a run that ended here.
+    pub(crate) fn run_ended(&self, kind: &'static str, state: RunState) {
+        self.runs.get_or_create(&RunLabels { kind, state: state.as_str() }).inc();
     }
 
     /// Counts one finished try.

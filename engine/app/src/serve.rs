@@ -19,6 +19,7 @@ use crate::{
     listener,
     metrics::Metrics,
     rates::Rates,
+    scheduler::Scheduler,
     strangers::Strangers,
     tls::Tls,
     verbs::{access::TokenCache, diffs::Diffs, plugins::Compilations, wizards::Registries},
@@ -101,6 +102,7 @@ impl Server {
                 config.limits.in_flight_max,
                 config.limits.circuits,
             ),
+            scheduler: Scheduler::default(),
             metrics: Metrics::new(store.durability().await?),
             health: Health::default(),
             tokens: TokenCache::default(),
@@ -118,7 +120,9 @@ impl Server {
         let first_token = first_start(&engine).await?;
         engine.lease_take().await?;
         engine.plugin_compile_resume(engine.now()).await?;
-        engine.health.alive(crate::health::Part::Poller, engine.now());
+        for part in [crate::health::Part::Poller, crate::health::Part::Scheduler] {
+            engine.health.alive(part, engine.now());
+        }
         let (stop, stopped) = watch::channel(false);
         let router = api::router(Arc::clone(&engine));
         let connections = engine.config.connections;
@@ -126,6 +130,7 @@ impl Server {
             tokio::spawn(Arc::clone(&engine).lease_keep()),
             tokio::spawn(Arc::clone(&engine).poll()),
             tokio::spawn(Arc::clone(&engine).pace()),
+            tokio::spawn(Arc::clone(&engine).schedule()),
             tokio::spawn(Arc::clone(&engine).upkeep(stopped.clone())),
             tokio::spawn(Arc::clone(&engine).wizards_keep(stopped.clone())),
             tokio::spawn(listener::serve(listener, router, tls.clone(), connections, stopped.clone())),
@@ -155,11 +160,13 @@ impl Server {
         self.engine.health.stop();
         let _ = self.stop.send(true);
         self.engine.worker.wake_for_stop();
+        self.engine.scheduler.stop();
         self.engine.diffs.stop();
         for task in self.tasks {
             // A task that died has been logged where it died.
             let _ = task.await;
         }
+        self.engine.scheduler.settle().await;
         self.engine.drain().await;
         self.engine.upkeep_end().await;
         self.engine.store.close().await;

@@ -69,7 +69,7 @@ impl Engine {
         Ok(())
     }
 
-    async fn forget(&self) -> Result<(), StoreError> {
+    pub(crate) async fn forget(&self) -> Result<(), StoreError> {
         let kept = &self.config.audit;
         let since = |kept: Duration| self.now().before(kept);
         if let Some(before) = kept.access.map(since) {

@@ -9,9 +9,10 @@ use std::{
 
 use engate_host::{Digest, GrantedSecret, Secrets};
 use engate_model::{
-    EndpointId, TenantId,
+    EndpointId, Secret, TenantId,
     breaker::Breaker,
-    endpoint::Endpoint,
+    credential::Credential,
+    endpoint::{Auth, Endpoint},
     event::EventType,
     inbound::Inbound,
     integrator::Integrator,
@@ -77,6 +78,8 @@ pub(crate) struct PluginBinding {
     pub(crate) config: Arc<Value>,
     /// Granted secrets by name.
     pub(crate) secrets: Secrets,
+    /// Granted credential profiles by name, filled; or why one cannot be.
+    pub(crate) credentials: BTreeMap<String, Result<Auth, String>>,
     /// How its calls run, as far as the installation says.
     pub(crate) calls: CallSettings,
     /// Size of the component, which tells whether it carries a runtime.
@@ -258,6 +261,7 @@ async fn resolve_plugin(
     let settings = store.plugin_settings_get(tenant, &reference.name).await?;
     let config = merged([settings.config.as_ref()].into_iter().chain(layers.iter().copied()));
     let secrets = granted(store, tenant, &settings.grants).await?;
+    let credentials = credentials(store, tenant, &settings.grants).await?;
     Ok(Binding::Plugin(Box::new(PluginBinding {
         label: format!("{}@{}", version.name, version.version),
         installation: format!("{tenant}/{}", version.name),
@@ -268,6 +272,7 @@ async fn resolve_plugin(
         grants: settings.grants,
         config: Arc::new(config),
         secrets,
+        credentials,
         calls: settings.calls,
         component_bytes: version.size_bytes,
     })))
@@ -278,6 +283,22 @@ pub(crate) fn merged<'a>(layers: impl IntoIterator<Item = Option<&'a Value>>) ->
     let mut config = Value::Object(Map::new());
     layers.into_iter().flatten().for_each(|layer| json::merge(&mut config, layer));
     config
+}
+
+/// The granted credential profiles with their secrets, which the plugin itself never sees.
+pub(crate) async fn credentials(
+    store: &Store,
+    tenant: TenantId,
+    grants: &Grants,
+) -> Result<BTreeMap<String, Result<Auth, String>>, StoreError> {
+    let mut secrets: BTreeMap<&str, Secret> = BTreeMap::new();
+    for name in grants.credentials.iter().flat_map(|credential| credential.secrets()) {
+        if let Some(value) = store.secret_get_for_engine(tenant, name).await? {
+            secrets.insert(name, value);
+        }
+    }
+    let filled = |credential: &Credential| credential.auth(|name| secrets.get(name).cloned());
+    Ok(grants.credentials.iter().map(|credential| (credential.name.clone(), filled(credential))).collect())
 }
 
 async fn granted(store: &Store, tenant: TenantId, grants: &Grants) -> Result<Secrets, StoreError> {

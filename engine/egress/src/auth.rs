@@ -1,10 +1,17 @@
 //! How the engine shows who it is.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use engate_model::{Invalid, endpoint::Auth, invalid::Complaints};
+use engate_model::{
+    Invalid, Secret,
+    endpoint::{Auth, Oauth2},
+    invalid::Complaints,
+};
 use http::{HeaderName, HeaderValue, header::AUTHORIZATION};
 
 use crate::request::{check_name, check_value};
+
+/// Longest client id or scope, in bytes.
+const CLIENT_BYTES_MAX: usize = 1_024;
 
 /// The auth header of a request.
 pub(crate) struct AuthHeader {
@@ -42,8 +49,36 @@ pub fn check_auth(auth: &Auth) -> Result<(), Invalid> {
             complain(&mut complaints, "auth.name", check_name(name));
             complain(&mut complaints, "auth.value", check_secret(value.expose()));
         }
+        Auth::Oauth2(client) => check_client(client, &mut complaints),
+        Auth::Headers { headers } => {
+            for (name, value) in headers {
+                complain(&mut complaints, &format!("auth.headers.{name}"), check_name(name));
+                complain(&mut complaints, &format!("auth.headers.{name}"), check_secret(value.expose()));
+            }
+        }
     }
     complaints.finish(())
+}
+
+/// Where the token URL leads is judged apart, as that of the endpoint is.
+fn check_client(client: &Oauth2, complaints: &mut Complaints) {
+    let texts = [
+        ("auth.client_id", Some(client.client_id.as_str())),
+        ("auth.client_secret", Some(client.client_secret.expose())),
+        ("auth.scope", client.scope.as_deref()),
+    ];
+    for (field, text) in texts {
+        let Some(text) = text else { continue };
+        if text.is_empty() {
+            complaints.add(field, "must not be empty");
+        }
+        if field != "auth.client_secret" && text.len() > CLIENT_BYTES_MAX {
+            complaints.add(field, format!("at most {CLIENT_BYTES_MAX} bytes"));
+        }
+        if text.chars().any(char::is_control) {
+            complaints.add(field, "must not contain control characters");
+        }
+    }
 }
 
 fn complain(complaints: &mut Complaints, field: &str, result: Result<(), String>) {
@@ -59,27 +94,33 @@ fn check_secret(value: &str) -> Result<(), String> {
     check_value(value)
 }
 
-/// The header that `auth` asks for; none for [`Auth::None`], which sends no header at all.
+/// The headers that `auth` asks for; none for [`Auth::None`], which sends no header at all. `token` is that of
+/// [`Auth::Oauth2`].
 ///
 /// # Errors
 /// A sentence without the secret, where [`check_auth`] would have refused.
-pub(crate) fn auth_header(auth: &Auth) -> Result<Option<AuthHeader>, String> {
+pub(crate) fn auth_headers(auth: &Auth, token: Option<&Secret>) -> Result<Vec<AuthHeader>, String> {
     check_auth(auth).map_err(|invalid| invalid.to_string())?;
-    let (name, text) = match auth {
-        Auth::None => return Ok(None),
+    let one = |name: HeaderName, text: &str| {
+        let mut value = HeaderValue::from_bytes(text.as_bytes()).map_err(|_| "auth.value: illegal".to_owned())?;
+        value.set_sensitive(true);
+        Ok(AuthHeader { name, value })
+    };
+    let named = |name: &str| HeaderName::from_bytes(name.as_bytes()).map_err(|_| "auth.name: illegal".to_owned());
+    match auth {
+        Auth::None => Ok(Vec::new()),
         Auth::Basic { username, password } => {
             let pair = format!("{username}:{}", password.expose());
-            (AUTHORIZATION, format!("Basic {}", STANDARD.encode(pair)))
+            Ok(vec![one(AUTHORIZATION, &format!("Basic {}", STANDARD.encode(pair)))?])
         }
-        Auth::Authorization { value } => (AUTHORIZATION, value.expose().to_owned()),
-        Auth::Header { name, value } => {
-            let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| "auth.name: illegal".to_owned())?;
-            (name, value.expose().to_owned())
+        Auth::Authorization { value } => Ok(vec![one(AUTHORIZATION, value.expose())?]),
+        Auth::Header { name, value } => Ok(vec![one(named(name)?, value.expose())?]),
+        Auth::Oauth2(_) => {
+            let token = token.ok_or_else(|| "auth: there is no token".to_owned())?;
+            Ok(vec![one(AUTHORIZATION, &format!("Bearer {}", token.expose()))?])
         }
-    };
-    let mut value = HeaderValue::from_bytes(text.as_bytes()).map_err(|_| "auth.value: illegal".to_owned())?;
-    value.set_sensitive(true);
-    Ok(Some(AuthHeader { name, value }))
+        Auth::Headers { headers } => headers.iter().map(|(name, value)| one(named(name)?, value.expose())).collect(),
+    }
 }
 
 #[cfg(test)]
@@ -89,7 +130,11 @@ mod tests {
     use super::*;
 
     fn text(auth: &Auth) -> Option<(String, Vec<u8>)> {
-        auth_header(auth).unwrap().map(|header| (header.name.to_string(), header.value.as_bytes().to_vec()))
+        auth_headers(auth, None)
+            .unwrap()
+            .into_iter()
+            .next()
+            .map(|header| (header.name.to_string(), header.value.as_bytes().to_vec()))
     }
 
     fn fields(auth: &Auth) -> Vec<String> {
@@ -133,6 +178,15 @@ mod tests {
         let both = Auth::Header { name: "a b".to_owned(), value: Secret::new("hush\r\nhush") };
         assert_eq!(fields(&both), ["auth.name", "auth.value"]);
         assert!(!check_auth(&both).unwrap_err().to_string().contains("hush"));
+        let client = |id: &str, secret: &str, scope: &str| {
+            let (client_id, client_secret) = (id.to_owned(), Secret::new(secret));
+            let scope = Some(scope.to_owned());
+            Auth::Oauth2(Oauth2 { token_url: "https://a.example/t".to_owned(), client_id, client_secret, scope })
+        };
+        assert_eq!(fields(&client("a", "b", "c")), Vec::<String>::new());
+        assert_eq!(fields(&client("", "", "a\nb")), ["auth.client_id", "auth.client_secret", "auth.scope"]);
+        let headers = vec![("x-a".to_owned(), Secret::new("1")), ("host".to_owned(), Secret::new("2"))];
+        assert_eq!(fields(&Auth::Headers { headers }), ["auth.headers.host"]);
         let authorization = Auth::Header { name: "Authorization".to_owned(), value: Secret::new("v") };
         assert_eq!(fields(&authorization), Vec::<String>::new());
     }

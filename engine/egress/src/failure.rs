@@ -50,6 +50,11 @@ pub(crate) fn timeout(target: &Target, deadline: Duration, phase: Phase) -> Fail
     failure("timeout", format!("{what} from {} within {} ms", target.origin(), deadline.as_millis()), true)
 }
 
+/// The deadline ended before there was a token.
+pub(crate) fn token_timeout(deadline: Duration) -> Failure {
+    failure("oauth2_failed", format!("no token within the request's {} ms", deadline.as_millis()), true)
+}
+
 /// What kept the response's head from coming.
 pub(crate) fn of_request(error: &reqwest::Error, target: &Target, connect_timeout: Duration) -> Failure {
     let to = target.origin();

@@ -15,6 +15,7 @@ mod config;
 mod failure;
 mod guard;
 mod probe;
+mod oauth;
 mod request;
 mod resolve;
 mod send;

@@ -150,10 +150,15 @@ pub(crate) struct Prepared {
 }
 
 /// Builds what goes on the wire. The error is a sentence without secrets.
-pub(crate) async fn prepare(outbound: &Outbound<'_>, url: &Url, user_agent: &HeaderValue) -> Result<Prepared, String> {
+pub(crate) async fn prepare(
+    outbound: &Outbound<'_>,
+    token: Option<&Secret>,
+    url: &Url,
+    user_agent: &HeaderValue,
+) -> Result<Prepared, String> {
     let method = method(outbound.method)?;
     let mut headers = given(&outbound.headers)?;
-    let auth = auth::auth_header(outbound.auth)?;
+    let auth = auth::auth_headers(outbound.auth, token)?;
     let compress = outbound.compress && !outbound.body.is_empty() && !headers.contains_key(header::CONTENT_ENCODING);
     let body = if compress {
         headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
@@ -161,8 +166,8 @@ pub(crate) async fn prepare(outbound: &Outbound<'_>, url: &Url, user_agent: &Hea
     } else {
         outbound.body.clone()
     };
-    let secret_name = auth.as_ref().map(|auth| auth.name.clone());
-    if let Some(auth) = auth {
+    let secret_names: Vec<_> = auth.iter().map(|auth| auth.name.clone()).collect();
+    for auth in auth {
         headers.insert(auth.name, auth.value);
     }
     if let Some(sign) = &outbound.sign {
@@ -179,7 +184,7 @@ pub(crate) async fn prepare(outbound: &Outbound<'_>, url: &Url, user_agent: &Hea
     let record = Request {
         method: method.to_string(),
         url: url.as_str().to_owned(),
-        headers: recorded(&headers, url, secret_name.as_ref(), outbound.http1_title_case),
+        headers: recorded(&headers, url, &secret_names, outbound.http1_title_case),
         body: outbound.body.to_vec(),
     };
     let mut request = reqwest::Request::new(method, url.clone());
@@ -240,11 +245,11 @@ fn gzip_now(body: &[u8]) -> Result<Bytes, String> {
 
 /// The headers in the order of the wire. The HTTP client adds `host` as the last one over HTTP/1.1; over HTTP/2 the
 /// same value travels as `:authority`.
-fn recorded(headers: &HeaderMap, url: &Url, secret: Option<&HeaderName>, title_case: bool) -> Vec<(String, String)> {
+fn recorded(headers: &HeaderMap, url: &Url, secret: &[HeaderName], title_case: bool) -> Vec<(String, String)> {
     let name_of = |name: &str| if title_case { to_title_case(name) } else { name.to_owned() };
     let mut recorded = Vec::with_capacity(headers.len() + 1);
     for (name, value) in headers {
-        let masked = *name == header::AUTHORIZATION || secret == Some(name);
+        let masked = *name == header::AUTHORIZATION || secret.contains(name);
         let value = if masked { MASK.into() } else { String::from_utf8_lossy(value.as_bytes()) };
         recorded.push((name_of(name.as_str()), value.into_owned()));
     }

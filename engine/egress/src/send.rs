@@ -3,7 +3,9 @@
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use engate_model::{
+    Secret,
     delivery::{Request, Response},
+    endpoint::Auth,
     verdict::Failure,
 };
 use http::{HeaderMap, HeaderValue};
@@ -15,10 +17,13 @@ use crate::{
     config::{ConfigError, EgressConfig},
     failure::{self, Phase},
     guard::{Denied, Guard, Target},
+    oauth::Tokens,
     request::{Outbound, Prepared, prepare},
     resolve::{Lookup, Resolved, Resolver, SystemLookup, Unreachable},
 };
 
+/// The status of a token that is not, or no longer, taken.
+const UNAUTHORIZED: u16 = 401;
 /// How long registration waits for a name server.
 const REGISTRATION_LOOKUP_MAX: Duration = Duration::from_secs(5);
 /// Headers of a response that are kept at most.
@@ -31,6 +36,7 @@ pub struct Egress {
     guard: Arc<Guard>,
     resolver: Resolver,
     clients: Clients,
+    pub(crate) tokens: Tokens,
     user_agent: HeaderValue,
     proxied: bool,
     connect_timeout: Duration,
@@ -53,7 +59,8 @@ pub struct Received {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failed {
     /// What happened, as a stable code: `egress_denied`, `dns_failed`, `connect_refused`, `connect_failed`,
-    /// `tls_failed`, `timeout`, `connection_closed`, `protocol_error`, `body_failed`, `invalid_request`.
+    /// `tls_failed`, `timeout`, `connection_closed`, `protocol_error`, `body_failed`, `invalid_request`; before the request
+    /// itself, where its token cannot be had, `oauth2_refused` and `oauth2_failed`.
     pub failure: Failure,
     /// The request as it was to go out; none only where none could be built (`invalid_request`).
     pub sent: Option<Request>,
@@ -88,6 +95,7 @@ impl Egress {
             connect_timeout: config.connect_timeout,
             response_bytes_max: config.response_bytes_max,
             clients: Clients::new(config, resolver.clone())?,
+            tokens: Tokens::default(),
             resolver,
         })
     }
@@ -138,9 +146,44 @@ impl Egress {
     /// target are judged here before; but the proxy resolves the name itself, so it must refuse what is to be refused,
     /// and a name that only the proxy can resolve passes.
     ///
+    /// Under [`Auth::Oauth2`] the token is fetched where there is none, within the same deadline; where it is answered with
+    /// 401, it is fetched anew and the request sent once more.
+    ///
     /// # Errors
     /// [`Failed`] where no complete response came; any status is a response.
     pub async fn send(&self, outbound: Outbound<'_>) -> Result<Received, Box<Failed>> {
+        let Auth::Oauth2(client) = outbound.auth else { return self.dispatch(outbound, None).await };
+        let started = Instant::now();
+        let left = || outbound.deadline.saturating_sub(started.elapsed());
+        let mut refused: Option<Secret> = None;
+        loop {
+            let fetched = tokio::time::timeout(left(), self.token(client, refused.as_ref(), left())).await;
+            let token = match fetched.unwrap_or_else(|_| Err(failure::token_timeout(outbound.deadline))) {
+                Ok(token) => token,
+                Err(failure) => {
+                    return Err(Box::new(Failed { failure, sent: None, response: None, elapsed: started.elapsed() }));
+                }
+            };
+            let again = Outbound { deadline: left(), ..outbound.clone() };
+            let mut ended = self.dispatch(again, Some(&token)).await;
+            match &mut ended {
+                Ok(received) => received.elapsed = started.elapsed(),
+                Err(failed) => failed.elapsed = started.elapsed(),
+            }
+            let unauthorized = ended.as_ref().is_ok_and(|received| received.response.status == UNAUTHORIZED);
+            if !unauthorized || refused.is_some() {
+                return ended;
+            }
+            refused = Some(token);
+        }
+    }
+
+    /// Sends once, with the token where there is one.
+    pub(crate) async fn dispatch(
+        &self,
+        outbound: Outbound<'_>,
+        token: Option<&Secret>,
+    ) -> Result<Received, Box<Failed>> {
         let started = Instant::now();
         let fail =
             |failure, sent, response| Err(Box::new(Failed { failure, sent, response, elapsed: started.elapsed() }));
@@ -151,7 +194,7 @@ impl Egress {
             Err(_) => Url::parse(outbound.url).ok(),
         };
         let prepared = match (&url, &checked) {
-            (Some(url), _) => prepare(&outbound, url, &self.user_agent).await.map_err(failure::invalid_request),
+            (Some(url), _) => prepare(&outbound, token, url, &self.user_agent).await.map_err(failure::invalid_request),
             (None, Err(denied)) => Err(failure::denied(denied)),
             (None, Ok(_)) => Err(failure::invalid_request("the URL cannot be read")),
         };

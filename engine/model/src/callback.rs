@@ -9,7 +9,8 @@ use crate::{
     circuit::Failing,
     delivery::{Attempt, Delivery, DeliveryState},
     endpoint::Endpoint,
-    id::{EndpointId, EventId, IntegratorId},
+    id::{EndpointId, EventId, IntegratorId, WizardId},
+    job::{Job, Run, RunState},
     time::Timestamp,
     transition::Transition,
 };
@@ -25,16 +26,26 @@ pub const ENDPOINT_RECOVERED: &str = "endpoint.recovered";
 /// An endpoint was disabled, by the engine or by hand.
 pub const ENDPOINT_DISABLED: &str = "endpoint.disabled";
 
+/// A run of a job went well.
+pub const RUN_SUCCEEDED: &str = "run.succeeded";
+/// A run of a job failed.
+pub const RUN_FAILED: &str = "run.failed";
+/// A job was paused, by the engine or by hand.
+pub const JOB_PAUSED: &str = "job.paused";
+
 /// What a wizard had provisioned is there.
 pub const WIZARD_PROVISIONED: &str = "wizard.provisioned";
 
 /// Every system type with its title.
-pub const SYSTEM_TYPES: [(&str, &str); 6] = [
+pub const SYSTEM_TYPES: [(&str, &str); 9] = [
     (DELIVERY_SUCCEEDED, "A delivery succeeded"),
     (DELIVERY_FAILED, "A delivery failed for good"),
     (ENDPOINT_FAILING, "An endpoint fails"),
     (ENDPOINT_RECOVERED, "An endpoint recovered"),
     (ENDPOINT_DISABLED, "An endpoint was disabled"),
+    (RUN_SUCCEEDED, "A run of a job succeeded"),
+    (RUN_FAILED, "A run of a job failed"),
+    (JOB_PAUSED, "A job was paused"),
     (WIZARD_PROVISIONED, "What a wizard had provisioned is there"),
 ];
 /// Where they stand in the catalogue's tree.
@@ -76,16 +87,16 @@ impl CallbackScope {
     }
 }
 
-/// A fact of the engine's own, about an endpoint or what was delivered to it.
+/// A fact of the engine's own, about an endpoint or what was delivered to it, or about a job.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Fact {
     /// The system type.
     pub key: &'static str,
-    /// The endpoint it is about, which does not hear of itself.
-    pub endpoint: EndpointId,
+    /// The endpoint it is about, which does not hear of itself; none: a job is the tenant's.
+    pub endpoint: Option<EndpointId>,
     /// Whose endpoint that is.
-    pub integrator: IntegratorId,
-    /// What it is about: the delivery's id, or the endpoint's.
+    pub integrator: Option<IntegratorId>,
+    /// What it is about: the id of the delivery, the endpoint, the run or the job.
     pub subject: String,
     /// What happened.
     pub payload: Value,
@@ -119,8 +130,8 @@ impl Fact {
         });
         Some(Self {
             key,
-            endpoint: delivery.endpoint,
-            integrator: delivery.integrator,
+            endpoint: Some(delivery.endpoint),
+            integrator: Some(delivery.integrator),
             subject: delivery.id.to_string(),
             payload,
             correlation_id: delivery.correlation_id.clone(),
@@ -150,10 +161,41 @@ impl Fact {
         Self::about(ENDPOINT_DISABLED, endpoint, at, json!({ "reason": reason }))
     }
 
-    /// A fact about no endpoint: who hears of the whole tenant hears of it.
-    pub fn of_tenant(key: &'static str, subject: String, payload: Value) -> Self {
-        let (endpoint, integrator) = (EndpointId::MIN, IntegratorId::MIN);
-        Self { key, endpoint, integrator, subject, payload, correlation_id: None }
+    /// A run of `job` is over; none where its end is no news (it was stopped, or left out).
+    pub fn of_run(job: &Job, run: &Run) -> Option<Self> {
+        let key = run_ended(run.state)?;
+        let payload = json!({
+            "job": job.id,
+            "name": job.settings.name,
+            "kind": job.settings.work.kind(),
+            "run": run.id,
+            "scheduled_at": run.scheduled_at,
+            "started_at": run.started_at,
+            "at": run.finished_at,
+            "trigger": run.trigger,
+            "outcome": if key == RUN_SUCCEEDED { "succeeded" } else { "failed" },
+            "reason": run.error.as_ref().map(|(code, _)| code),
+            "message": run.error.as_ref().map(|(_, message)| message),
+            "attempts": run.attempts,
+            "counts": run.counts,
+            "correlation_id": run.id,
+        });
+        let correlation_id = Some(run.id.to_string());
+        Some(Self { key, endpoint: None, integrator: None, subject: run.id.to_string(), payload, correlation_id })
+    }
+
+    /// A job was paused.
+    pub fn job_paused(job: &Job, by: &str, reason: &str, at: Timestamp) -> Self {
+        let payload = json!({ "job": job.id, "name": job.settings.name, "by": by, "reason": reason, "at": at });
+        let subject = job.id.to_string();
+        Self { key: JOB_PAUSED, endpoint: None, integrator: None, subject, payload, correlation_id: None }
+    }
+
+    /// What a wizard had provisioned is there, for the contract that it was told.
+    pub fn wizard_provisioned(wizard: WizardId, contract: &str, at: Timestamp) -> Self {
+        let payload = json!({ "wizard": wizard, "contract": contract, "at": at });
+        let subject = wizard.to_string();
+        Self { key: WIZARD_PROVISIONED, endpoint: None, integrator: None, subject, payload, correlation_id: None }
     }
 
     fn about(key: &'static str, endpoint: &Endpoint, at: Timestamp, detail: Value) -> Self {
@@ -167,8 +209,8 @@ impl Fact {
         crate::json::merge(&mut payload, &detail);
         Self {
             key,
-            endpoint: endpoint.id,
-            integrator: endpoint.integrator,
+            endpoint: Some(endpoint.id),
+            integrator: Some(endpoint.integrator),
             subject: endpoint.id.to_string(),
             payload,
             correlation_id: None,
@@ -181,6 +223,15 @@ pub const fn ended(state: DeliveryState) -> Option<(&'static str, &'static str)>
     match state {
         DeliveryState::Succeeded => Some((DELIVERY_SUCCEEDED, "succeeded")),
         DeliveryState::Failed => Some((DELIVERY_FAILED, "failed")),
+        _ => None,
+    }
+}
+
+/// The type of the fact that a run ended so.
+pub const fn run_ended(state: RunState) -> Option<&'static str> {
+    match state {
+        RunState::Succeeded => Some(RUN_SUCCEEDED),
+        RunState::Failed | RunState::Abandoned => Some(RUN_FAILED),
         _ => None,
     }
 }

@@ -119,6 +119,26 @@ pub enum Auth {
         /// Header value.
         value: Secret,
     },
+    /// `Authorization: Bearer` with a token that the engine gets by OAuth 2 client credentials, and keeps.
+    Oauth2(Oauth2),
+    /// Several headers, as a credential profile of a plugin has them.
+    Headers {
+        /// Name and value.
+        headers: Vec<(String, Secret)>,
+    },
+}
+
+/// A client of an OAuth 2 server (RFC 6749, section 4.4).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Oauth2 {
+    /// Where tokens are given out; judged by the address guard as any other URL.
+    pub token_url: String,
+    /// Who asks.
+    pub client_id: String,
+    /// What shows that it is so.
+    pub client_secret: Secret,
+    /// What is asked for; none: what the server thinks fit.
+    pub scope: Option<String>,
 }
 
 impl Auth {
@@ -129,6 +149,8 @@ impl Auth {
             Self::Basic { .. } => "basic",
             Self::Authorization { .. } => "authorization",
             Self::Header { .. } => "header",
+            Self::Oauth2(_) => "oauth2",
+            Self::Headers { .. } => "headers",
         }
     }
 }

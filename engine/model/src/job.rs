@@ -7,11 +7,13 @@ use serde::{Deserialize, Serialize};
 use crate::{
     JobId, TenantId,
     invalid::{Complaints, Invalid},
+    plugin::{PluginRef, check_plugin_name},
     run::RunCounts,
     schedule::{
         self, Schedule,
         due::{Catchup, CatchupMode, Overlap, RUNS_MAX, SIDE_BY_SIDE_MAX, WINDOW_MAX},
     },
+    sync::SyncJob,
     time::Timestamp,
 };
 
@@ -73,16 +75,81 @@ pub enum EngineTask {
 }
 
 /// The one thing that a job runs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Work {
     /// Publishes an event.
     Emit {
-        /// As `POST /v1/events` takes it, without `id`: the run is its idempotency key.
-        event: serde_json::Value,
+        /// Which.
+        event: EmitEvent,
     },
+    /// Carries tables to a target.
+    Sync(Box<SyncJob>),
+    /// Asks a plugin for what is new and makes events of it.
+    Poll(PollJob),
     /// A task of the engine's own.
     Engine(EngineTask),
+}
+
+/// An event that a job publishes; the run's nominal time is when it happened, and with the job its idempotency key.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EmitEvent {
+    /// Key of its type.
+    pub r#type: String,
+    /// What it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// Any JSON.
+    #[serde(default)]
+    pub payload: serde_json::Value,
+    /// Names and values.
+    #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
+    pub labels: std::collections::BTreeMap<String, String>,
+    /// Ties it to its cause; none: the run's id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub correlation_id: Option<String>,
+}
+
+/// Where a job asks for what is new, and what becomes of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PollJob {
+    /// The plugin that is asked (`sync-source`).
+    pub plugin: PluginRef,
+    /// Its settings, above the installation's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config: Option<serde_json::Value>,
+    /// What it is asked for, in the plugin's own words.
+    pub stream: String,
+    /// The type of the events.
+    pub event_type: String,
+    /// JSON Pointer to the events' subject within a record; none: the record's key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// Whose address and credentials its requests may use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<crate::EndpointId>,
+}
+
+/// Longest name of a polled stream, in bytes.
+const STREAM_BYTES_MAX: usize = 200;
+
+impl PollJob {
+    fn check(&self) -> Result<(), Invalid> {
+        let mut complaints = Complaints::default();
+        if let Err(message) = check_plugin_name(&self.plugin.name) {
+            complaints.add("plugin", message);
+        }
+        if self.stream.is_empty() || self.stream.len() > STREAM_BYTES_MAX {
+            complaints.add("stream", format!("must be 1 to {STREAM_BYTES_MAX} bytes"));
+        }
+        complaints.take(crate::event::check_key("event_type", &self.event_type));
+        if self.subject.as_ref().is_some_and(|pointer| !pointer.starts_with('/')) {
+            complaints.add("subject", "must be a JSON Pointer into the record, such as /id");
+        }
+        complaints.finish(())
+    }
 }
 
 impl Work {
@@ -90,13 +157,15 @@ impl Work {
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Emit { .. } => "emit",
+            Self::Sync(_) => "sync",
+            Self::Poll(_) => "poll",
             Self::Engine(_) => "engine",
         }
     }
 }
 
 /// What an operator writes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct JobSettings {
     /// Unique within the tenant.
     pub name: String,
@@ -168,6 +237,22 @@ impl JobSettings {
         if self.catchup.mode == CatchupMode::All {
             within("catchup.max", u64::from(self.catchup.max), 1, u64::from(RUNS_MAX));
         }
+        let work = match &self.work {
+            Work::Sync(sync) => sync.check(),
+            Work::Poll(poll) => poll.check(),
+            Work::Emit { .. } | Work::Engine(_) => Ok(()),
+        };
+        if let Err(invalid) = work {
+            invalid.0.into_iter().for_each(|e| complaints.add(format!("run.{}", e.field), e.message));
+        }
+        if matches!(self.work, Work::Sync(_) | Work::Poll(_)) && matches!(self.overlap, Overlap::Allow { .. }) {
+            complaints.add("overlap", "must not be `allow`: two runs would carry on from the same checkpoint");
+        }
+        let mut within = |field: &str, value: u64, least: u64, most: u64| {
+            if !(least..=most).contains(&value) {
+                complaints.add(field, format!("must be {least} to {most}"));
+            }
+        };
         match self.overlap {
             Overlap::Allow { max } => within("overlap.max", u64::from(max), 1, u64::from(SIDE_BY_SIDE_MAX)),
             Overlap::CancelOther { grace_ms } => within("overlap.grace_ms", grace_ms, 0, most(GRACE_MAX)),
@@ -203,7 +288,7 @@ pub struct Debugging {
 }
 
 /// A job as it is stored.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Job {
     /// Its id.
     pub id: JobId,

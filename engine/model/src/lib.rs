@@ -9,6 +9,7 @@
 pub mod breaker;
 pub mod callback;
 pub mod circuit;
+pub mod credential;
 pub mod delivery;
 pub mod endpoint;
 pub mod event;

@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr, time::Duration};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use serde_json::Value;
 
-use crate::verdict::Failure;
+use crate::{credential::Credential, verdict::Failure};
 
 /// What `name` alone means: the channel that production binds to.
 pub const CHANNEL_DEFAULT: &str = "stable";
@@ -188,6 +188,9 @@ pub struct Grants {
     pub secrets: Vec<String>,
     /// Secrets it may read whole; each such read is audited.
     pub reveal: Vec<String>,
+    /// Credential profiles it may have applied to its requests, without seeing them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub credentials: Vec<Credential>,
 }
 
 /// What one call may cost. Defaults are those of the plugin contract.

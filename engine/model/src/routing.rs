@@ -100,13 +100,13 @@ impl Catalog {
     }
 
     /// Who hears a fact, as `event`: listeners of its type, where they may hear of that integrator. Nobody hears of
-    /// themselves.
+    /// themselves; of jobs hears who hears of the whole tenant.
     pub fn route_fact(&self, fact: &Fact, event: &Event) -> Vec<Route> {
         let subject = Subject::new(event);
         let listeners = self.listeners.get(fact.key).into_iter().flatten();
         let heard = listeners.filter_map(|id| self.endpoints.get(id)).filter(|endpoint| {
-            endpoint.id != fact.endpoint
-                && (endpoint.callbacks == CallbackScope::Tenant || endpoint.integrator == fact.integrator)
+            Some(endpoint.id) != fact.endpoint
+                && (endpoint.callbacks == CallbackScope::Tenant || Some(endpoint.integrator) == fact.integrator)
         });
         heard.filter_map(|endpoint| self.route_to(endpoint.id, &subject)).collect()
     }
@@ -267,8 +267,8 @@ pub(crate) mod tests {
     fn fact(key: &'static str, about: &Endpoint) -> Fact {
         Fact {
             key,
-            endpoint: about.id,
-            integrator: about.integrator,
+            endpoint: Some(about.id),
+            integrator: Some(about.integrator),
             subject: String::new(),
             payload: serde_json::Value::Null,
             correlation_id: None,

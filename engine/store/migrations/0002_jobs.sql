@@ -58,3 +58,10 @@ CREATE INDEX runs_queued ON runs (start_at) WHERE state = 'queued';
 CREATE INDEX runs_running ON runs (owner) WHERE state = 'running';
 CREATE INDEX runs_active ON runs (job_id) WHERE state IN ('queued', 'running');
 CREATE INDEX runs_finished ON runs (finished_at) WHERE finished_at IS NOT NULL;
+
+-- Tenants that are there already get the types of what the engine tells about jobs.
+INSERT INTO event_types (tenant_id, key, title, macro_process, process, system, enabled, created_at)
+SELECT t.id, v.key, v.title, 'Engate', '', 1, 1, t.created_at FROM tenants t CROSS JOIN
+    (SELECT 'run.succeeded' AS key, 'A run of a job succeeded' AS title
+     UNION ALL SELECT 'run.failed', 'A run of a job failed'
+     UNION ALL SELECT 'job.paused', 'A job was paused') AS v;

@@ -32,9 +32,10 @@ impl Actor {
         Self { token: None, client: "system".to_owned(), now, random }
     }
 
-    /// A caller of the API.
+    /// A caller of the API, or a job, which has no token ([`TokenId::MIN`]).
     pub fn of(principal: &Principal, now: Timestamp, random: u128) -> Self {
-        Self { token: Some(principal.token), client: principal.client.clone(), now, random }
+        let token = Some(principal.token).filter(|token| *token != TokenId::MIN);
+        Self { token, client: principal.client.clone(), now, random }
     }
 }
 

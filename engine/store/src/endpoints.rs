@@ -6,7 +6,7 @@ use std::time::Duration;
 use engate_model::{
     EndpointId, IntegratorId, Secret, TenantId, Timestamp,
     callback::CallbackScope,
-    endpoint::{Auth, Endpoint, Signing},
+    endpoint::{Auth, Endpoint, Oauth2, Signing},
     filter::Filter,
     line::Ordering,
     rate::RateLimit,
@@ -68,6 +68,8 @@ enum SealedAuth {
     Basic { username: String, password: String },
     Authorization { value: String },
     Header { name: String, value: String },
+    Oauth2 { token_url: String, client_id: String, client_secret: String, scope: Option<String> },
+    Headers { headers: Vec<(String, String)> },
 }
 
 fn seal(sealer: &Sealer, endpoint: &Endpoint) -> Result<Vec<u8>, StoreError> {
@@ -79,6 +81,15 @@ fn seal(sealer: &Sealer, endpoint: &Endpoint) -> Result<Vec<u8>, StoreError> {
         }
         Auth::Authorization { value } => SealedAuth::Authorization { value: open(value) },
         Auth::Header { name, value } => SealedAuth::Header { name: name.clone(), value: open(value) },
+        Auth::Oauth2(client) => SealedAuth::Oauth2 {
+            token_url: client.token_url.clone(),
+            client_id: client.client_id.clone(),
+            client_secret: open(&client.client_secret),
+            scope: client.scope.clone(),
+        },
+        Auth::Headers { headers } => {
+            SealedAuth::Headers { headers: headers.iter().map(|(name, value)| (name.clone(), open(value))).collect() }
+        }
     };
     let previous = endpoint.signing.previous.as_ref();
     let sealed = Sealed {
@@ -368,6 +379,12 @@ pub(crate) fn endpoint(sealer: &Sealer, row: &Row) -> Result<Endpoint, StoreErro
             SealedAuth::Basic { username, password } => Auth::Basic { username, password: password.into() },
             SealedAuth::Authorization { value } => Auth::Authorization { value: value.into() },
             SealedAuth::Header { name, value } => Auth::Header { name, value: value.into() },
+            SealedAuth::Oauth2 { token_url, client_id, client_secret, scope } => {
+                Auth::Oauth2(Oauth2 { token_url, client_id, client_secret: client_secret.into(), scope })
+            }
+            SealedAuth::Headers { headers } => {
+                Auth::Headers { headers: headers.into_iter().map(|(name, value)| (name, value.into())).collect() }
+            }
         },
         plugin,
         config,

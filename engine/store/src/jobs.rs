@@ -9,6 +9,7 @@ use serde_json::json;
 use crate::{
     Store,
     audit::Actor,
+    commit::accept::{AcceptEvent, write_facts},
     db::Session,
     error::{StoreError, conflict},
     tenants::found,
@@ -78,12 +79,18 @@ impl Store {
     }
 
     /// Writes what people change of a job, where its revision still is the one of `job`; gives the next one. `action` is
-    /// what the audit calls it (`job.update`, `job.pause`).
+    /// what the audit calls it (`job.update`, `job.pause`), `facts` what listeners are told.
     ///
     /// # Errors
     /// [`StoreError::NotFound`], [`StoreError::Stale`], [`StoreError::Conflict`] where the name is taken, or when the
     /// database gives no answer.
-    pub async fn job_update(&self, actor: &Actor, action: &str, job: &Job) -> Result<u64, StoreError> {
+    pub async fn job_update(
+        &self,
+        actor: &Actor,
+        action: &str,
+        job: &Job,
+        facts: &[AcceptEvent],
+    ) -> Result<u64, StoreError> {
         let mut session = self.db().begin().await?;
         let row = session
             .row("SELECT revision FROM jobs WHERE id = $1 AND tenant_id = $2", args![job.id, job.tenant])
@@ -100,6 +107,7 @@ impl Store {
         let row = session.row(sql, values).await.map_err(conflict("a job of this name"))?;
         let revision = row.ok_or(StoreError::Stale { what: "job" })?.cells().count()?;
         let id = job.id.to_string();
+        write_facts(&mut session, facts).await?;
         self.audit(&mut session, actor, job.tenant, action, &id, &detail(job)).await?;
         session.commit().await?;
         Ok(revision)

@@ -86,7 +86,8 @@ pub use plugins::{PluginChannel, PluginDeleted, PluginState, PluginVersion, Push
 pub use queues::QueueDepth;
 pub use rotation::Rotated;
 pub use runs::{
-    ClaimedRun, Firing, Held, NewRun, RunEnded, RunFilter, RunFinish, RunPage, RunProgress, SILENCES_MAX, Ticked,
+    ClaimedRun, Firing, Held, NewRun, PAUSED_BY, PAUSED_FOR_FAILURES, RunEnded, RunFilter, RunFinish, RunPage,
+    RunProgress, SILENCES_MAX, Ticked,
 };
 pub use seal::SecretKey;
 pub use secrets::SecretEntry;

@@ -72,3 +72,39 @@ pub mod receiving {
         with: { "engate:plugin/types@0.1.0": crate::bindings::describing::engate::plugin::types },
     });
 }
+
+/// With [`describing`] the world `sync-target`.
+pub mod sinking {
+    wit_bindgen::generate!({
+        path: "../../wit/v0.1",
+        inline: "
+            package engate:sdk;
+            world sinking { export engate:plugin/sink@0.1.0; }
+        ",
+        world: "sinking",
+        pub_export_macro: true,
+        export_macro_name: "export_sink",
+        default_bindings_module: "engate_sdk::bindings::sinking",
+        additional_derives: [PartialEq, Eq],
+        generate_all,
+        with: { "engate:plugin/types@0.1.0": crate::bindings::describing::engate::plugin::types },
+    });
+}
+
+/// With [`describing`] the world `sync-source`, whose import is its own: no other plugin may ask for HTTP.
+pub mod sourcing {
+    wit_bindgen::generate!({
+        path: "../../wit/v0.1",
+        inline: "
+            package engate:sdk;
+            world sourcing { import engate:plugin/http@0.1.0; export engate:plugin/source@0.1.0; }
+        ",
+        world: "sourcing",
+        pub_export_macro: true,
+        export_macro_name: "export_source",
+        default_bindings_module: "engate_sdk::bindings::sourcing",
+        additional_derives: [PartialEq, Eq],
+        generate_all,
+        with: { "engate:plugin/types@0.1.0": crate::bindings::describing::engate::plugin::types },
+    });
+}

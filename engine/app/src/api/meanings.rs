@@ -53,6 +53,24 @@ pub(crate) const MEANINGS: &[Meaning] = &[
         "Call from one of the token's `origins`, or have an admin change them.",
     ),
     meaning(
+        "run_in_progress",
+        StatusCode::CONFLICT,
+        "A run of the job is not over",
+        "Wait for it, cancel it, or give the job another rule for overlaps.",
+    ),
+    meaning(
+        "run_over",
+        StatusCode::CONFLICT,
+        "The run is over",
+        "There is nothing to stop; run the job again if need be.",
+    ),
+    meaning(
+        "needs_configuration",
+        StatusCode::CONFLICT,
+        "The job is not finished",
+        "Give it a schedule of the kinds cron, every or always, then start it with `POST /v1/jobs/{id}/start`.",
+    ),
+    meaning(
         "redacted",
         StatusCode::FORBIDDEN,
         "The answer may hold what this token is not shown",

@@ -28,6 +28,7 @@ mod inbound;
 mod inbounds;
 mod intake;
 mod integrators;
+mod jobs;
 mod meanings;
 mod openapi;
 mod page;
@@ -82,6 +83,7 @@ fn routes() -> Routes {
         .merge(endpoints::routes())
         .merge(inbounds::routes())
         .merge(inbound::routes())
+        .merge(jobs::routes())
         .merge(plugins::routes())
         .merge(replays::routes())
         .merge(secrets::routes())

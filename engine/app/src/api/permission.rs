@@ -48,6 +48,10 @@ pub(crate) enum Permission {
     ReadWizards,
     /// Setting up: it makes endpoints, jobs and secrets.
     ManageWizards,
+    /// Jobs and their runs.
+    ReadJobs,
+    /// Changes of jobs, and what is done with them by hand.
+    ManageJobs,
     /// Plugins, their versions and grants.
     ReadPlugins,
     /// Changes of plugins.
@@ -84,6 +88,7 @@ impl Permission {
             | Self::ReadPlugins
             | Self::ReadInbounds
             | Self::ReadWizards
+            | Self::ReadJobs
             | Self::ExportDeliveries => &[Admin, Operator, Auditor],
             Self::ReadDeliveries
             | Self::ReadQueues
@@ -92,9 +97,11 @@ impl Permission {
             | Self::ReadEndpoints
             | Self::ReadDocs => &[Admin, Operator, Integrator, Auditor],
             Self::ManageDeliveries | Self::ManageQueues | Self::ManageEndpoints => &[Admin, Operator, Integrator],
-            Self::ManageEventTypes | Self::ManageIntegrators | Self::ManageInbounds | Self::ManagePlugins => {
-                &[Admin, Operator]
-            }
+            Self::ManageEventTypes
+            | Self::ManageIntegrators
+            | Self::ManageInbounds
+            | Self::ManageJobs
+            | Self::ManagePlugins => &[Admin, Operator],
             Self::ReadSecrets | Self::ReadSettings | Self::ReadTokens | Self::ReadAudit => &[Admin, Auditor],
             Self::ManageSecrets
             | Self::ManageSettings
@@ -127,6 +134,8 @@ impl Permission {
             Self::ManageInbounds => "inbounds:write",
             Self::ReadWizards => "wizards:read",
             Self::ManageWizards => "wizards:write",
+            Self::ReadJobs => "jobs:read",
+            Self::ManageJobs => "jobs:write",
             Self::ReadPlugins => "plugins:read",
             Self::ManagePlugins => "plugins:write",
             Self::ReadSecrets => "secrets:read",
@@ -171,6 +180,7 @@ mod tests {
             P::ManageIntegrators,
             P::ManageEndpoints,
             P::ManageInbounds,
+            P::ManageJobs,
             P::ManagePlugins,
             P::ManageSecrets,
             P::ManageSettings,

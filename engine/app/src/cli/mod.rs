@@ -15,6 +15,7 @@ mod endpoint;
 mod event;
 mod failure;
 mod inbound;
+mod job;
 mod plugin;
 mod present;
 mod queue;
@@ -98,6 +99,9 @@ enum Command {
     /// Set up what takes several steps
     #[command(subcommand)]
     Wizard(wizard::WizardCommand),
+    /// Have things done on a schedule: events, syncs of tables, feeds, tasks
+    #[command(subcommand)]
+    Job(job::JobCommand),
     /// Make, test, install, replay and replace plugins
     #[command(subcommand)]
     Plugin(plugin::PluginCommand),
@@ -208,6 +212,7 @@ async fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Command::Queue(command) => queue::run(command, &remote).await?,
         Command::Inbound(command) => inbound::run(command, &remote).await?,
         Command::Wizard(command) => wizard::run(command, &remote).await?,
+        Command::Job(command) => job::run(command, &remote).await?,
         Command::Plugin(command) => plugin::run(command, &remote).await?,
         Command::Token(command) => token::run(command, &remote).await?,
         Command::Audit(command) => audit::run(command, &remote).await?,

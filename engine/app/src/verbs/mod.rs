@@ -14,6 +14,7 @@ pub(crate) mod files;
 pub(crate) mod health;
 pub(crate) mod inbounds;
 pub(crate) mod integrators;
+pub(crate) mod jobs;
 pub(crate) mod links;
 pub(crate) mod plugins;
 pub(crate) mod queues;

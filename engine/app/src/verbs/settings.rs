@@ -17,6 +17,9 @@ const TIMEZONE: &str = "locale.timezone";
 /// The language of what people read.
 const LANGUAGE: &str = "locale.language";
 
+/// Holds all jobs back.
+pub(crate) const JOBS_PAUSED: &str = "jobs.paused";
+
 /// One setting that there is.
 #[derive(Debug)]
 pub(crate) struct KnownSetting {
@@ -32,6 +35,8 @@ pub(crate) struct KnownSetting {
 enum Kind {
     /// On unless said otherwise.
     Switch,
+    /// Off unless said otherwise.
+    OffSwitch,
     Zone,
     Language,
 }
@@ -41,12 +46,14 @@ pub(crate) const KNOWN: &[KnownSetting] = &[
     KnownSetting { key: USE_WEBHOOKS, short: Some("use_webhooks"), kind: Kind::Switch },
     KnownSetting { key: TIMEZONE, short: None, kind: Kind::Zone },
     KnownSetting { key: LANGUAGE, short: None, kind: Kind::Language },
+    KnownSetting { key: JOBS_PAUSED, short: None, kind: Kind::OffSwitch },
 ];
 
 impl Kind {
     fn default(self) -> Value {
         match self {
             Self::Switch => Value::Bool(true),
+            Self::OffSwitch => Value::Bool(false),
             Self::Zone => Value::String(Zone::default().to_string()),
             Self::Language => Value::String(Language::default().tag().to_owned()),
         }
@@ -56,7 +63,7 @@ impl Kind {
     fn complaint(self, value: &Value) -> Option<String> {
         let text = value.as_str().unwrap_or_default();
         match self {
-            Self::Switch => (!value.is_boolean()).then(|| "must be true or false".to_owned()),
+            Self::Switch | Self::OffSwitch => (!value.is_boolean()).then(|| "must be true or false".to_owned()),
             Self::Zone => text.parse::<Zone>().err(),
             Self::Language => Language::from_tag(text).is_none().then(|| "must be pt-BR or en".to_owned()),
         }

@@ -14,7 +14,7 @@ use engate_model::{
     Timestamp,
     circuit::Impression,
     delivery::{Attempt, HostAnswers, Replay, Request, Response},
-    endpoint::Endpoint,
+    endpoint::{Auth, Endpoint},
     event::NoDelivery,
     lanes::Pace,
     plugin::{Fault, FaultCode},
@@ -266,8 +266,11 @@ impl<'a> Try<'a> {
 
     /// A plugin's request may go to the endpoint's origin or to a granted host.
     fn check(&self, request: &OutgoingRequest, binding: &PluginBinding) -> Result<(), Fault> {
-        if let Some(credential) = &request.credential {
-            return Err(Fault::new(FaultCode::HostDenied, format!("credential profile `{credential}` is not granted")));
+        if let Some(name) = &request.credential {
+            let denied = |why: String| Fault::new(FaultCode::HostDenied, why);
+            let profile = binding.credentials.get(name);
+            let profile = profile.ok_or_else(|| denied(format!("credential profile `{name}` is not granted")))?;
+            profile.as_ref().map_err(|why| denied(why.clone()))?;
         }
         if request.url == self.endpoint.url {
             return Ok(());
@@ -291,7 +294,7 @@ impl<'a> Try<'a> {
             headers: self.headers(request.headers),
             body: Bytes::from(request.body),
             compress: request.compress,
-            auth: &self.endpoint.auth,
+            auth: self.auth(request.credential.as_deref()),
             sign: Some(SignInput { webhook_id: &id, timestamp: self.now, keys }),
             deadline: self.endpoint.timeout,
             response_bytes_max: self.engine.config.limits.response_bytes_max,
@@ -312,6 +315,15 @@ impl<'a> Try<'a> {
                 Err(failure)
             }
         }
+    }
+
+    /// The profile that the plugin asked for, which [`Try::check`] found granted; else the endpoint's own.
+    fn auth(&self, profile: Option<&str>) -> &'a Auth {
+        let granted = match (self.binding, profile) {
+            (Binding::Plugin(binding), Some(name)) => binding.credentials.get(name).and_then(|auth| auth.as_ref().ok()),
+            _ => None,
+        };
+        granted.unwrap_or(&self.endpoint.auth)
     }
 
     /// The plugin's headers, then the endpoint's, which win.

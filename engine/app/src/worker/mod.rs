@@ -348,7 +348,7 @@ impl Worker {
         self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn serial(&self) -> std::sync::MutexGuard<'_, Option<NodeSerial>> {
+    pub(crate) fn serial(&self) -> std::sync::MutexGuard<'_, Option<NodeSerial>> {
         self.serial.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -9,6 +9,8 @@ mod limits;
 #[cfg(test)]
 mod loopback;
 #[cfg(test)]
+mod oauth;
+#[cfg(test)]
 mod proxy;
 #[cfg(test)]
 mod signing;

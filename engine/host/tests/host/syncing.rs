@@ -216,7 +216,7 @@ async fn a_large_page_passes_within_the_limits_of_a_sync() {
     let page = Page { id: "page_1".to_owned(), sequence: 1, changes: (0..500).map(change).collect() };
     let call = SinkEncodeCall { context: context(&setup), pass: &pass(), page: &page };
     let done = rig.host.sink_encode(&plugin, call).await.unwrap();
-    assert!(done.answer.is_ok() && done.record.memory_peak_bytes > 8 << 20);
+    assert!(done.answer.is_ok() && done.record.memory_peak_bytes > 8_000_000);
 }
 
 #[tokio::test]

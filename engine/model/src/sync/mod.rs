@@ -1,7 +1,25 @@
 //! Sync jobs: a table's changes, carried to a target so that no row is lost.
 //!
-//! [`job`] is what an operator writes.
+//! A *track* is one stream in one partition of a job. It goes on in *passes*: the initial load goes through the table
+//! by its key, a delta through what changed by `(stamp, key)`, a reconciliation compares all keys with what was sent.
+//! Each pass reads pages and sends them, one after the other; what has been acknowledged is a [`Checkpoint`], and
+//! nothing else decides where to go on.
+//!
+//! [`job`] is what an operator writes, [`window`] which range a pass covers, [`checkpoint`] how a pass moves on, [`page`]
+//! what a page is called and how it is halved, [`pace`] how large the next one is and when to try again, [`drift`] what a
+//! changed table means.
 
+pub mod checkpoint;
+pub mod drift;
 pub mod job;
+pub mod pace;
+pub mod page;
+pub mod planted;
+pub mod window;
 
+pub use checkpoint::{Checkpoint, PageInHand, PassKind, PassState, Phase, Piece, Position, Rules, Stage};
+pub use drift::{ColumnShape, Drift, Shape};
 pub use job::{Partition, SoftDelete, StreamSpec, SyncJob, SyncSink, SyncSource};
+pub use pace::{PageSize, Sizer};
+pub use page::{Checksum, RowHash};
+pub use planted::Planted;

@@ -26,11 +26,13 @@ use crate::{
 pub const SILENCES_MAX: u32 = 5;
 /// It did not start in time.
 const START_DEADLINE: &str = "start_deadline";
-/// Why an engine pauses a job of itself.
-const PAUSED_BY: &str = "engine";
+/// Who pauses a job of itself.
+pub const PAUSED_BY: &str = "engine";
+/// And why.
+pub const PAUSED_FOR_FAILURES: &str = "too many runs in a row failed";
 
 /// A run taken up.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ClaimedRun {
     /// The run.
     pub run: Run,
@@ -81,6 +83,8 @@ pub struct RunFinish {
     pub again_at: Option<Timestamp>,
     /// What listeners are told.
     pub facts: Vec<AcceptEvent>,
+    /// What they are told where the job is paused because of it.
+    pub facts_of_pause: Vec<AcceptEvent>,
 }
 
 /// What became of the end of a run.
@@ -223,13 +227,14 @@ impl Store {
         let (failures, paused_at) = (cells.small()?, cells.time_opt()?);
         let limit = job.settings.pause_after_failures;
         if failed && limit > 0 && failures >= limit && paused_at.is_none() {
-            let reason = format!("{failures} runs in a row failed");
+            let reason = PAUSED_FOR_FAILURES.to_owned();
             let pause = Pause { at: actor.now, by: PAUSED_BY.to_owned(), reason };
             let sql = "UPDATE jobs SET paused_at = $2, paused_by = $3, paused_reason = $4, next_at = NULL, \
                        revision = revision + 1 WHERE id = $1";
             session.execute(sql, args![job.id, pause.at, &pause.by, &pause.reason]).await?;
             let detail = json!({ "paused_because": pause.reason });
             self.audit(session, actor, job.tenant, "job.pause", &job.id.to_string(), &detail).await?;
+            write_facts(session, &finish.facts_of_pause).await?;
             return Ok(true);
         }
         again(session, job, finish.again_at).await?;

@@ -16,7 +16,7 @@ use engate_model::{
 
 use crate::{error::StoreError, value::Row};
 
-pub use hold::{ClaimedRun, Held, RunEnded, RunFinish, RunProgress, SILENCES_MAX};
+pub use hold::{ClaimedRun, Held, PAUSED_BY, PAUSED_FOR_FAILURES, RunEnded, RunFinish, RunProgress, SILENCES_MAX};
 pub use list::{RunFilter, RunPage};
 pub use tick::{Firing, NewRun, Ticked};
 

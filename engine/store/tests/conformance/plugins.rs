@@ -184,7 +184,8 @@ pub(crate) async fn development_versions_number_themselves_and_old_ones_go(t: &S
 pub(crate) async fn settings_default_and_round_trip(t: &Subject) {
     let get = async || t.store.plugin_settings_get(t.tenant, "gsan").await.unwrap();
     assert_eq!(get().await, PluginSettings::default());
-    let grants = Grants { hosts: vec!["https://api.example.com".into()], secrets: vec!["hmac".into()], reveal: vec![] };
+    let grants =
+        Grants { hosts: vec!["https://api.example.com".into()], secrets: vec!["hmac".into()], ..Grants::default() };
     let settings = PluginSettings {
         grants,
         config: Some(json!({"b": 1.50, "a": {}})),

@@ -7,7 +7,10 @@ use std::rc::Rc;
 use serde_json::Value;
 
 use crate::log::Level;
-use crate::{Answer, Call, Context, Event, Exchange, Integrator, Plan, Problem, Receiver, Verdict};
+use crate::{
+    Answer, Call, Context, Event, Exchange, Feed, Integrator, Page, Pass, Plan, Problem, Pull, Receiver, Request,
+    Response, Sent, Settlement, Sink, Source, Stream, Totals, Verdict, http,
+};
 
 /// What all keys and values of the state may come to together.
 pub const STATE_BYTES_MAX: usize = 64 * 1024;
@@ -29,6 +32,21 @@ struct Fake {
     secrets: BTreeMap<String, Secret>,
     state: BTreeMap<String, Vec<u8>>,
     logs: Vec<LogLine>,
+    web: Web,
+    requests: Vec<Request>,
+}
+
+/// What answers to requests.
+type Answering = dyn FnMut(&Request) -> Result<Response, http::Error>;
+
+/// The world outside, as far as a source can see it.
+#[derive(Default)]
+struct Web(Option<Box<Answering>>);
+
+impl std::fmt::Debug for Web {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.0.is_some() { "Web" } else { "no web" })
+    }
 }
 
 impl Default for Fake {
@@ -38,6 +56,8 @@ impl Default for Fake {
             secrets: BTreeMap::new(),
             state: BTreeMap::new(),
             logs: Vec::new(),
+            web: Web::default(),
+            requests: Vec::new(),
         }
     }
 }
@@ -103,6 +123,19 @@ impl Host {
         self
     }
 
+    /// Sets what answers to a source's requests; without it no name resolves.
+    #[must_use]
+    pub fn web(self, answer: impl FnMut(&Request) -> Result<Response, http::Error> + 'static) -> Self {
+        self.fake.borrow_mut().web = Web(Some(Box::new(answer)));
+        self
+    }
+
+    /// The requests that were sent so far.
+    #[must_use]
+    pub fn requests(&self) -> Vec<Request> {
+        self.fake.borrow().requests.clone()
+    }
+
     /// What the state holds now under a key. Every write counts at once: this host knows no transactions.
     #[must_use]
     pub fn state_of(&self, key: &str) -> Option<Vec<u8>> {
@@ -135,6 +168,44 @@ impl Host {
     /// The plugin's.
     pub fn receive<P: Receiver>(&self, call: &Call) -> Result<Answer, Problem> {
         self.run(|| P::receive(call))
+    }
+
+    /// Calls the plugin's `open`.
+    ///
+    /// # Errors
+    /// The plugin's.
+    pub fn open<P: Sink>(&self, stream: &Stream) -> Result<Vec<Request>, Problem> {
+        self.run(|| P::open(stream))
+    }
+
+    /// Calls the plugin's `encode`.
+    ///
+    /// # Errors
+    /// The plugin's.
+    pub fn encode<P: Sink>(&self, pass: &Pass, page: &Page) -> Result<Request, Problem> {
+        self.run(|| P::encode(pass, page))
+    }
+
+    /// Calls the plugin's `settle`.
+    #[must_use]
+    pub fn settle<P: Sink>(&self, page: &Sent, response: &Response) -> Settlement {
+        self.run(|| P::settle(page, response))
+    }
+
+    /// Calls the plugin's `close`.
+    ///
+    /// # Errors
+    /// The plugin's.
+    pub fn close<P: Sink>(&self, pass: &Pass, totals: &Totals) -> Result<Option<Request>, Problem> {
+        self.run(|| P::close(pass, totals))
+    }
+
+    /// Calls the plugin's `pull`.
+    ///
+    /// # Errors
+    /// The plugin's.
+    pub fn pull<P: Source>(&self, pull: &Pull) -> Result<Feed, Problem> {
+        self.run(|| P::pull(pull))
     }
 
     /// Runs anything that uses the imports.
@@ -174,6 +245,18 @@ pub(crate) mod imports {
         pub(crate) fn write(level: Level, message: &str, fields: &[(String, String)]) {
             let line = LogLine { level, message: message.to_owned(), fields: fields.to_vec() };
             with_running(|fake| fake.logs.push(line));
+        }
+    }
+
+    pub(crate) mod http {
+        use super::super::with_running;
+        use crate::{Request, Response, http::Error};
+
+        pub(crate) fn send(request: &Request) -> Result<Response, Error> {
+            with_running(|fake| {
+                fake.requests.push(request.clone());
+                fake.web.0.as_mut().map_or(Err(Error::Dns), |answer| answer(request))
+            })
         }
     }
 

@@ -1,4 +1,6 @@
-//! Golden files: event in, request out; response in, verdict out; call in, answer out. The format is described in the crate's README.
+//! Golden files: event in, request out; response in, verdict out; call in, answer out; for a sync, page in, request out. The format is described in the crate's README.
+
+mod sync;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -11,8 +13,10 @@ use super::record;
 use super::samples;
 use super::spec::{AnswerSpec, PlanSpec, Text, VerdictSpec};
 use crate::{
-    Answer, Call, Context, Event, Exchange, Integrator, Payload, Plan, Problem, Receiver, Response, Verdict, time,
+    Answer, Call, Context, Event, Exchange, Integrator, Payload, Plan, Problem, Receiver, Response, Sink, Source,
+    Verdict, time,
 };
+pub use sync::{SinkCalls, SourceCall, SyncAnswers};
 
 /// Set to `1`, has [`run_fixtures`] write what the plugin does into the files.
 const UPDATE: &str = "ENGATE_FIXTURES_UPDATE";
@@ -45,6 +49,10 @@ pub struct Fixture {
     call: Option<CallSpec>,
     #[serde(default)]
     answer: Option<AnswerSpec>,
+    #[serde(default)]
+    sink: Option<sync::SinkSpec>,
+    #[serde(default)]
+    source: Option<sync::SourceSpec>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -129,6 +137,8 @@ pub struct Answers {
     pub verdicts: Vec<Verdict>,
     /// To `receive`, where the file has a call.
     pub answer: Option<Result<Answer, Problem>>,
+    /// To the calls of a sync, where the file has some.
+    pub sync: SyncAnswers,
 }
 
 /// One answer that is not as the file has it, both as JSON over several lines.
@@ -167,6 +177,24 @@ pub fn run_fixtures<P: Integrator>(folder: impl AsRef<Path>) {
 #[track_caller]
 pub fn run_receiver_fixtures<P: Receiver>(folder: impl AsRef<Path>) {
     run_all(folder.as_ref(), Fixture::run_receiver::<P>);
+}
+
+/// As [`run_fixtures`], for a [`Sink`].
+///
+/// # Panics
+/// As [`run_fixtures`].
+#[track_caller]
+pub fn run_sink_fixtures<P: Sink>(folder: impl AsRef<Path>) {
+    run_all(folder.as_ref(), |fixture| Ok(Answers { sync: fixture.run_sink::<P>()?, ..Answers::default() }));
+}
+
+/// As [`run_fixtures`], for a [`Source`].
+///
+/// # Panics
+/// As [`run_fixtures`].
+#[track_caller]
+pub fn run_source_fixtures<P: Source>(folder: impl AsRef<Path>) {
+    run_all(folder.as_ref(), |fixture| Ok(Answers { sync: fixture.run_source::<P>()?, ..Answers::default() }));
 }
 
 #[track_caller]
@@ -243,7 +271,9 @@ impl Fixture {
         if let Some(answer) = answers.answer {
             faults.extend(difference("answer", self.answer.as_ref(), &AnswerSpec::of(answer)?)?);
         }
-        if self.plan.is_none() && self.exchanges.is_empty() && self.answer.is_none() {
+        faults.extend(self.sync_differences(answers.sync)?);
+        let sync = self.sink.is_some() || self.source.is_some();
+        if self.plan.is_none() && self.exchanges.is_empty() && self.answer.is_none() && !sync {
             let actual = "it checks nothing".to_owned();
             faults.push(Difference { place: "the file".to_owned(), expected: None, actual });
         }
@@ -258,7 +288,8 @@ impl Fixture {
         let plan = answers.plan.map(PlanSpec::of).transpose()?;
         let verdicts: Vec<_> = answers.verdicts.into_iter().map(VerdictSpec::of).collect();
         let answer = answers.answer.map(AnswerSpec::of).transpose()?;
-        record::with_actual(text, plan.as_ref(), &verdicts, answer.as_ref())
+        let text = record::with_actual(text, plan.as_ref(), &verdicts, answer.as_ref())?;
+        sync::recorded(&text, answers.sync)
     }
 
     /// The installation's settings.
@@ -328,7 +359,7 @@ impl Fixture {
         let plan = transform.map(|(event, context)| self.host().transform::<P>(&event, &context));
         let exchanges = self.exchanges()?;
         let verdicts = exchanges.iter().map(|exchange| self.host().interpret::<P>(exchange)).collect();
-        Ok(Answers { plan, verdicts, answer: None })
+        Ok(Answers { plan, verdicts, ..Answers::default() })
     }
 
     fn host(&self) -> super::Host {

@@ -12,5 +12,10 @@ mod spec;
 
 pub(crate) use fake::imports;
 pub use fake::{Host, LogLine, STATE_BYTES_MAX};
-pub use fixture::{Answers, Difference, Fixture, run_fixtures, run_receiver_fixtures};
-pub use samples::{NOW_MS, call, context, event, exchange, response, sent};
+pub use fixture::{
+    Answers, Difference, Fixture, SinkCalls, SourceCall, SyncAnswers, run_fixtures, run_receiver_fixtures,
+    run_sink_fixtures, run_source_fixtures,
+};
+pub use samples::{
+    NOW_MS, call, context, event, exchange, page, pass, pull, response, sent, sent_page, stream, totals,
+};

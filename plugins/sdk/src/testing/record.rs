@@ -13,19 +13,19 @@ const VERDICT: &str = "verdict";
 const ANSWER: &str = "answer";
 
 /// The members of a JSON object in the file's order, each as it was typed.
-struct Members(Vec<(String, String)>);
+pub(super) struct Members(Vec<(String, String)>);
 
 impl Members {
-    fn parse(text: &str) -> Result<Self, String> {
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
         serde_json::from_str(text).map_err(|error| error.to_string())
     }
 
-    fn get(&self, name: &str) -> Option<&str> {
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(other, _)| other == name).map(|(_, text)| text.as_str())
     }
 
     /// A new member goes before `next`, or else to the end.
-    fn set(&mut self, name: &str, text: String, next: Option<&str>) {
+    pub(super) fn set(&mut self, name: &str, text: String, next: Option<&str>) {
         if let Some((_, old)) = self.0.iter_mut().find(|(other, _)| other == name) {
             *old = text;
             return;
@@ -35,7 +35,7 @@ impl Members {
     }
 
     /// One member a line, at that depth.
-    fn print(&self, depth: usize) -> String {
+    pub(super) fn print(&self, depth: usize) -> String {
         let indent = "  ".repeat(depth + 1);
         let lines: Vec<String> =
             self.0.iter().map(|(name, text)| format!("{indent}{}: {text}", serde_json::json!(name))).collect();
@@ -92,12 +92,12 @@ pub(super) fn with_actual(
 }
 
 /// Bodies stay on one line, because they are raw.
-fn pretty(value: &impl Serialize, depth: usize) -> Result<String, String> {
+pub(super) fn pretty(value: &impl Serialize, depth: usize) -> Result<String, String> {
     let text = serde_json::to_string_pretty(value).map_err(|error| error.to_string())?;
     Ok(text.replace('\n', &format!("\n{}", "  ".repeat(depth))))
 }
 
-fn one_line(value: &impl Serialize) -> Result<String, String> {
+pub(super) fn one_line(value: &impl Serialize) -> Result<String, String> {
     serde_json::to_string(value).map_err(|error| error.to_string())
 }
 

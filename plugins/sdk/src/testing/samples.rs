@@ -3,7 +3,8 @@
 use serde::Serialize;
 
 use crate::{
-    Attempt, Call, Context, Delivery, Endpoint, Event, Exchange, Outgoing, Payload, Plan, Problem, Request, Response,
+    Attempt, Call, Change, Column, ColumnKind, Context, Delivery, Endpoint, Event, Exchange, Outgoing, Page, Pass,
+    Payload, Plan, Problem, Pull, Request, Response, Sent, Stream, Totals,
 };
 
 /// The time in every sample: 2025-02-20T12:00:00Z.
@@ -62,6 +63,48 @@ pub fn call() -> Call {
         remote_address: "192.0.2.1".to_owned(),
         now: NOW_MS,
     }
+}
+
+/// A stream whose columns are a text `id`, its key, and a text `name`, called the same at the far side.
+#[must_use]
+pub fn stream(name: &str) -> Stream {
+    let column = |name: &str, nullable| Column { name: name.to_owned(), kind: ColumnKind::Text, nullable };
+    Stream {
+        name: name.to_owned(),
+        target: name.to_owned(),
+        key: vec!["id".to_owned()],
+        columns: vec![column("id", false), column("name", true)],
+    }
+}
+
+/// A pass over that stream, which is not partitioned.
+#[must_use]
+pub fn pass(stream: Stream) -> Pass {
+    Pass { id: "pass_sample".to_owned(), stream, partition: Vec::new(), range_start: NOW_MS, started_at: NOW_MS }
+}
+
+/// The first page of a pass.
+#[must_use]
+pub fn page(changes: Vec<Change>) -> Page {
+    Page { id: "page_sample".to_owned(), sequence: 1, changes }
+}
+
+/// What is told of [`page`] when it is answered.
+#[must_use]
+pub fn sent_page(size: u32) -> Sent {
+    Sent { pass_id: "pass_sample".to_owned(), page_id: "page_sample".to_owned(), size }
+}
+
+/// What a pass came to.
+#[must_use]
+pub fn totals(records: u64, requests: u64) -> Totals {
+    Totals { records, requests, started_at: NOW_MS, ended_at: NOW_MS + 1_000 }
+}
+
+/// The first pull of a stream, for up to 500 changes.
+#[must_use]
+pub fn pull(stream: &str) -> Pull {
+    Pull { stream: stream.to_owned(), after: None, max_changes: 500, now: NOW_MS }
 }
 
 /// What [`event()`] became in [`context`], answered so.

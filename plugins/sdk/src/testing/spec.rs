@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use crate::compact::compact;
-use crate::{Answer, NewEvent, Outgoing, Payload, Plan, Problem, Verdict, time};
+use crate::{Answer, NewEvent, Outgoing, Payload, Plan, Problem, Request, Verdict, time};
 
 /// A body. A JSON string is the text itself; any other JSON is its own compact text, spelled and ordered as in the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,6 +79,11 @@ impl PlanSpec {
 }
 
 impl SendSpec {
+    /// Nothing of it may be binary: a golden file is text.
+    pub(super) fn of_request(request: Request) -> Result<Self, String> {
+        Self::of(request.into())
+    }
+
     fn of(Outgoing { request, memo }: Outgoing) -> Result<Self, String> {
         let body = text(request.body, "the request's body")?;
         Ok(Self {

@@ -37,7 +37,7 @@ pub(super) enum AuthType {
     Authorization,
     /// A header of any other name.
     Header,
-    /// OAuth 2 client credentials; not built yet.
+    /// `Authorization: Bearer` with a token that the engine gets by OAuth 2 client credentials.
     Oauth2,
     /// A client certificate; not built yet.
     Mtls,
@@ -57,8 +57,9 @@ impl AuthType {
 }
 
 /// Authentication towards an endpoint: a type and the fields of that type only. `basic` takes `username` and
-/// `password`, `authorization` takes `value`, `header` takes `name` and `value`. Secrets are write-only; a change
-/// that keeps the type may leave them out to keep them.
+/// `password`, `authorization` takes `value`, `header` takes `name` and `value`, `oauth2` takes `token_url`, `client_id`,
+/// `client_secret` and perhaps `scope`. Secrets are write-only; a change that keeps the type may leave them out to keep them
+/// (that of `oauth2` only with the same `token_url`).
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"type": "basic", "username": "ons", "password": "a:b ç"}))]
@@ -78,16 +79,16 @@ pub(super) struct EndpointAuthNew {
     /// Of `authorization` and `header`: exactly what is sent.
     #[schema(max_length = 8192, write_only)]
     value: Option<String>,
-    /// Of `oauth2`; not built yet.
+    /// Of `oauth2`: where tokens are fetched (`grant_type=client_credentials`, form-encoded). Judged as the endpoint's own URL is.
     #[schema(max_length = 2048)]
     token_url: Option<String>,
-    /// Of `oauth2`; not built yet.
+    /// Of `oauth2`: who asks.
     #[schema(max_length = 1024)]
     client_id: Option<String>,
-    /// Of `oauth2`; not built yet.
+    /// Of `oauth2`: what shows that it is so.
     #[schema(max_length = 4096, write_only)]
     client_secret: Option<String>,
-    /// Of `oauth2`; not built yet.
+    /// Of `oauth2`: what is asked for; none: what the server thinks fit.
     #[schema(max_length = 1024)]
     scope: Option<String>,
     /// Of `mtls`; not built yet.
@@ -100,19 +101,16 @@ pub(super) struct EndpointAuthNew {
 
 impl EndpointAuthNew {
     fn fields(self) -> (AuthKind, AuthFields) {
-        let not_built = [
-            ("token_url", self.token_url.is_some()),
-            ("client_id", self.client_id.is_some()),
-            ("client_secret", self.client_secret.is_some()),
-            ("scope", self.scope.is_some()),
-            ("certificate", self.certificate.is_some()),
-            ("key", self.key.is_some()),
-        ];
+        let not_built = [("certificate", self.certificate.is_some()), ("key", self.key.is_some())];
         let fields = AuthFields {
             username: self.username,
             password: self.password.map(Secret::from),
             name: self.name,
             value: self.value.map(Secret::from),
+            token_url: self.token_url,
+            client_id: self.client_id,
+            client_secret: self.client_secret.map(Secret::from),
+            scope: self.scope,
             foreign: not_built.into_iter().filter(|(_, given)| *given).map(|(field, _)| field).collect(),
         };
         (self.kind.kind(), fields)
@@ -132,19 +130,46 @@ pub(super) struct EndpointAuth {
     /// Of `header`.
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<String>,
-    /// Whether a password or value is kept.
+    /// Of `oauth2`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_url: Option<String>,
+    /// Of `oauth2`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_id: Option<String>,
+    /// Of `oauth2`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scope: Option<String>,
+    /// Whether a password, value or client secret is kept.
     secret_set: bool,
 }
 
 impl EndpointAuth {
     fn of(auth: Auth) -> Self {
-        let (kind, username, name) = match auth {
-            Auth::None => (AuthType::None, None, None),
-            Auth::Basic { username, .. } => (AuthType::Basic, Some(username), None),
-            Auth::Authorization { .. } => (AuthType::Authorization, None, None),
-            Auth::Header { name, .. } => (AuthType::Header, None, Some(name)),
+        let plain = |kind: AuthType| Self {
+            kind,
+            username: None,
+            name: None,
+            token_url: None,
+            client_id: None,
+            scope: None,
+            secret_set: kind != AuthType::None,
         };
-        Self { kind, username, name, secret_set: kind != AuthType::None }
+        match auth {
+            Auth::None => plain(AuthType::None),
+            Auth::Basic { username, .. } => Self { username: Some(username), ..plain(AuthType::Basic) },
+            Auth::Authorization { .. } => plain(AuthType::Authorization),
+            Auth::Header { name, .. } => Self { name: Some(name), ..plain(AuthType::Header) },
+            // Several headers are a credential profile's, which no endpoint has.
+            Auth::Headers { headers } => {
+                Self { name: headers.into_iter().next().map(|(name, _)| name), ..plain(AuthType::Header) }
+            }
+            Auth::Oauth2(client) => Self {
+                token_url: Some(client.token_url),
+                client_id: Some(client.client_id),
+                scope: client.scope,
+                ..plain(AuthType::Oauth2)
+            },
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! `/v1/plugins`: what shapes requests and judges responses.
 
+mod credentials;
 mod diffs;
 mod push;
 mod shapes;

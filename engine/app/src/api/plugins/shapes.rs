@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use super::credentials::CredentialProfile;
 use crate::api::conditional::Shown;
 use crate::verbs::plugins::{Granted, InstalledPlugin, PluginLimits, PushedPlugin};
 
@@ -147,6 +148,9 @@ pub(super) struct GrantsBody {
     /// Secrets it may read whole; each such read is audited.
     #[schema(max_items = 64, value_type = Option<Vec<crate::api::text::NameText>>)]
     reveal: Option<Vec<String>>,
+    /// Credential profiles that the engine applies where the plugin asks for one by name. The plugin sees none of it.
+    #[schema(max_items = 16)]
+    credentials: Option<Vec<CredentialProfile>>,
 }
 
 impl From<GrantsBody> for Grants {
@@ -155,6 +159,7 @@ impl From<GrantsBody> for Grants {
             hosts: body.hosts.unwrap_or_default(),
             secrets: body.secrets.unwrap_or_default(),
             reveal: body.reveal.unwrap_or_default(),
+            credentials: body.credentials.into_iter().flatten().map(CredentialProfile::credential).collect(),
         }
     }
 }
@@ -169,6 +174,8 @@ pub(super) struct GrantsView {
     secrets: Vec<String>,
     /// Secrets it may read whole.
     reveal: Vec<String>,
+    /// Credential profiles that the engine applies for it.
+    credentials: Vec<CredentialProfile>,
     /// Granted secrets that are not there yet: set them with `PUT /v1/secrets/{name}`.
     secrets_missing: Vec<String>,
     /// What the current version asks for.
@@ -179,9 +186,10 @@ impl Shown for GrantsView {}
 
 impl GrantsView {
     pub(super) fn of(granted: Granted) -> Self {
-        let Grants { hosts, secrets, reveal } = granted.grants;
+        let Grants { hosts, secrets, reveal, credentials } = granted.grants;
+        let credentials = credentials.into_iter().map(CredentialProfile::of).collect();
         let asks = PluginAsks::of(granted.manifest.as_ref());
-        Self { hosts, secrets, reveal, secrets_missing: granted.secrets_missing, asks }
+        Self { hosts, secrets, reveal, credentials, secrets_missing: granted.secrets_missing, asks }
     }
 }
 

@@ -75,7 +75,10 @@ async fn complete(client: &Client, plugin: &mut Value) -> Result<(), Failure> {
         let told = told.filter(|(_, value)| !value.is_null() && value.as_array().is_none_or(|list| !list.is_empty()));
         told.collect::<Map<_, _>>()
     };
-    let grants = shown.get("grants").map(|grants| part(grants, &["hosts", "secrets", "reveal"])).unwrap_or_default();
+    let grants = shown
+        .get("grants")
+        .map(|grants| part(grants, &["hosts", "secrets", "reveal", "credentials"]))
+        .unwrap_or_default();
     let limits = part(&limits, &["instances", "cpu_ms", "wall_ms", "memory_mib"]);
     for (field, value) in [("grants", grants), ("limits", limits)] {
         if !value.is_empty() {

@@ -154,8 +154,14 @@ pub(super) struct GrantArgs {
     #[arg(long = "reveal", value_name = "NAME")]
     reveal: Vec<String>,
 
+    /// A credential profile that the engine applies where the plugin asks for it by name, as JSON:
+    /// '{"name": "carol", "type": "headers", "headers": [{"name": "x-auth-key", "secret": "carol-key"}]}'; may be given
+    /// several times
+    #[arg(long = "credential", value_name = "JSON")]
+    credentials: Vec<String>,
+
     /// Grant nothing: takes back what was granted
-    #[arg(long, conflicts_with_all = ["hosts", "secrets", "reveal"])]
+    #[arg(long, conflicts_with_all = ["hosts", "secrets", "reveal", "credentials"])]
     nothing: bool,
 }
 
@@ -188,7 +194,15 @@ struct Granted {
     secrets: Vec<String>,
     reveal: Vec<String>,
     #[serde(default)]
+    credentials: Vec<Profile>,
+    #[serde(default)]
     secrets_missing: Vec<String>,
+}
+
+/// A credential profile as the API tells it.
+#[derive(Debug, Deserialize)]
+struct Profile {
+    name: String,
 }
 
 /// Runs `engate plugin`.
@@ -310,13 +324,17 @@ fn bound(name: &str, answer: &str, screen: Screen) -> Result<(), Failure> {
 }
 
 async fn grant(args: GrantArgs, client: &Client, screen: Screen) -> Result<(), Failure> {
-    let GrantArgs { name, hosts, secrets, reveal, nothing } = args;
-    if !nothing && hosts.is_empty() && secrets.is_empty() && reveal.is_empty() {
+    let GrantArgs { name, hosts, secrets, reveal, credentials, nothing } = args;
+    if !nothing && hosts.is_empty() && secrets.is_empty() && reveal.is_empty() && credentials.is_empty() {
         return Err(Failure::usage(
-            "say what to grant with --host, --secret or --reveal, or --nothing to take all back",
+            "say what to grant with --host, --secret, --reveal or --credential, or --nothing to take all back",
         ));
     }
-    let grants = Grants { hosts, secrets, reveal };
+    let profile = |text: &String| {
+        serde_json::from_str(text).map_err(|error| Failure::usage(format!("--credential {text}: {error}")))
+    };
+    let credentials = credentials.iter().map(profile).collect::<Result<_, _>>()?;
+    let grants = Grants { hosts, secrets, reveal, credentials };
     let answer = client.send(Method::PUT, &["v1", "plugins", &name, "grants"], &grants).await?;
     if screen.json {
         return screen.line(answer);
@@ -328,6 +346,7 @@ async fn grant(args: GrantArgs, client: &Client, screen: Screen) -> Result<(), F
         ("hosts", some(&granted.hosts)),
         ("secrets", some(&granted.secrets)),
         ("reveal", some(&granted.reveal)),
+        ("credentials", some(&granted.credentials.into_iter().map(|profile| profile.name).collect::<Vec<_>>())),
     ])?;
     for missing in &granted.secrets_missing {
         screen.line(format!("There is no secret {0} yet; `PUT /v1/secrets/{0}` sets it.", plain(missing)))?;

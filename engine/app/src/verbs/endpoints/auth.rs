@@ -1,7 +1,11 @@
 //! The one way in which the engine shows who it is to an endpoint, read from flat fields: exactly one type, and
 //! the fields of that type only (seeds O8 to O12).
 
-use engate_model::{Invalid, Secret, endpoint::Auth, invalid::Complaints};
+use engate_model::{
+    Invalid, Secret,
+    endpoint::{Auth, Oauth2},
+    invalid::Complaints,
+};
 
 /// Every field that some type of authentication takes, beside `type`.
 #[derive(Debug, Clone, Default)]
@@ -14,6 +18,14 @@ pub(crate) struct AuthFields {
     pub(crate) name: Option<String>,
     /// Of `authorization` and `header`; absent in a change: the stored one stays.
     pub(crate) value: Option<Secret>,
+    /// Of `oauth2`.
+    pub(crate) token_url: Option<String>,
+    /// Of `oauth2`.
+    pub(crate) client_id: Option<String>,
+    /// Of `oauth2`; absent in a change: the stored one stays.
+    pub(crate) client_secret: Option<Secret>,
+    /// Of `oauth2`; absent in a change of anything else: the stored one stays.
+    pub(crate) scope: Option<String>,
     /// Fields given that belong to types that are not built yet.
     pub(crate) foreign: Vec<&'static str>,
 }
@@ -30,7 +42,7 @@ pub(crate) enum AuthKind {
     Authorization,
     /// A header of any other name.
     Header,
-    /// OAuth 2 client credentials; not built yet.
+    /// A token by OAuth 2 client credentials.
     Oauth2,
     /// A client certificate; not built yet.
     Mtls,
@@ -55,6 +67,7 @@ impl AuthKind {
             (Self::Basic, b"username" | b"password")
                 | (Self::Header, b"name")
                 | (Self::Authorization | Self::Header, b"value")
+                | (Self::Oauth2, b"token_url" | b"client_id" | b"client_secret" | b"scope")
         )
     }
 }
@@ -65,14 +78,15 @@ impl AuthKind {
 /// # Errors
 /// Every field to blame, below `auth`.
 pub(crate) fn auth_of(kind: AuthKind, fields: AuthFields, stored: Option<&Auth>) -> Result<Auth, Invalid> {
-    if matches!(kind, AuthKind::Oauth2 | AuthKind::Mtls) {
-        let message = format!("{} is not built yet; use none, basic, authorization or header", kind.code());
+    if kind == AuthKind::Mtls {
+        let message = format!("{} is not built yet; use none, basic, authorization, header or oauth2", kind.code());
         return Err(Invalid::field("auth.type", message));
     }
     let mut complaints = Complaints::default();
     refuse_others(kind, &fields, &mut complaints);
     let auth = match kind {
-        AuthKind::None | AuthKind::Oauth2 | AuthKind::Mtls => Auth::None,
+        AuthKind::None | AuthKind::Mtls => Auth::None,
+        AuthKind::Oauth2 => Auth::Oauth2(client(fields, stored, &mut complaints)),
         AuthKind::Basic => {
             let (username, password) = match stored {
                 Some(Auth::Basic { username, password }) => (Some(username), Some(password)),
@@ -101,12 +115,34 @@ pub(crate) fn auth_of(kind: AuthKind, fields: AuthFields, stored: Option<&Auth>)
     complaints.finish(auth)
 }
 
+/// A stored secret goes to no other token URL: whoever may change an endpoint could have it sent to a place of his own.
+fn client(fields: AuthFields, stored: Option<&Auth>, complaints: &mut Complaints) -> Oauth2 {
+    let stored = if let Some(Auth::Oauth2(stored)) = stored { Some(stored) } else { None };
+    let token_url = required("auth.token_url", fields.token_url, stored.map(|client| &client.token_url), complaints);
+    let kept = stored.filter(|client| client.token_url == token_url);
+    Oauth2 {
+        client_id: required("auth.client_id", fields.client_id, stored.map(|client| &client.client_id), complaints),
+        client_secret: required(
+            "auth.client_secret",
+            fields.client_secret,
+            kept.map(|client| &client.client_secret),
+            complaints,
+        ),
+        scope: fields.scope.or_else(|| stored.and_then(|client| client.scope.clone())),
+        token_url,
+    }
+}
+
 fn refuse_others(kind: AuthKind, fields: &AuthFields, complaints: &mut Complaints) {
     let given = [
         ("username", fields.username.is_some()),
         ("password", fields.password.is_some()),
         ("name", fields.name.is_some()),
         ("value", fields.value.is_some()),
+        ("token_url", fields.token_url.is_some()),
+        ("client_id", fields.client_id.is_some()),
+        ("client_secret", fields.client_secret.is_some()),
+        ("scope", fields.scope.is_some()),
     ];
     let own = given.into_iter().filter(|(_, given)| *given).map(|(field, _)| field);
     for field in own.chain(fields.foreign.iter().copied()).filter(|field| !kind.takes(field)) {
@@ -133,7 +169,7 @@ mod tests {
             password: password.map(Secret::new),
             name: name.map(str::to_owned),
             value: value.map(Secret::new),
-            foreign: Vec::new(),
+            ..AuthFields::default()
         }
     }
 
@@ -158,15 +194,36 @@ mod tests {
         assert_eq!(blamed(auth_of(AuthKind::Basic, both.clone(), None)), ["auth.value"]);
         assert_eq!(blamed(auth_of(AuthKind::Authorization, both, None)), ["auth.username", "auth.password"]);
         assert_eq!(blamed(auth_of(AuthKind::None, fields(None, None, None, Some("k")), None)), ["auth.value"]);
-        let foreign = AuthFields { foreign: vec!["token_url"], ..fields(Some("u"), Some("p"), None, None) };
-        assert_eq!(blamed(auth_of(AuthKind::Basic, foreign, None)), ["auth.token_url"]);
+        let foreign = AuthFields { foreign: vec!["certificate"], ..fields(Some("u"), Some("p"), None, None) };
+        assert_eq!(blamed(auth_of(AuthKind::Basic, foreign, None)), ["auth.certificate"]);
+        let foreign = AuthFields { token_url: Some("https://a.example".into()), ..AuthFields::default() };
+        assert_eq!(blamed(auth_of(AuthKind::None, foreign, None)), ["auth.token_url"]);
     }
 
     #[test]
     fn what_is_missing_and_what_is_not_built_is_named() {
         assert_eq!(blamed(auth_of(AuthKind::Basic, AuthFields::default(), None)), ["auth.username", "auth.password"]);
-        assert_eq!(blamed(auth_of(AuthKind::Oauth2, AuthFields::default(), None)), ["auth.type"]);
+        let missing = blamed(auth_of(AuthKind::Oauth2, AuthFields::default(), None));
+        assert_eq!(missing, ["auth.token_url", "auth.client_id", "auth.client_secret"]);
         assert_eq!(blamed(auth_of(AuthKind::Mtls, AuthFields::default(), None)), ["auth.type"]);
+    }
+
+    #[test]
+    fn a_stored_client_secret_stays_with_its_token_url() {
+        let given = |url: &str, secret: Option<&str>| AuthFields {
+            token_url: Some(url.to_owned()),
+            client_id: Some("id".to_owned()),
+            client_secret: secret.map(Secret::new),
+            scope: Some("all".to_owned()),
+            ..AuthFields::default()
+        };
+        let stored = auth_of(AuthKind::Oauth2, given("https://a.example/token", Some("hush")), None).unwrap();
+        let Auth::Oauth2(client) = &stored else { panic!() };
+        assert_eq!((client.scope.as_deref(), client.client_secret.expose()), (Some("all"), "hush"));
+        let same = auth_of(AuthKind::Oauth2, given("https://a.example/token", None), Some(&stored)).unwrap();
+        assert_eq!(same, stored);
+        let elsewhere = auth_of(AuthKind::Oauth2, given("https://b.example/token", None), Some(&stored));
+        assert_eq!(blamed(elsewhere), ["auth.client_secret"]);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use engate_egress::{check_auth, check_headers, check_signing_secret};
 use engate_model::{
     FieldError, Invalid, Secret,
     callback::CallbackScope,
-    endpoint::{Endpoint, MAX_IN_FLIGHT_CEILING, TIMEOUT_MS_CEILING},
+    endpoint::{Auth, Endpoint, MAX_IN_FLIGHT_CEILING, TIMEOUT_MS_CEILING},
     event::check_key,
     filter::Filter,
     invalid::Complaints,
@@ -31,9 +31,14 @@ pub(crate) const DESCRIPTION_BYTES_MAX: usize = 1_024;
 const RESOLVE_WAIT: Duration = Duration::from_secs(3);
 
 impl Engine {
-    /// Judges a URL and the addresses its host has now. A complaint is made in `complaints`; the code of the
+    /// Judges a URL and the addresses its host has now. A complaint of the field is made in `complaints`; the code of the
     /// denial comes back, to be the refusal's.
-    pub(super) async fn check_endpoint_url(&self, url: &str, complaints: &mut Complaints) -> Option<&'static str> {
+    pub(in crate::verbs) async fn check_url_of(
+        &self,
+        field: &str,
+        url: &str,
+        complaints: &mut Complaints,
+    ) -> Option<&'static str> {
         let judged = match self.egress.check_url(url) {
             Err(denied) => Err(denied),
             // A name that does not resolve now may well do so when it is needed.
@@ -43,8 +48,18 @@ impl Engine {
             },
         };
         let denied = judged.err()?;
-        complaints.add("url", denied.to_string());
+        complaints.add(field, denied.to_string());
         Some(denied.code())
+    }
+
+    /// The same of the URL where tokens are fetched, where the engine fetches some; one that is missing was complained of.
+    pub(super) async fn check_token_url(&self, auth: &Auth, complaints: &mut Complaints) -> Option<&'static str> {
+        match auth {
+            Auth::Oauth2(client) if !client.token_url.is_empty() => {
+                self.check_url_of("auth.token_url", &client.token_url, complaints).await
+            }
+            _ => None,
+        }
     }
 }
 

@@ -170,9 +170,10 @@ impl Engine {
     ) -> Result<Registered, VerbError> {
         let mut complaints = Complaints::default();
         let now = self.now();
-        let denied = self.check_endpoint_url(&new.url, &mut complaints).await;
+        let denied = self.check_url_of("url", &new.url, &mut complaints).await;
         let integrator = self.endpoint_integrator(principal, new.integrator.as_deref(), &mut complaints).await?;
         let auth = complaints.take(auth_of(new.auth.0, new.auth.1, None)).unwrap_or_default();
+        let denied = denied.or(self.check_token_url(&auth, &mut complaints).await);
         let plugin = complaints.take(plugin_ref(new.plugin.as_deref())).flatten();
         let retry = check::retry(new.retry_schedule_ms.as_deref(), &mut complaints);
         let event_types = check::event_types(new.event_types, &mut complaints);
@@ -243,7 +244,7 @@ impl Engine {
         let mut endpoint = before.endpoint.clone();
         let mut complaints = Complaints::default();
         let denied = match &change.url {
-            Some(url) => self.check_endpoint_url(url, &mut complaints).await,
+            Some(url) => self.check_url_of("url", url, &mut complaints).await,
             None => None,
         };
         if change.integrator.as_ref().is_some_and(|name| *name != integrator.slug && *name != integrator.id.to_string())
@@ -260,6 +261,10 @@ impl Engine {
         };
         let now = self.now();
         apply(&mut endpoint, change, now, &mut complaints);
+        let denied = match &endpoint.auth {
+            auth if *auth != before.endpoint.auth => denied.or(self.check_token_url(auth, &mut complaints).await),
+            _ => denied,
+        };
         check::endpoint(&endpoint, &mut complaints);
         check::finish(denied, complaints)?;
         if endpoint == before.endpoint {

@@ -301,6 +301,10 @@ impl Bench<'_> {
 
     /// The same rule as at a delivery: the endpoint's own URL and origin, or a granted host.
     fn check_host(&self, request: &OutgoingRequest) -> Result<(), Fault> {
+        let granted = |name: &String| self.scene.grants.credentials.iter().any(|credential| credential.name == *name);
+        if let Some(name) = request.credential.as_ref().filter(|name| !granted(name)) {
+            return Err(Fault::new(FaultCode::HostDenied, format!("credential profile `{name}` is not granted")));
+        }
         if request.url == self.context.endpoint.url {
             return Ok(());
         }

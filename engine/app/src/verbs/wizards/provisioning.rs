@@ -130,9 +130,11 @@ impl Engine {
         let after = provisioning.after(answer, self.now());
         if after.state == ProvisioningState::Done {
             let wizard = &doing.wizard;
-            let payload = json!({ "wizard": wizard.id, "contract": contract, "at": self.now() });
-            doing.facts =
-                self.told_of_tenant(wizard.tenant, WIZARD_PROVISIONED, wizard.id.to_string(), payload).await?;
+            let view = self.views.get(&self.store, wizard.tenant).await?;
+            if view.catalog.is_heard(WIZARD_PROVISIONED) {
+                let fact = Fact::wizard_provisioned(wizard.id, &contract, self.now());
+                doing.facts = self.told_to(&view.catalog, wizard.tenant, fact);
+            }
             tracing::info!(wizard = %wizard.id, "what was bought is provisioned; its credentials wait to be handed over");
         }
         doing.wizard.progress.provisioning = Some(after);
@@ -168,20 +170,5 @@ impl Engine {
             }
             (other, ..) => Answer::Nothing(format!("answered with the status {other:?}")),
         }
-    }
-
-    /// What listeners are told of a fact about no endpoint.
-    async fn told_of_tenant(
-        &self,
-        tenant: engate_model::TenantId,
-        key: &'static str,
-        subject: String,
-        payload: serde_json::Value,
-    ) -> Result<Vec<engate_store::AcceptEvent>, VerbError> {
-        let view = self.views.get(&self.store, tenant).await?;
-        if !view.catalog.is_heard(key) {
-            return Ok(Vec::new());
-        }
-        Ok(self.told_to(&view.catalog, tenant, Fact::of_tenant(key, subject, payload)))
     }
 }

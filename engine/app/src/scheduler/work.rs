@@ -1,0 +1,122 @@
+//! The one thing that a job runs.
+
+use std::{sync::Arc, time::Duration};
+
+use engate_model::{
+    TokenId,
+    job::{EmitEvent, EngineTask, Work},
+    run::{RunCounts, RunEnd, RunFailure},
+    token::{Principal, Role},
+};
+
+use super::HeldRun;
+use crate::{
+    accept::{JSON, NewEvent, NotTaken},
+    verbs::{VerbError, endpoints::actions::Which},
+};
+
+impl HeldRun {
+    /// Does it, or a bounded part of it.
+    pub(super) async fn work(self: &Arc<Self>) -> RunEnd {
+        match &self.job.settings.work {
+            Work::Emit { event } => self.emit(event).await,
+            Work::Engine(EngineTask::ResendPending { endpoint }) => self.resend_pending(*endpoint).await,
+            Work::Engine(EngineTask::Retention) => self.retention().await,
+            Work::Sync(_) | Work::Poll(_) => RunEnd::Failed(RunFailure {
+                code: "not_built".to_owned(),
+                message: "this version does not run jobs of this kind".to_owned(),
+                retryable: false,
+            }),
+        }
+    }
+
+    /// How long this work rests at most while it finds nothing; none: the scheduler's own bound.
+    pub(super) const fn idle_bound(&self) -> Option<Duration> {
+        match &self.job.settings.work {
+            // Nobody tells of a row that changed or a message that came.
+            Work::Sync(_) | Work::Poll(_) => Some(Duration::from_secs(1)),
+            Work::Emit { .. } | Work::Engine(_) => None,
+        }
+    }
+
+    /// Publishes the job's event. Its id is job and nominal time, so that a second try finds the first one's.
+    async fn emit(&self, event: &EmitEvent) -> RunEnd {
+        let payload = event.payload.to_string().into_bytes();
+        let bytes = payload.len() as u64;
+        let new = NewEvent {
+            event_type: event.r#type.clone(),
+            subject: event.subject.clone(),
+            payload,
+            content_type: JSON.to_owned(),
+            idempotency_key: Some(format!("{}:{}:{}", self.job.id, self.run.id, self.run.scheduled_at)),
+            occurred_at: Some(self.run.scheduled_at),
+            deliver_at: None,
+            labels: event.labels.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
+            correlation_id: event.correlation_id.clone().or_else(|| Some(self.run.id.to_string())),
+        };
+        if let Err(invalid) = new.check() {
+            return failed("invalid_event", invalid.to_string(), false);
+        }
+        match self.engine.accept_with(self.job.tenant, vec![new], None, None).await {
+            Ok(_) => {
+                self.count(RunCounts { rows: 1, bytes, ..RunCounts::default() });
+                RunEnd::Idle
+            }
+            Err(NotTaken::IdConflict { .. }) => {
+                failed("id_conflict", "the event was published before with another body".to_owned(), false)
+            }
+            Err(NotTaken::Store(error)) => failed(error.code(), error.to_string(), true),
+        }
+    }
+
+    async fn resend_pending(&self, endpoint: Option<engate_model::EndpointId>) -> RunEnd {
+        let principal = self.principal();
+        let endpoints = match endpoint {
+            Some(endpoint) => vec![endpoint],
+            None => match self.engine.views.get(&self.engine.store, self.job.tenant).await {
+                Ok(view) => view.catalog.endpoints().filter(|endpoint| endpoint.enabled).map(|e| e.id).collect(),
+                Err(error) => return failed(error.code(), error.to_string(), true),
+            },
+        };
+        for endpoint in endpoints {
+            if self.stopped().is_cancelled() {
+                return RunEnd::Stopped;
+            }
+            match self.engine.endpoint_send_all(&principal, endpoint, Which::Failed).await {
+                Ok(all) => {
+                    let requests = all.sent.len() as u64;
+                    self.count(RunCounts { rows: requests, requests, ..RunCounts::default() });
+                }
+                // Disabled or deleted meanwhile: there is nothing to resend.
+                Err(VerbError::NotFound(_) | VerbError::Conflict { .. }) => {
+                    self.note("info", format!("{endpoint} takes nothing at present"));
+                }
+                Err(VerbError::Store(error)) => return failed(error.code(), error.to_string(), true),
+                Err(error) => return failed("refused", error.to_string(), false),
+            }
+        }
+        RunEnd::Idle
+    }
+
+    async fn retention(&self) -> RunEnd {
+        match self.engine.forget().await {
+            Ok(()) => RunEnd::Idle,
+            Err(error) => failed(error.code(), error.to_string(), true),
+        }
+    }
+
+    /// A job acts as an operator without a token.
+    fn principal(&self) -> Principal {
+        Principal {
+            token: TokenId::MIN,
+            tenant: self.job.tenant,
+            client: format!("job {}", self.job.settings.name),
+            role: Role::Operator,
+            integrator: None,
+        }
+    }
+}
+
+pub(super) fn failed(code: &str, message: String, retryable: bool) -> RunEnd {
+    RunEnd::Failed(RunFailure { code: code.to_owned(), message, retryable })
+}
