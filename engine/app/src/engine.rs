@@ -14,6 +14,7 @@ use crate::{
     metrics::Metrics,
     rates::Rates,
     scheduler::Scheduler,
+    sources::Sources,
     strangers::Strangers,
     verbs::{access::TokenCache, diffs::Diffs, plugins::Compilations, wizards::Registries},
     views::Views,
@@ -40,6 +41,7 @@ pub struct Engine {
     pub(crate) token_rates: Rates<TokenId>,
     pub(crate) strangers: Strangers,
     pub(crate) registries: Registries,
+    pub(crate) sources: Sources,
 }
 
 impl Engine {

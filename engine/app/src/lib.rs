@@ -24,6 +24,7 @@ pub(crate) mod rates;
 pub(crate) mod replay;
 pub(crate) mod scheduler;
 pub mod serve;
+pub(crate) mod sources;
 pub(crate) mod strangers;
 pub mod telemetry;
 pub(crate) mod tls;

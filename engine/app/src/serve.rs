@@ -20,6 +20,7 @@ use crate::{
     metrics::Metrics,
     rates::Rates,
     scheduler::Scheduler,
+    sources::Sources,
     strangers::Strangers,
     tls::Tls,
     verbs::{access::TokenCache, diffs::Diffs, plugins::Compilations, wizards::Registries},
@@ -112,6 +113,7 @@ impl Server {
             token_rates: Rates::default(),
             strangers: Strangers::default(),
             registries: Registries::default(),
+            sources: Sources::open(&config.sources).map_err(StartError::Setting)?,
             config: Config { listen: address, ..config },
             clock,
             chance,
@@ -169,6 +171,7 @@ impl Server {
         self.engine.scheduler.settle().await;
         self.engine.drain().await;
         self.engine.upkeep_end().await;
+        self.engine.sources.close().await;
         self.engine.store.close().await;
     }
 }

@@ -14,6 +14,5 @@ CREATE INDEX wizards_tenant ON wizards (tenant_id, id);
 CREATE INDEX wizards_due ON wizards (due_at) WHERE due_at IS NOT NULL;
 
 -- The fact that tenants from before cannot subscribe to yet.
-INSERT INTO event_types (tenant_id, key, title, macro_process, process, system, created_at)
-SELECT id, 'wizard.provisioned', 'What a wizard had provisioned is there', 'Engate', '', 1, created_at FROM tenants
-WHERE true ON CONFLICT DO NOTHING;
+INSERT INTO event_types (tenant_id, key, title, macro_process, process, system, enabled, created_at)
+SELECT id, 'wizard.provisioned', 'What a wizard had provisioned is there', 'Engate', '', 1, 1, created_at FROM tenants;

@@ -114,6 +114,12 @@ pub(crate) const MEANINGS: &[Meaning] = &[
         "Compare them with the e-mail of TOTVS; `errors` says what the service answered.",
     ),
     meaning(
+        "source_unusable",
+        StatusCode::UNPROCESSABLE_ENTITY,
+        "The connection gives no answer that can be used",
+        "Check the connection's URL and what its user may see; `errors` says what the database answered.",
+    ),
+    meaning(
         "service_unusable",
         StatusCode::UNPROCESSABLE_ENTITY,
         "A service gives no answer that can be used",

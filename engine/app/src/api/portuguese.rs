@@ -58,6 +58,11 @@ const TEXTS: &[(&str, &str, &str)] = &[
         "Compare-as com o e-mail da TOTVS; `errors` diz o que o serviço respondeu.",
     ),
     (
+        "source_unusable",
+        "A conexão não dá resposta que sirva",
+        "Confira a URL da conexão e o que o usuário dela pode ver; `errors` diz o que o banco de dados respondeu.",
+    ),
+    (
         "service_unusable",
         "Um serviço não dá resposta que sirva",
         "Execute o passo `preflight`, ou dê o endereço do serviço em `welcome`; `errors` diz o que veio.",

@@ -8,7 +8,7 @@ mod load;
 mod parse;
 
 pub use definitions::{SETTINGS, Setting};
-pub use load::{Loaded, Resolved, Source, load};
+pub use load::{Loaded, NamedConnection, Resolved, Source, connection_of_variable, load};
 pub use parse::{
     AuditSettings, Config, ConnectionSettings, EgressSettings, FilesSettings, LimitSettings, LogFormat, LogSettings,
     TlsFiles,

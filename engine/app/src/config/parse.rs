@@ -9,6 +9,8 @@ use url::Url;
 
 use super::load::Loaded;
 
+/// What the URL of a source begins with.
+const SOURCE_SCHEMES: [&str; 5] = ["postgres", "postgresql", "mysql", "mariadb", "sqlite"];
 /// Shortest admin token that is accepted, in characters.
 const ADMIN_TOKEN_CHARS_MIN: usize = 32;
 
@@ -41,6 +43,8 @@ pub struct Config {
     pub limits: LimitSettings,
     /// What may be dialled.
     pub egress: EgressSettings,
+    /// Databases of other systems that jobs may read: name and URL.
+    pub sources: Vec<(String, Secret)>,
     /// How long it is kept who did what.
     pub audit: AuditSettings,
     /// Logging.
@@ -169,6 +173,7 @@ impl Config {
                 ca_file: read.optional("egress.ca_file", |text| Ok(PathBuf::from(text))),
                 proxy: read.optional("egress.proxy", http_url),
             },
+            sources: read.sources(),
             audit: AuditSettings { entries: read.days("audit.keep_days"), access: read.days("audit.access_keep_days") },
             log: LogSettings { level: read.text("log.level").to_owned(), format: read.log_format() },
             data,
@@ -250,6 +255,21 @@ impl<'a> Reader<'a> {
             _ => self.complaints.add("insecure_bind", "must be true or false"),
         }
         address
+    }
+
+    fn sources(&mut self) -> Vec<(String, Secret)> {
+        let mut sources = Vec::new();
+        for connection in self.loaded.connections() {
+            // Nothing is dialled here: a source that is away must not keep the engine from starting.
+            let scheme = connection.url.split_once(':').map_or("", |(scheme, _)| scheme);
+            if SOURCE_SCHEMES.contains(&scheme) {
+                sources.push((connection.name.clone(), Secret::new(connection.url.clone())));
+            } else {
+                let message = format!("must begin with one of {}, and a colon", SOURCE_SCHEMES.join(", "));
+                self.complaints.add(format!("connections.{}.url", connection.name), message);
+            }
+        }
+        sources
     }
 
     fn tls(&mut self) -> Option<TlsFiles> {

@@ -1,6 +1,7 @@
 //! What tables there are, as the wizard needs to know it.
 
-use engate_model::wizard::requirements::Dialect;
+use engate_model::{Invalid, wizard::requirements::Dialect};
+use engate_source::Table;
 
 use super::VerbError;
 use crate::engine::Engine;
@@ -40,7 +41,24 @@ impl Found {
 impl Engine {
     /// The tables of a connection.
     pub(super) async fn wizard_tables(&self, connection: &str) -> Result<Found, VerbError> {
-        let _ = connection;
-        Err(VerbError::field("connection", "not merged yet"))
+        let Some(source) = self.sources.get(connection) else {
+            let names = self.sources.names();
+            let known = if names.is_empty() { "none is".to_owned() } else { format!("there is {}", names.join(", ")) };
+            let message = format!(
+                "no connection of this name is set ({known}); set [connections.{connection}] of engate.toml, or \
+                 ENGATE_CONNECTIONS_{}_URL, and start the engine again",
+                connection.to_uppercase()
+            );
+            return Err(VerbError::field("connection", message));
+        };
+        let found = source.connection.discover("").await.map_err(|error| VerbError::Refused {
+            code: "source_unusable",
+            invalid: Invalid::field("connection", error.to_string()),
+        })?;
+        let facts = |table: Table| TableFacts {
+            name: table.name,
+            columns: table.columns.into_iter().map(|column| column.shape.name).collect(),
+        };
+        Ok(Found { dialect: source.dialect, tables: found.items.into_iter().map(facts).collect() })
     }
 }
