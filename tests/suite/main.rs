@@ -64,3 +64,4 @@ mod tenants;
 mod tidy;
 mod tls;
 mod tokens;
+mod wizard;

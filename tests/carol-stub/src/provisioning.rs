@@ -63,6 +63,7 @@ async fn credentials(State(shared): crate::State, headers: HeaderMap) -> Result<
     let options = &shared.options;
     Ok(Json(json!({
         "connectorId": options.connector_id, "apiToken": options.connector_key, "endpoint": shared.address,
+        "tenantId": options.tenant,
     })))
 }
 

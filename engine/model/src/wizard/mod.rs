@@ -183,6 +183,9 @@ pub struct Entities {
     pub connector_id: String,
     /// Where Carol takes records.
     pub endpoint: String,
+    /// The tenant, as SmartLink's envelopes name it; none: it was not told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant_id: Option<String>,
 }
 
 /// A job that the last step made, or found.

@@ -29,6 +29,7 @@ struct Connector {
     connector_id: String,
     api_token: String,
     endpoint: String,
+    tenant_id: Option<String>,
 }
 
 impl Engine {
@@ -49,8 +50,13 @@ impl Engine {
         let found = self.wizard_tables(&welcome.connection).await?;
         let companies = doing.wizard.progress.companies.clone().unwrap_or_default();
         let (entities, refused) = sort_out(entities, &companies, &found);
-        doing.wizard.progress.entities =
-            Some(Entities { entities, refused, connector_id: connector.connector_id, endpoint });
+        doing.wizard.progress.entities = Some(Entities {
+            entities,
+            refused,
+            connector_id: connector.connector_id,
+            endpoint,
+            tenant_id: connector.tenant_id,
+        });
         doing.secrets.connector_key = Some(Secret::new(connector.api_token));
         self.wizard_leave(principal, Step::Entities, doing).await
     }
