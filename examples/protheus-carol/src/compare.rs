@@ -36,25 +36,30 @@ impl Sum {
 /// One line of the comparison.
 #[derive(Debug)]
 pub(crate) struct Line {
-    pub(crate) table: &'static str,
+    /// The source's table.
+    pub(crate) table: String,
     pub(crate) source: Sum,
     pub(crate) target: Sum,
 }
 
-/// All tables over `companies`, which share a target table each.
+/// Every table of every company. Companies number their rows alike, so where there are several each has its own target.
 pub(crate) async fn compare(protheus: &Protheus, companies: &[String], stub: &Client) -> Result<Vec<Line>, Error> {
     let mut lines = Vec::new();
-    for table in &TABLES {
-        let mut source = Sum::default();
-        for company in companies {
-            of_source(protheus, table, company, &mut source).await?;
+    for company in companies {
+        for table in &TABLES {
+            let target = table.target_of(company, companies.len());
+            lines.push(Line {
+                table: table.name(company),
+                source: of_source(protheus, table, company).await?,
+                target: of_target(table, &target, stub).await?,
+            });
         }
-        lines.push(Line { table: table.target, source, target: of_target(table, stub).await? });
     }
     Ok(lines)
 }
 
-async fn of_source(protheus: &Protheus, table: &Table, company: &str, sum: &mut Sum) -> Result<(), Error> {
+async fn of_source(protheus: &Protheus, table: &Table, company: &str) -> Result<Sum, Error> {
+    let mut sum = Sum::default();
     let columns: Vec<_> = table.own().collect();
     let (columns, name) = (columns.join(", "), table.name(company));
     let sql = format!("SELECT {columns} FROM {name} WHERE D_E_L_E_T_ <> '*'");
@@ -69,20 +74,20 @@ async fn of_source(protheus: &Protheus, table: &Table, company: &str, sum: &mut 
         }
         sum.add(&values);
     }
-    Ok(())
+    Ok(sum)
 }
 
-async fn of_target(table: &Table, stub: &Client) -> Result<Sum, Error> {
+async fn of_target(table: &Table, target: &str, stub: &Client) -> Result<Sum, Error> {
     let mut sum = Sum::default();
     let mut after = String::new();
     loop {
         let query = [("limit", PAGE.to_string()), ("after", after)];
-        let page = stub.get_with(&format!("/_stub/tables/{}/rows", table.target), &query).await?;
-        let items = page["items"].as_array().cloned().unwrap_or_default();
-        for item in items.iter().filter(|item| item["deleted"] == false) {
-            sum.add(&values_of(table, &item["data"]));
+        let page = stub.get_with(&format!("/_stub/tables/{target}/rows"), &query).await?;
+        let items = page.get("items").and_then(Value::as_array).cloned().unwrap_or_default();
+        for item in items.iter().filter(|item| item.get("deleted").and_then(Value::as_bool) == Some(false)) {
+            sum.add(&values_of(table, item.get("data").unwrap_or(&Value::Null)));
         }
-        match page["next"].as_str() {
+        match page.get("next").and_then(Value::as_str) {
             Some(next) => next.clone_into(&mut after),
             None => return Ok(sum),
         }

@@ -67,7 +67,8 @@ impl User {
     pub(crate) async fn work(mut self, done: Arc<Done>, stop: Arc<AtomicBool>) -> Result<(), Error> {
         let mut chance = StdRng::seed_from_u64(self.seed);
         while !stop.load(Relaxed) {
-            let table = if chance.random_bool(0.5) { &TABLES[0] } else { &TABLES[1] };
+            let [customers, orders] = &TABLES;
+            let table = if chance.random_bool(0.5) { customers } else { orders };
             let number = chance.random_range(1..=self.rows);
             self.act(table, number, chance.random_range(0..100), &done).await?;
             tokio::time::sleep(PAUSE).await;

@@ -21,8 +21,6 @@ pub(crate) struct Table {
     pub(crate) target: &'static str,
     /// Its own columns; the first ones are the key.
     pub(crate) columns: &'static [(&'static str, &'static str)],
-    /// How many of them are the key.
-    pub(crate) keys: usize,
 }
 
 /// Customers and sales orders.
@@ -38,7 +36,6 @@ pub(crate) const TABLES: [Table; 2] = [
             ("A1_EST", "VARCHAR(2)"),
             ("A1_LC", "DOUBLE PRECISION"),
         ],
-        keys: 3,
     },
     Table {
         alias: "SC5",
@@ -51,7 +48,6 @@ pub(crate) const TABLES: [Table; 2] = [
             ("C5_EMISSAO", "VARCHAR(8)"),
             ("C5_FRETE", "DOUBLE PRECISION"),
         ],
-        keys: 2,
     },
 ];
 
@@ -59,6 +55,11 @@ impl Table {
     /// Its name in the database of a company: `SA1010` is `SA1` of company 01.
     pub(crate) fn name(&self, company: &str) -> String {
         format!("{}{company}0", self.alias)
+    }
+
+    /// What the target calls the rows of a company, one of `companies`.
+    pub(crate) fn target_of(&self, company: &str, companies: usize) -> String {
+        if companies > 1 { format!("{}_{company}", self.target) } else { self.target.to_owned() }
     }
 
     /// Names of its own columns.
@@ -79,7 +80,6 @@ pub(crate) enum Kind {
 pub(crate) struct Protheus {
     pub(crate) pool: AnyPool,
     pub(crate) kind: Kind,
-    pub(crate) url: String,
 }
 
 impl Protheus {
@@ -89,7 +89,7 @@ impl Protheus {
         sqlx::any::install_default_drivers();
         let kind = if url.starts_with("postgres") { Kind::Postgres } else { Kind::Sqlite };
         let pool = AnyPoolOptions::new().max_connections(if kind == Kind::Sqlite { 1 } else { CONNECTIONS_MAX });
-        let protheus = Self { pool: pool.connect(url).await?, kind, url: url.to_owned() };
+        let protheus = Self { pool: pool.connect(url).await?, kind };
         if kind == Kind::Sqlite {
             sqlx::raw_sql("PRAGMA journal_mode = WAL; PRAGMA busy_timeout = 10000;").execute(&protheus.pool).await?;
         }
