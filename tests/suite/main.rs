@@ -67,3 +67,4 @@ mod tenants;
 mod tidy;
 mod tls;
 mod tokens;
+mod wizard;
