@@ -140,7 +140,7 @@ fn what_is_wrong_with_a_job_is_named() {
         let wrong = async |change: Value, field: &str| {
             let mut body = emitting("wrong", json!({"kind": "manual"}));
             body.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
-            let fields = app.api.post("/v1/jobs", &body).await.expect_problem(422, "validation_failed");
+            let fields = app.api.post("/v1/jobs", &body).await.expect_problem(422, "invalid");
             assert!(fields.iter().any(|named| named == field), "{change}: {fields:?}");
         };
         let cron = |expression: &str| json!({"schedule": {"kind": "cron", "expression": expression}});
@@ -178,7 +178,10 @@ fn g12_a_job_that_fails_is_told_to_who_listens_and_pauses_itself() {
         // A partner that hangs: the run waits for its answer longer than it may take.
         app.receiver.script("/gone", [Reply::status(400)]);
         let path = format!("/v1/jobs/{}", id(&job));
-        app.api.patch(&path, &json!({"timeout_ms": 1_000})).await.expect(200);
+        app.api
+            .patch(&path, &json!({"timeout_ms": 1_000, "overlap": {"policy": "cancel_other", "grace_ms": 0}}))
+            .await
+            .expect(200);
         app.api.emit("P1", json!({"n": 1})).await;
         app.receiver.wait("/gone", 1).await;
         app.receiver.on("/gone", |_| Reply::hang());
@@ -239,7 +242,7 @@ fn a_backfill_runs_for_each_instant_of_times_past() {
         let times: BTreeSet<_> = runs.iter().map(|run| run["scheduled_at"].as_str().unwrap().to_owned()).collect();
         assert_eq!((times.len(), times.first().unwrap().as_str()), (7, "2026-01-01T03:00:00.000000Z"));
         let wrong = json!({"start": "2026-01-08T00:00:00Z", "end": "2026-01-01T00:00:00Z"});
-        assert_eq!(app.api.post(&path, &wrong).await.expect_problem(422, "validation_failed"), ["end"]);
+        assert_eq!(app.api.post(&path, &wrong).await.expect_problem(422, "invalid"), ["end"]);
     });
 }
 

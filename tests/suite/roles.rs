@@ -14,6 +14,12 @@ const ROLES: [&str; 5] = ["admin", "operator", "integrator", "auditor", "produce
 const MAY: &[(&str, &str)] = &[
     ("admin", "plugin_grants_put secret_put secret_delete setting_put tenant_list tenant_create tenant_get"),
     ("admin", "tenant_update tenant_delete"),
+    (
+        "admin",
+        "wizard_create wizard_delete wizard_credentials_get wizard_welcome wizard_provisioning wizard_requirements",
+    ),
+    ("admin", "wizard_companies wizard_credentials wizard_preflight wizard_entities wizard_jobs"),
+    ("admin operator auditor", "wizard_list wizard_get"),
     ("admin", "token_create token_revoke token_regenerate token_update"),
     (
         "admin auditor",
@@ -83,6 +89,7 @@ fn filled(template: &str) -> String {
         .replace("/queues/{endpoint}", &format!("/queues/{}", id("ep")))
         .replace("/events/{id}", &format!("/events/{}", id("evt")))
         .replace("/tokens/{id}", &format!("/tokens/{}", id("tok")))
+        .replace("/wizards/{id}", &format!("/wizards/{}", id("wiz")))
         .replace("/diffs/{id}", &format!("/diffs/{}", id("dif")))
         .split('/')
         .map(|part| if part.starts_with('{') { "nobody" } else { part })

@@ -9,7 +9,7 @@ use crate::harness::{App, run};
 /// Routes that ask for no token: health, and what is checked by something else than a token.
 const PUBLIC: [&str; 5] = ["/healthz", "/readyz", "/v1/files", "/v1/inbound/{name}", "/console/login"];
 /// Routes that must be described; a sweep over an empty description proves nothing.
-const EXPECTED: [&str; 22] = [
+const EXPECTED: [&str; 24] = [
     "/metrics",
     "/openapi.json",
     "/docs",
@@ -25,6 +25,8 @@ const EXPECTED: [&str; 22] = [
     "/v1/inbounds/{name}",
     "/v1/inbound/{name}",
     "/v1/plugins",
+    "/v1/wizards/carol",
+    "/v1/wizards/{id}",
     "/v1/tokens",
     "/v1/secrets",
     "/v1/settings",

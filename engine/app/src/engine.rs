@@ -15,7 +15,7 @@ use crate::{
     rates::Rates,
     scheduler::Scheduler,
     strangers::Strangers,
-    verbs::{access::TokenCache, diffs::Diffs, plugins::Compilations},
+    verbs::{access::TokenCache, diffs::Diffs, plugins::Compilations, wizards::Registries},
     views::Views,
     worker::Worker,
 };
@@ -40,6 +40,7 @@ pub struct Engine {
     pub(crate) inbound_rates: Rates<String>,
     pub(crate) token_rates: Rates<TokenId>,
     pub(crate) strangers: Strangers,
+    pub(crate) registries: Registries,
 }
 
 impl Engine {

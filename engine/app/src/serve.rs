@@ -22,7 +22,7 @@ use crate::{
     scheduler::Scheduler,
     strangers::Strangers,
     tls::Tls,
-    verbs::{access::TokenCache, diffs::Diffs, plugins::Compilations},
+    verbs::{access::TokenCache, diffs::Diffs, plugins::Compilations, wizards::Registries},
     views::Views,
     worker::Worker,
 };
@@ -112,6 +112,7 @@ impl Server {
             inbound_rates: Rates::default(),
             token_rates: Rates::default(),
             strangers: Strangers::default(),
+            registries: Registries::default(),
             config: Config { listen: address, ..config },
             clock,
             chance,
@@ -133,6 +134,7 @@ impl Server {
             tokio::spawn(Arc::clone(&engine).schedule()),
             tokio::spawn(Arc::clone(&engine).upkeep(stopped.clone())),
             tokio::spawn(Arc::clone(&engine).retain(stopped.clone())),
+            tokio::spawn(Arc::clone(&engine).wizards_keep(stopped.clone())),
             tokio::spawn(listener::serve(listener, router, tls.clone(), connections, stopped.clone())),
         ];
         tasks.extend(tls.map(|tls| tokio::spawn(tls.keep_fresh(stopped))));
@@ -169,6 +171,7 @@ impl Server {
         self.engine.scheduler.settle().await;
         self.engine.drain().await;
         self.engine.upkeep_end().await;
+        self.engine.sources.close().await;
         self.engine.store.close().await;
     }
 }

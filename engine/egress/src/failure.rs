@@ -37,7 +37,7 @@ pub(crate) fn denied(denied: &Denied) -> Failure {
     failure(denied.code(), denied.to_string(), denied.retryable())
 }
 
-fn dns_failed(host: &str, error: &(dyn Error + 'static)) -> Failure {
+pub(crate) fn dns_failed(host: &str, error: &(dyn Error + 'static)) -> Failure {
     failure("dns_failed", format!("{host} cannot be resolved: {}", detail(error)), true)
 }
 

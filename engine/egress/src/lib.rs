@@ -15,6 +15,7 @@ mod config;
 mod failure;
 mod guard;
 mod oauth;
+mod probe;
 mod request;
 mod resolve;
 mod send;

@@ -1,6 +1,6 @@
 //! The one call to the outside.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use engate_model::{
     Secret,
@@ -103,6 +103,16 @@ impl Egress {
     /// The rules, for whoever wants to judge without a network.
     pub fn guard(&self) -> &Guard {
         &self.guard
+    }
+
+    /// Whether a proxy makes the connections.
+    pub(crate) const fn is_proxied(&self) -> bool {
+        self.proxied
+    }
+
+    /// The addresses of a target that passed the guard.
+    pub(crate) async fn addresses(&self, target: &Target) -> Result<Vec<IpAddr>, Unreachable> {
+        self.resolver.target(target).await
     }
 
     /// [`Guard::check_url`].

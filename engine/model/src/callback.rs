@@ -9,7 +9,7 @@ use crate::{
     circuit::Failing,
     delivery::{Attempt, Delivery, DeliveryState},
     endpoint::Endpoint,
-    id::{EndpointId, EventId, IntegratorId},
+    id::{EndpointId, EventId, IntegratorId, WizardId},
     job::{Job, Run, RunState},
     time::Timestamp,
     transition::Transition,
@@ -33,8 +33,11 @@ pub const RUN_FAILED: &str = "run.failed";
 /// A job was paused, by the engine or by hand.
 pub const JOB_PAUSED: &str = "job.paused";
 
+/// What a wizard had provisioned is there.
+pub const WIZARD_PROVISIONED: &str = "wizard.provisioned";
+
 /// Every system type with its title.
-pub const SYSTEM_TYPES: [(&str, &str); 8] = [
+pub const SYSTEM_TYPES: [(&str, &str); 9] = [
     (DELIVERY_SUCCEEDED, "A delivery succeeded"),
     (DELIVERY_FAILED, "A delivery failed for good"),
     (ENDPOINT_FAILING, "An endpoint fails"),
@@ -43,6 +46,7 @@ pub const SYSTEM_TYPES: [(&str, &str); 8] = [
     (RUN_SUCCEEDED, "A run of a job succeeded"),
     (RUN_FAILED, "A run of a job failed"),
     (JOB_PAUSED, "A job was paused"),
+    (WIZARD_PROVISIONED, "What a wizard had provisioned is there"),
 ];
 /// Where they stand in the catalogue's tree.
 pub const MACRO_PROCESS: &str = "Engate";
@@ -185,6 +189,13 @@ impl Fact {
         let payload = json!({ "job": job.id, "name": job.settings.name, "by": by, "reason": reason, "at": at });
         let subject = job.id.to_string();
         Self { key: JOB_PAUSED, endpoint: None, integrator: None, subject, payload, correlation_id: None }
+    }
+
+    /// What a wizard had provisioned is there, for the contract that it was told.
+    pub fn wizard_provisioned(wizard: WizardId, contract: &str, at: Timestamp) -> Self {
+        let payload = json!({ "wizard": wizard, "contract": contract, "at": at });
+        let subject = wizard.to_string();
+        Self { key: WIZARD_PROVISIONED, endpoint: None, integrator: None, subject, payload, correlation_id: None }
     }
 
     fn about(key: &'static str, endpoint: &Endpoint, at: Timestamp, detail: Value) -> Self {

@@ -127,6 +127,8 @@ ids! {
     QuarantineId, "qua", "a record in quarantine";
     /// One order to run a job for times past.
     BackfillId, "bkf", "a backfill";
+    /// A setting-up, step by step.
+    WizardId, "wiz", "a wizard";
 }
 
 /// UUIDv7 carries 48 bits of milliseconds.

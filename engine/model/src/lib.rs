@@ -40,11 +40,12 @@ pub mod time;
 pub mod token;
 pub mod transition;
 pub mod verdict;
+pub mod wizard;
 pub mod zone;
 
 pub use id::{
     AuditId, BackfillId, CallId, DeliveryId, DiffId, EndpointId, EventId, IntegratorId, JobId, QuarantineId, RunId,
-    TenantId, TokenId, TrackId, TypedId,
+    TenantId, TokenId, TrackId, TypedId, WizardId,
 };
 pub use invalid::{FieldError, Invalid};
 pub use secret::Secret;

@@ -50,6 +50,7 @@ mod tenants;
 mod tokens;
 mod value;
 mod versions;
+mod wizards;
 
 use std::sync::{
     Arc,

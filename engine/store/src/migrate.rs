@@ -21,6 +21,7 @@ const LIST: &[(i64, &str, &str)] = &[
     (1, "base", include_str!("../migrations/0001_base.sql")),
     (2, "jobs", include_str!("../migrations/0002_jobs.sql")),
     (3, "sync", include_str!("../migrations/0003_sync.sql")),
+    (4, "wizards", include_str!("../migrations/0004_wizards.sql")),
     (5, "history", include_str!("../migrations/0005_history.sql")),
 ];
 

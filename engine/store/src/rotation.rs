@@ -5,7 +5,7 @@
 //! everything sealed is opened and sealed anew, step by step; each value says itself which key it needs, so a rotation that
 //! was interrupted goes on where it was. At the end `key_next` takes the place of `key_check`, in one transaction.
 
-use engate_model::{EndpointId, TenantId, Timestamp};
+use engate_model::{EndpointId, TenantId, Timestamp, WizardId};
 
 use crate::{
     Store, StoreOptions,
@@ -19,6 +19,7 @@ use crate::{
     secrets,
     sql::Sql,
     value::{Cells, Value, args},
+    wizards,
 };
 
 /// What is sealed to know a key by.
@@ -81,6 +82,14 @@ const SEALED: &[SealedTable] = &[
         key: |cells| {
             let tenant: TenantId = cells.id()?;
             Ok((head_place(tenant), args![tenant]))
+        },
+    },
+    SealedTable {
+        select: "SELECT id, sealed FROM wizards WHERE substr(sealed, 2, 4) = $1 LIMIT $2",
+        update: "UPDATE wizards SET sealed = $1 WHERE sealed = $2 AND id = $3",
+        key: |cells| {
+            let id: WizardId = cells.id()?;
+            Ok((wizards::place(id), args![id]))
         },
     },
 ];

@@ -85,6 +85,7 @@ impl Store {
             "DELETE FROM inbounds WHERE tenant_id = $1",
             "DELETE FROM inbound_state WHERE tenant_id = $1",
             "DELETE FROM plugin_state WHERE tenant_id = $1",
+            "DELETE FROM wizards WHERE tenant_id = $1",
         ];
         for sql in gone {
             session.execute(sql, args![id]).await?;

@@ -6,7 +6,7 @@ use std::{str::FromStr, sync::Arc};
 
 use engate_model::{
     AuditId, BackfillId, CallId, DeliveryId, EndpointId, EventId, IntegratorId, JobId, QuarantineId, RunId, TenantId,
-    Timestamp, TokenId, TrackId, TypedId,
+    Timestamp, TokenId, TrackId, TypedId, WizardId,
     delivery::{DeliveryState, Trigger},
     job::{RunState, RunTrigger},
 };
@@ -137,6 +137,7 @@ into_value! { Id,
     QuarantineId, id => id.uuid();
     RunId, id => id.uuid();
     BackfillId, id => id.uuid();
+    WizardId, id => id.uuid();
 }
 into_value! { Blob,
     &[u8], bytes => Arc::from(bytes);

@@ -84,6 +84,48 @@ pub(crate) const MEANINGS: &[Meaning] = &[
         "Compare the clocks of the two machines.",
     ),
     meaning(
+        "already_handed_over",
+        StatusCode::GONE,
+        "The credentials were handed over before",
+        "Use those that were handed over; ask TOTVS for new ones where they are lost.",
+    ),
+    meaning(
+        "not_provisioned",
+        StatusCode::CONFLICT,
+        "There are no credentials to hand over",
+        "Wait until the step `provisioning` is done; it says how far it is.",
+    ),
+    meaning(
+        "step_locked",
+        StatusCode::CONFLICT,
+        "An earlier step is not passed",
+        "Do the step that `detail` names first; `steps` of the wizard says how each stands.",
+    ),
+    meaning(
+        "too_many_wizards",
+        StatusCode::CONFLICT,
+        "There are as many wizards as may be",
+        "Delete one that is not needed any more.",
+    ),
+    meaning(
+        "credentials_refused",
+        StatusCode::UNPROCESSABLE_ENTITY,
+        "The service does not take these credentials",
+        "Compare them with the e-mail of TOTVS; `errors` says what the service answered.",
+    ),
+    meaning(
+        "source_unusable",
+        StatusCode::UNPROCESSABLE_ENTITY,
+        "The connection gives no answer that can be used",
+        "Check the connection's URL and what its user may see; `errors` says what the database answered.",
+    ),
+    meaning(
+        "service_unusable",
+        StatusCode::UNPROCESSABLE_ENTITY,
+        "A service gives no answer that can be used",
+        "Run the step `preflight`, or give the service's address in `welcome`; `errors` says what came.",
+    ),
+    meaning(
         "link_expired",
         StatusCode::GONE,
         "The link has expired",

@@ -48,6 +48,7 @@ mod settings;
 mod tenants;
 mod text;
 mod tokens;
+mod wizards;
 
 use std::sync::Arc;
 
@@ -88,6 +89,7 @@ fn routes() -> Routes {
         .merge(settings::routes())
         .merge(tokens::routes())
         .merge(tenants::routes())
+        .merge(wizards::routes())
         .merge(audit::routes())
 }
 

@@ -44,6 +44,7 @@ const TAGS: &[(&str, &str)] = &[
     ("integrators", "Partner companies"),
     ("event types", "The catalogue"),
     ("inbounds", "Where partners call"),
+    ("wizards", "Setting up, step by step"),
     ("plugins", "What shapes requests and judges responses"),
     ("secrets", "Values plugins may use and nobody can read back"),
     ("settings", "Switches of the tenant"),

@@ -44,6 +44,10 @@ pub(crate) enum Permission {
     ReadInbounds,
     /// Changes of where partners call.
     ManageInbounds,
+    /// How far a setting-up is.
+    ReadWizards,
+    /// Setting up: it makes endpoints, jobs and secrets.
+    ManageWizards,
     /// Jobs and their runs.
     ReadJobs,
     /// Changes of jobs, and what is done with them by hand.
@@ -83,6 +87,7 @@ impl Permission {
             | Self::ReadMetrics
             | Self::ReadPlugins
             | Self::ReadInbounds
+            | Self::ReadWizards
             | Self::ReadJobs
             | Self::ExportDeliveries => &[Admin, Operator, Auditor],
             Self::ReadDeliveries
@@ -98,7 +103,11 @@ impl Permission {
             | Self::ManageJobs
             | Self::ManagePlugins => &[Admin, Operator],
             Self::ReadSecrets | Self::ReadSettings | Self::ReadTokens | Self::ReadAudit => &[Admin, Auditor],
-            Self::ManageSecrets | Self::ManageSettings | Self::ManageTokens | Self::ManageTenants => &[Admin],
+            Self::ManageSecrets
+            | Self::ManageSettings
+            | Self::ManageTokens
+            | Self::ManageTenants
+            | Self::ManageWizards => &[Admin],
             Self::RevokeSelf => &Role::ALL,
         }
     }
@@ -123,6 +132,8 @@ impl Permission {
             Self::ManageEndpoints => "endpoints:write",
             Self::ReadInbounds => "inbounds:read",
             Self::ManageInbounds => "inbounds:write",
+            Self::ReadWizards => "wizards:read",
+            Self::ManageWizards => "wizards:write",
             Self::ReadJobs => "jobs:read",
             Self::ManageJobs => "jobs:write",
             Self::ReadPlugins => "plugins:read",
@@ -175,6 +186,7 @@ mod tests {
             P::ManageSettings,
             P::ManageTokens,
             P::ManageTenants,
+            P::ManageWizards,
         ];
         assert!(changes.iter().all(|p| !p.allows(Role::Auditor) && p.allows(Role::Admin)));
         assert!(P::SendEvents.allows(Role::Producer));

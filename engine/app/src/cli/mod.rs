@@ -28,6 +28,7 @@ mod serve;
 mod settings;
 mod tenant;
 mod token;
+mod wizard;
 
 use std::{
     io::{Write as _, stderr},
@@ -96,6 +97,9 @@ enum Command {
     /// Let partners call, and have a plugin answer
     #[command(subcommand)]
     Inbound(inbound::InboundCommand),
+    /// Set up what takes several steps
+    #[command(subcommand)]
+    Wizard(wizard::WizardCommand),
     /// Have things done on a schedule: events, syncs of tables, feeds, tasks
     #[command(subcommand)]
     Job(job::JobCommand),
@@ -208,6 +212,7 @@ async fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Command::Endpoint(command) => return endpoint::run(command, &remote).await,
         Command::Queue(command) => queue::run(command, &remote).await?,
         Command::Inbound(command) => inbound::run(command, &remote).await?,
+        Command::Wizard(command) => wizard::run(command, &remote).await?,
         Command::Job(command) => job::run(command, &remote).await?,
         Command::Plugin(command) => plugin::run(command, &remote).await?,
         Command::Token(command) => token::run(command, &remote).await?,

@@ -25,6 +25,7 @@ pub(crate) mod settings;
 pub(crate) mod syncs;
 pub(crate) mod tenants;
 pub(crate) mod tokens;
+pub(crate) mod wizards;
 
 use engate_model::{
     IntegratorId, Invalid,

@@ -135,7 +135,7 @@ pub struct StreamSpec {
     /// What marks a row as deleted; none: rows are deleted only by being gone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub soft_delete: Option<SoftDelete>,
-    /// What the target calls it.
+    /// What the target calls it; `{company}` stands for the partition's `company`, as in the table's name.
     pub target: String,
     /// Which column holds which dimension of the partitions; a dimension that is named neither here nor in the table's
     /// name is a column of its own name.
@@ -308,12 +308,14 @@ impl StreamSpec {
                 complaints.add(&*field, "the partitions have no such dimension");
             }
         }
-        match placeholders(&self.table) {
-            None => complaints.add(format!("{at}.table"), "every { needs its }"),
-            Some(names) => {
-                for dimension in names.into_iter().filter(|dimension| !known(dimension)) {
-                    let message = format!("`{{{dimension}}}` is no dimension of the partitions");
-                    complaints.add(format!("{at}.table"), message);
+        for (field, text) in [("table", &self.table), ("target", &self.target)] {
+            match placeholders(text) {
+                None => complaints.add(format!("{at}.{field}"), "every { needs its }"),
+                Some(names) => {
+                    for dimension in names.into_iter().filter(|dimension| !known(dimension)) {
+                        let message = format!("`{{{dimension}}}` is no dimension of the partitions");
+                        complaints.add(format!("{at}.{field}"), message);
+                    }
                 }
             }
         }
@@ -321,9 +323,12 @@ impl StreamSpec {
 
     /// The table of a partition.
     pub fn table_of(&self, partition: &Partition) -> String {
-        let fill =
-            |text: String, (dimension, value): (&String, &String)| text.replace(&format!("{{{dimension}}}"), value);
-        partition.iter().fold(self.table.clone(), fill)
+        filled(&self.table, partition)
+    }
+
+    /// What the target calls the records of a partition.
+    pub fn target_of(&self, partition: &Partition) -> String {
+        filled(&self.target, partition)
     }
 
     /// Columns and values that a row of this partition has; a dimension in the table's name needs no column.
@@ -336,6 +341,12 @@ impl StreamSpec {
         });
         columns.collect()
     }
+}
+
+/// `text` with the partition's values in the place of its dimensions' names.
+fn filled(text: &str, partition: &Partition) -> String {
+    let fill = |text: String, (dimension, value): (&String, &String)| text.replace(&format!("{{{dimension}}}"), value);
+    partition.iter().fold(text.to_owned(), fill)
 }
 
 /// Names between braces; none where a brace is open.
@@ -409,6 +420,8 @@ mod tests {
         let read: SyncJob = serde_json::from_value(job()).unwrap();
         let (stream, second) = (&read.streams[0], &read.partitions[1]);
         assert_eq!(stream.table_of(second), "SA1030");
+        let apart = StreamSpec { target: "customers_{company}".into(), ..stream.clone() };
+        assert_eq!([apart.target_of(second), stream.target_of(second)], ["customers_03", "customers"]);
         assert_eq!(stream.conditions(second), [("A1_FILIAL", "0101")]);
         let plain = StreamSpec { table: "orders".into(), partition_columns: BTreeMap::new(), ..stream.clone() };
         assert_eq!(plain.conditions(second), [("branch", "0101"), ("company", "03")]);
@@ -427,6 +440,7 @@ mod tests {
         assert_eq!(with("/streams/0/watermark", json!("")), ["streams[0].watermark"]);
         assert_eq!(with("/streams/0/table", json!("SA1{emp}0")), ["streams[0].table"]);
         assert_eq!(with("/streams/0/table", json!("SA1{company0")), ["streams[0].table"]);
+        assert_eq!(with("/streams/0/target", json!("customers_{emp}")), ["streams[0].target"]);
         assert_eq!(with("/streams/0/partition_columns", json!({"site": "X"})), ["streams[0].partition_columns.site"]);
         assert_eq!(with("/partitions/1", json!({"company": "01"})), ["partitions[1]"]);
         assert_eq!(with("/partitions/1", json!({"company": "01", "branch": "0101"})), ["partitions[1]"]);

@@ -22,6 +22,8 @@ pub(crate) const BY_ID: &str = "sqlite_autoindex_deliveries_1";
 const ENDPOINT_RANGES_MAX: usize = 8;
 /// The same for event types.
 const TYPE_RANGES_MAX: usize = 32;
+/// Rows of ranges that are rather read to their end than walked through.
+const READ_WHOLE_MAX: u64 = 5_000;
 /// Rows up to which ranges are compared by how many they hold.
 const COMPARED_MAX: u64 = 20_001;
 
@@ -86,6 +88,13 @@ impl Scope {
         scope
     }
 
+    /// The same where `column` has that text.
+    pub(super) fn of_text(&self, column: Column, text: &str) -> Self {
+        let mut scope = self.clone();
+        scope.equal.push((column, text.to_owned()));
+        scope
+    }
+
     fn narrow_success(&mut self, to: &[SuccessFilter]) {
         let given = std::mem::take(&mut self.filter.success);
         let kept = to.iter().copied().filter(|success| given.is_empty() || given.contains(success));
@@ -117,8 +126,8 @@ impl Lister {
         Ok(self.narrowest(scope).await?.1)
     }
 
-    /// The narrowest ranges known with what is left to check on their rows; before it, where something is left, the
-    /// ranges alone.
+    /// The narrowest ranges known with what is left to check on their rows; before it, where something is left and they
+    /// hold many, the ranges alone.
     pub(super) async fn narrowest(&mut self, scope: &Scope) -> Result<(Option<Access>, Access), StoreError> {
         let filter = &scope.filter;
         if !filter.ids.is_empty() {
@@ -139,9 +148,8 @@ impl Lister {
         for way in ways {
             candidates.push(self.in_window(way, scope, &window));
         }
-        let mut best = 0;
+        let (mut best, mut fewest) = (0, u64::MAX);
         if candidates.len() > 1 {
-            let mut fewest = u64::MAX;
             for (n, (bare, _)) in candidates.iter().enumerate() {
                 let count = self.count(bare, COMPARED_MAX).await?;
                 if count <= fewest {
@@ -152,7 +160,7 @@ impl Lister {
         let Some((bare, access)) = candidates.into_iter().nth(best) else {
             return Ok((None, self.everything(scope, None)));
         };
-        let checked = window.late.is_none() && bare.on.text() != access.on.text();
+        let checked = fewest > READ_WHOLE_MAX && window.late.is_none() && bare.on.text() != access.on.text();
         Ok((checked.then_some(bare), access))
     }
 

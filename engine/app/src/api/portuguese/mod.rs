@@ -38,6 +38,37 @@ const TEXTS: &[(&str, &str, &str)] = &[
     ),
     ("link_forged", "O link não é válido", "Use o link exatamente como foi entregue."),
     ("link_not_yet_valid", "O link ainda não é válido", "Compare os relógios das duas máquinas."),
+    (
+        "already_handed_over",
+        "As credenciais já foram entregues",
+        "Use as que foram entregues; se foram perdidas, peça novas à TOTVS.",
+    ),
+    (
+        "not_provisioned",
+        "Não há credenciais a entregar",
+        "Espere até que o passo `provisioning` termine; ele diz em que ponto está.",
+    ),
+    (
+        "step_locked",
+        "Um passo anterior não foi concluído",
+        "Conclua antes o passo que `detail` nomeia; `steps` do assistente diz como está cada um.",
+    ),
+    ("too_many_wizards", "Já há tantos assistentes quantos podem haver", "Exclua um de que não se precisa mais."),
+    (
+        "credentials_refused",
+        "O serviço não aceita estas credenciais",
+        "Compare-as com o e-mail da TOTVS; `errors` diz o que o serviço respondeu.",
+    ),
+    (
+        "source_unusable",
+        "A conexão não dá resposta que sirva",
+        "Confira a URL da conexão e o que o usuário dela pode ver; `errors` diz o que o banco de dados respondeu.",
+    ),
+    (
+        "service_unusable",
+        "Um serviço não dá resposta que sirva",
+        "Execute o passo `preflight`, ou dê o endereço do serviço em `welcome`; `errors` diz o que veio.",
+    ),
     ("link_expired", "O link venceu", "Peça que a entrega seja enviada de novo: ela leva um link novo."),
     (
         "not_found",

@@ -1,0 +1,80 @@
+//! What the Protheus must have: versions, the dictionary, the watermark of every table.
+
+use engate_model::{
+    WizardId,
+    invalid::Complaints,
+    token::Principal,
+    wizard::{
+        SOFT_DELETE, Step, WATERMARK, Wizard,
+        requirements::{self, Requirement},
+    },
+};
+
+use super::{VerbError, credentials::welcome_of, tables::Found};
+use crate::engine::Engine;
+
+/// Tables that are looked at in one wizard at most.
+const TABLES_MAX: usize = 1_000;
+/// What every table of a Protheus has.
+const ROW_NUMBER: &str = "R_E_C_N_O_";
+
+/// What the step takes.
+#[derive(Debug, Clone)]
+pub(crate) struct RequirementsInput {
+    /// The release of the Protheus.
+    pub(crate) release: String,
+    /// Of each artefact: its key, the version that is there, the newest of the portal.
+    pub(crate) artefacts: [(&'static str, String, String); 3],
+    /// Whether the dictionary's differences were applied.
+    pub(crate) upddistr: bool,
+    /// Tables to look at; none: all that look like a Protheus'.
+    pub(crate) tables: Vec<String>,
+}
+
+impl Engine {
+    /// Looks at every requirement; a row each says what is there and what is needed.
+    pub(crate) async fn wizard_requirements(
+        &self,
+        principal: &Principal,
+        id: WizardId,
+        input: RequirementsInput,
+    ) -> Result<Wizard, VerbError> {
+        let mut doing = self.wizard_enter(principal, id, Step::Requirements).await?;
+        let mut complaints = Complaints::default();
+        if input.tables.len() > TABLES_MAX {
+            complaints.add("tables", format!("at most {TABLES_MAX} tables"));
+        }
+        complaints.finish(())?;
+        let found = self.wizard_tables(&welcome_of(&doing.wizard)?.connection).await?;
+        let mut rows = vec![requirements::release(&input.release)];
+        rows.extend(input.artefacts.iter().map(|(key, have, newest)| requirements::artefact(key, have, newest)));
+        rows.push(requirements::upddistr(input.upddistr));
+        rows.extend(watermarks(&found, &input.tables));
+        doing.wizard.progress.requirements = Some(rows);
+        self.wizard_leave(principal, Step::Requirements, doing).await
+    }
+}
+
+fn watermarks(found: &Found, named: &[String]) -> Vec<Requirement> {
+    let row = |table: &str| match found.table(table) {
+        Some(table) => requirements::watermark(&table.name, table.column(WATERMARK).is_some(), found.dialect),
+        None => requirements::no_table(table),
+    };
+    if !named.is_empty() {
+        return named.iter().map(|table| row(table)).collect();
+    }
+    let of_protheus =
+        found.tables.iter().filter(|table| table.column(SOFT_DELETE).is_some() && table.column(ROW_NUMBER).is_some());
+    let mut rows: Vec<_> = of_protheus.take(TABLES_MAX).map(|table| row(&table.name)).collect();
+    if rows.is_empty() {
+        rows.push(Requirement {
+            key: "tables".to_owned(),
+            have: "none".to_owned(),
+            need: format!("tables with {SOFT_DELETE} and {ROW_NUMBER}"),
+            ok: false,
+            cure: Some("check that the connection leads to the Protheus' own schema, or name the tables".to_owned()),
+            ddl: None,
+        });
+    }
+    rows
+}
