@@ -63,6 +63,7 @@ mod sample_receivers;
 mod signing;
 mod sintegre;
 mod slow_partners;
+mod sync_faults;
 mod tenants;
 mod tidy;
 mod tls;

@@ -26,6 +26,11 @@ impl Sources {
         Self { configured, open: Mutex::default(), covered: Mutex::default() }
     }
 
+    /// Their names.
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.configured.keys().cloned().collect()
+    }
+
     /// A connection; the same one for whoever asks.
     ///
     /// # Errors
@@ -46,11 +51,6 @@ impl Sources {
         let connection = opened.map_err(|error| failure(error.code(), format!("connection {name}: {error}")))?;
         open.insert(name.to_owned(), connection.clone());
         Ok(connection)
-    }
-
-    /// The names that there are.
-    pub(crate) fn names(&self) -> Vec<&str> {
-        self.configured.keys().map(String::as_str).collect()
     }
 
     /// Which database is behind a name.
