@@ -10,9 +10,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 /// Folder below `plugins/`, which is the plugin's name, and its package.
-const GUESTS: [(&str, &str); 4] = [
+const GUESTS: [(&str, &str); 7] = [
+    ("carol", "engate-plugin-carol"),
     ("gsan", "engate-plugin-gsan"),
+    ("http-table", "engate-plugin-http-table"),
     ("sintegre", "engate-plugin-sintegre"),
+    ("smartlink", "engate-plugin-smartlink"),
     ("standard", "engate-plugin-standard"),
     ("voalle", "engate-plugin-voalle"),
 ];

@@ -80,6 +80,32 @@ fn versions(app: &App, path: &str) -> Vec<u64> {
 }
 
 #[test]
+fn o16_of_what_the_filter_takes_the_newest_is_sent() {
+    run(async |app| {
+        app.receiver.always("/hook", 200);
+        let filter = json!({"path": "/version", "lt": 10});
+        let body = json!({"url": app.receiver.url("/hook"), "event_types": ["BDO"], "filter": filter,
+            "retry": {"schedule_ms": SCHEDULE_FAR}});
+        let endpoint = id(&app.endpoint(body).await);
+        publish(app, "BDO", 1).await;
+        publish(app, "BDO", 2).await;
+        for filtered in [11, 12] {
+            app.api.emit("BDO", json!({"version": filtered})).await;
+        }
+        let sent = send(app, &endpoint, "BDO").await.expect(200);
+        assert_eq!(sent["outcome"], "success", "{sent}");
+        assert_eq!(versions(app, "/hook"), [1, 2, 2], "the newest that the filter takes");
+        let all = act(app, &endpoint, "send-all").await;
+        assert_eq!((all["sent"].as_array().unwrap().len(), versions(app, "/hook").last()), (1, Some(&2)), "{all}");
+        // Where it takes none at all, that is said.
+        let none = json!({"filter": {"path": "/version", "lt": 0}});
+        app.api.patch(&format!("/v1/endpoints/{endpoint}"), &none).await.expect(200);
+        send(app, &endpoint, "BDO").await.expect_problem(409, "filtered");
+        at_rest(app).await;
+    });
+}
+
+#[test]
 fn o4_nobody_sees_another_partners_webhooks_or_acts_on_them() {
     run(async |app| {
         let other = json!({"slug": "other", "name": "Other", "active": true, "services": ["x"]});

@@ -59,6 +59,18 @@ async fn everything(app: &App) -> Vec<Edited> {
             body: |n| json!({"success": {"status": [200 + n % 99]}}),
         },
     ];
+    let token = app.api.post("/v1/tokens", &json!({"client": "bi", "role": "auditor"})).await.expect(201);
+    all.push(Edited {
+        path: format!("/v1/tokens/{}", id(&token)),
+        method: Method::PATCH,
+        body: |n| json!({"redact": [n.to_string()]}),
+    });
+    app.api.post("/v1/tenants", &json!({"slug": "saae"})).await.expect(201);
+    all.push(Edited {
+        path: "/v1/tenants/saae".into(),
+        method: Method::PATCH,
+        body: |n| json!({"name": n.to_string()}),
+    });
     if inbound.status == 201 {
         let body = |n: u32| json!({"description": n.to_string()});
         all.push(Edited { path: "/v1/inbounds/bank".into(), method: Method::PATCH, body });
@@ -140,7 +152,9 @@ fn a_stale_delete_is_refused() {
         app.api.post("/v1/event-types", &json!({"key": "t"})).await.expect(201);
         app.api.post("/v1/integrators", &json!({"slug": "lone"})).await.expect(201);
         let endpoint = app.endpoint(json!({"url": app.receiver.url("/in")})).await;
+        app.api.post("/v1/tenants", &json!({"slug": "saae"})).await.expect(201);
         for (path, change) in [
+            ("/v1/tenants/saae".to_owned(), json!({"name": "S"})),
             ("/v1/event-types/t".to_owned(), json!({"title": "T"})),
             ("/v1/integrators/lone".to_owned(), json!({"name": "L"})),
             (format!("/v1/endpoints/{}", id(&endpoint)), json!({"description": "E"})),
@@ -154,6 +168,25 @@ fn a_stale_delete_is_refused() {
             delete(&seen).await.expect(204);
             app.api.get(&path).await.expect_problem(404, "not_found");
         }
+    });
+}
+
+#[test]
+fn a_token_that_was_changed_is_not_revoked_unseen_and_its_uses_are_no_change() {
+    run(async |app| {
+        let made = app.api.post("/v1/tokens", &json!({"client": "bi", "role": "auditor"})).await.expect(201);
+        let path = format!("/v1/tokens/{}", id(&made));
+        let seen = tag(&app.api.get(&path).await);
+        app.api.with_token(made["token"].as_str().unwrap()).get("/v1/deliveries").await.expect(200);
+        let used = app.api.get(&path).await;
+        assert_eq!(tag(&used), seen, "{}", used.expect(200));
+        app.api.patch(&path, &json!({"redact": ["cpf"]})).await.expect(200);
+        let delete =
+            async |tag: &str| app.api.send(Method::DELETE, &path, &[("if-match", tag)], bytes::Bytes::new()).await;
+        delete(&seen).await.expect_problem(412, "precondition_failed");
+        delete(&tag(&app.api.get(&path).await)).await.expect(204);
+        let ended = app.api.get(&path).await.expect(200);
+        assert!(ended["revoked_at"].is_string(), "{ended}");
     });
 }
 

@@ -692,6 +692,27 @@ fn v36_a_disabled_trigger_goes_nowhere() {
     });
 }
 
+#[test]
+fn v36_what_the_engine_defines_is_not_deleted_but_can_be_switched_off() {
+    run(async |app| {
+        let types = app.api.get("/v1/event-types?limit=500").await.expect(200);
+        let system: Vec<_> = types["items"].as_array().unwrap().iter().filter(|one| one["system"] == true).collect();
+        assert!(!system.is_empty());
+        for one in system {
+            let path = format!("/v1/event-types/{}", one["key"].as_str().unwrap());
+            app.api.delete(&path).await.expect_problem(409, "system_record");
+            app.api.patch(&path, &json!({"title": "Outro"})).await.expect_problem(409, "system_record");
+            let off = app.api.patch(&path, &json!({"enabled": false})).await.expect(200);
+            assert_eq!((off["system"].as_bool(), off["enabled"].as_bool()), (Some(true), Some(false)));
+            app.api.patch(&path, &json!({"enabled": true})).await.expect(200);
+        }
+        // A client's own is no record of the engine's.
+        app.api.post("/v1/event-types", &json!({"key": "mine"})).await.expect(201);
+        app.api.delete("/v1/event-types/mine").await.expect(204);
+        app.api.delete("/v1/tenants/default").await.expect_problem(409, "system_record");
+    });
+}
+
 fn orders_and_pages_on(backend: Backend) {
     run_on(backend, Setup::new(), async |app| {
         six(app).await;
@@ -700,13 +721,15 @@ fn orders_and_pages_on(backend: Backend) {
         // A stable sort by hand: the last column first.
         let mut wanted = rows.clone();
         wanted.sort_by(|a, b| b["event_type"].as_str().cmp(&a["event_type"].as_str()));
-        wanted.sort_by(|a, b| a["integrator"].as_str().cmp(&b["integrator"].as_str()));
+        wanted.sort_by(|a, b| a["integrator_name"].as_str().cmp(&b["integrator_name"].as_str()));
         assert_eq!(listed(app, "sort=integrator,-event_type").await, codes(&wanted));
         for column in engate_model::listing::Column::ALL {
             for minus in ["", "-"] {
                 let sorted = app.api.deliveries(&format!("sort={minus}{}", column.name())).await;
                 let mut by_hand = rows.clone();
-                let key = |row: &Value| match &row[column.name()] {
+                // What people see of an integrator is the name.
+                let shown = if column.name() == "integrator" { "integrator_name" } else { column.name() };
+                let key = |row: &Value| match &row[shown] {
                     Value::Null => (0, 0, String::new()),
                     Value::Number(number) => (1, number.as_i64().unwrap(), String::new()),
                     Value::Bool(flag) => (1, i64::from(*flag), String::new()),

@@ -191,6 +191,14 @@ fn p31_refusals_are_told_in_portuguese_to_who_reads_it() {
                 in_language(app, language, Method::GET, "/v1/integrators/nobody", &json!({})).await.expect(404);
             assert_eq!(problem["title"], "There is no such thing", "{language}");
         }
+        // What verbs say of this time, too, with the names it is about.
+        let missing = json!({"client": "a", "role": "integrator"});
+        let answer = in_language(app, "pt-BR", Method::POST, "/v1/tokens", &missing).await;
+        let text = String::from_utf8(answer.body.to_vec()).unwrap();
+        assert!(text.contains("falta; o papel integrator vê só as coisas de um integrador"), "{text}");
+        let answer = in_language(app, "pt-BR", Method::DELETE, "/v1/event-types/delivery.failed", &json!({})).await;
+        let text = String::from_utf8(answer.body.to_vec()).unwrap();
+        assert!(text.contains("delivery.failed pertence ao motor") && !text.contains("belongs"), "{text}");
         let headers = [("accept-language", "pt-BR")];
         let problem = app.api.anonymous().send(Method::GET, "/v1/events", &headers, Bytes::new()).await.expect(401);
         assert_eq!(problem["title"], "Sem token válido");

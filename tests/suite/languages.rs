@@ -149,6 +149,23 @@ fn template(language: &str, programs: &[&str]) {
     passes(&project, &["plugin", "test"]);
 }
 
+#[test]
+fn a_new_sink_and_a_new_source_build_and_pass() {
+    if !is_there(&["cargo"]) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    for world in ["sync-target", "sync-source"] {
+        let name = format!("acme-{world}");
+        passes(folder.path(), &["plugin", "new", &name, "--lang", "rust", "--world", world]);
+        let project = folder.path().join(&name);
+        passes(&project, &["plugin", "build"]);
+        let told = passes(&project, &["plugin", "check", "plugin.wasm"]);
+        assert!(told.contains(&format!("{world} (0.1.0)")), "{told}");
+        passes(&project, &["plugin", "test"]);
+    }
+}
+
 macro_rules! languages {
     ($($language:ident: $programs:expr;)*) => {$(
         mod $language {

@@ -55,6 +55,34 @@ fn g2_a_restricted_field_is_absent_wherever_it_would_be_shown() {
 }
 
 #[test]
+fn g2_what_is_hidden_is_not_asked_about_either() {
+    run(async |app| {
+        app.receiver.always("/hook", 200);
+        let endpoint = app.endpoint_at("/hook", &["P1"]).await;
+        app.api.event(json!({"type": "P1", "subject": "123.456.789-09", "payload": 1})).await;
+        app.api.delivery_in(&endpoint, "succeeded").await;
+        let bi = reader(app, &["subject", "/state", "integrator_name", "attempts", "created_at"]).await;
+        for (query, field) in [
+            ("sort=-subject", "sort"),
+            ("sort=code,subject", "sort"),
+            ("sort=integrator", "sort"),
+            ("q=123.456", "q"),
+            ("state=succeeded", "state"),
+            ("attempts_gte=1", "attempts_gte"),
+            ("created_from=2026-01-01", "created_from"),
+        ] {
+            for path in ["/v1/deliveries", "/v1/deliveries.ndjson"] {
+                let refused = bi.get(&format!("{path}?{query}")).await;
+                assert_eq!(refused.expect_problem(403, "redacted"), [field], "{path}?{query}");
+            }
+        }
+        for query in ["", "sort=-code", "success=yes", "event_type=P1", "limit=1", "sort=event_type,code"] {
+            assert_eq!(bi.get(&format!("/v1/deliveries?{query}")).await.expect(200)["total"], 1, "{query}");
+        }
+    });
+}
+
+#[test]
 fn g2_what_cannot_be_looked_through_is_not_shown_at_all() {
     run(async |app| {
         app.receiver.script("/hook", [Reply::status(200).body("cpf=123.456.789-09")]);

@@ -14,7 +14,6 @@ use crate::{
     metrics::Metrics,
     rates::Rates,
     scheduler::Scheduler,
-    sources::Sources,
     strangers::Strangers,
     verbs::{access::TokenCache, diffs::Diffs, plugins::Compilations, wizards::Registries},
     views::Views,
@@ -32,6 +31,7 @@ pub struct Engine {
     pub(crate) views: Views,
     pub(crate) worker: Worker,
     pub(crate) scheduler: Scheduler,
+    pub(crate) sources: crate::sync::Sources,
     pub(crate) metrics: Metrics,
     pub(crate) health: Health,
     pub(crate) tokens: TokenCache,
@@ -41,7 +41,6 @@ pub struct Engine {
     pub(crate) token_rates: Rates<TokenId>,
     pub(crate) strangers: Strangers,
     pub(crate) registries: Registries,
-    pub(crate) sources: Sources,
 }
 
 impl Engine {

@@ -1,23 +1,19 @@
 //! What every start makes sure of: a tenant, a way in, the bundled plugins.
 
-use engate_bundled::{BundledPlugin, PLUGINS};
-use engate_host::{Digest, Effort};
 use engate_model::{
     Secret, TenantId, TokenId,
     integrator::Tenant,
-    plugin::CHANNEL_DEFAULT,
     token::{Role, Token, TokenLimits},
 };
-use engate_store::{PluginState, PluginVersion, Pushed};
 
 use crate::{
     engine::Engine,
     serve::StartError,
-    verbs::{access::token_hash, tokens::generate_token},
+    verbs::{
+        VerbError, access::token_hash, plugins::bundled::install_bundled, tenants::FIRST_TENANT, tokens::generate_token,
+    },
 };
 
-/// The tenant that exists from the start.
-pub(crate) const FIRST_TENANT: &str = "default";
 /// Who holds the first admin token.
 const FIRST_CLIENT: &str = "first-admin";
 
@@ -26,9 +22,16 @@ pub(crate) async fn first_start(engine: &Engine) -> Result<Option<Secret>, Start
     let tenant = first_tenant(engine).await?;
     let token = first_token(engine, tenant).await?;
     for tenant in engine.store.tenant_list().await? {
-        install_bundled(engine, tenant.id).await?;
+        install_bundled(engine, tenant.id).await.map_err(not_installed)?;
     }
     Ok(token)
+}
+
+fn not_installed(error: VerbError) -> StartError {
+    match error {
+        VerbError::Store(error) => StartError::Store(error),
+        other => StartError::Setting(other.to_string()),
+    }
 }
 
 async fn first_tenant(engine: &Engine) -> Result<TenantId, StartError> {
@@ -73,44 +76,4 @@ async fn first_token(engine: &Engine, tenant: TenantId) -> Result<Option<Secret>
         None => engine.store.token_create(&actor, &token, &hash).await?,
     }
     Ok(made_up.then_some(value))
-}
-
-/// Installs the plugins that come with the engine into one tenant, where they are not there yet.
-pub(crate) async fn install_bundled(engine: &Engine, tenant: TenantId) -> Result<(), StartError> {
-    for plugin in PLUGINS {
-        let digest = Digest::of(plugin.wasm).to_string();
-        let versions = engine.store.plugin_versions(tenant, plugin.name).await?;
-        if !versions.iter().any(|version| version.digest == digest) {
-            install_one(engine, tenant, plugin).await?;
-        }
-    }
-    Ok(())
-}
-
-async fn install_one(engine: &Engine, tenant: TenantId, plugin: &BundledPlugin) -> Result<(), StartError> {
-    let installed = engine.host.install(plugin.wasm, Effort::Full).await.map_err(|error| {
-        StartError::Setting(format!("the bundled plugin {} cannot be installed: {}", plugin.name, error.message))
-    })?;
-    let version = PluginVersion {
-        tenant,
-        name: plugin.name.to_owned(),
-        version: installed.manifest.version.clone(),
-        digest: installed.digest.to_string(),
-        manifest: Some(installed.manifest),
-        state: PluginState::Ready,
-        message: None,
-        size_bytes: installed.size_bytes,
-        created_at: engine.now(),
-        development: false,
-        pending_channel: None,
-    };
-    let pushed = engine.store.plugin_push(&engine.system_actor(), &version, plugin.wasm, Some(CHANNEL_DEFAULT)).await?;
-    if let Pushed::VersionTaken { .. } = pushed {
-        tracing::warn!(
-            plugin = plugin.name,
-            version = version.version,
-            "the bundled plugin differs from the installed one of that version; the installed one stays"
-        );
-    }
-    Ok(())
 }

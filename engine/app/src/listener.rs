@@ -27,7 +27,7 @@ use tokio::{
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
-use crate::{api::normalise, config::ConnectionSettings, tls::Tls};
+use crate::{config::ConnectionSettings, paths::normalise, tls::Tls};
 
 /// How long a TLS handshake may take.
 const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);

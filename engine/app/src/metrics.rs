@@ -54,6 +54,24 @@ pub(crate) struct TickLabels {
     pub(crate) state: &'static str,
 }
 
+/// A stream of a sync job.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct StreamLabels {
+    /// The job's name.
+    pub(crate) job: String,
+    /// The stream's.
+    pub(crate) stream: String,
+    /// The partition, as people read it.
+    pub(crate) part: String,
+}
+
+/// What is forgotten because it is old.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct HistoryLabels {
+    /// `events`, `attempts`, `deliveries`, `idempotency_keys`, `access`, `runs`.
+    pub(crate) kind: &'static str,
+}
+
 /// An API call.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct CallLabels {
@@ -81,12 +99,18 @@ pub(crate) struct Metrics {
     pub(crate) first_attempt_delay_seconds: Histogram,
     /// Plugin faults, by code.
     pub(crate) plugin_faults: Family<FaultLabels, Counter>,
+    /// How far behind the streams of sync jobs are.
+    pub(crate) sync_lag: Family<StreamLabels, Gauge>,
     /// Deliveries held in memory.
     pub(crate) queued: Gauge,
     /// Requests under way.
     pub(crate) in_flight: Gauge,
     /// Calls that were not recorded, because the database took nothing for too long.
     pub(crate) access_entries_lost: Gauge,
+    /// Deliveries that the index of texts is behind.
+    pub(crate) texts_lag: Gauge,
+    /// Rows forgotten because they are old.
+    pub(crate) history_purged: Family<HistoryLabels, Counter>,
     /// API calls.
     pub(crate) calls: Family<CallLabels, Counter>,
     /// Partners' calls at inbounds, by how they ended.
@@ -115,9 +139,12 @@ impl Metrics {
             attempt_seconds,
             first_attempt_delay_seconds,
             plugin_faults: Family::default(),
+            sync_lag: Family::default(),
             queued: Gauge::default(),
             in_flight: Gauge::default(),
             access_entries_lost: Gauge::default(),
+            texts_lag: Gauge::default(),
+            history_purged: Family::default(),
             calls: Family::default(),
             inbound_calls: Family::default(),
             leases_lost: Counter::default(),
@@ -137,11 +164,26 @@ impl Metrics {
         );
         registry.register("plugin_faults", "Plugin faults by code", metrics.plugin_faults.clone());
         registry.register("queued_deliveries", "Deliveries held in memory", metrics.queued.clone());
+        registry.register(
+            "sync_lag_seconds",
+            "How old the newest state is that a stream's target has for sure",
+            metrics.sync_lag.clone(),
+        );
         registry.register("in_flight_requests", "Requests under way", metrics.in_flight.clone());
         registry.register(
             "access_entries_lost",
             "Calls that were not recorded, because the database took nothing for too long",
             metrics.access_entries_lost.clone(),
+        );
+        registry.register(
+            "text_index_lag_deliveries",
+            "Deliveries that the index behind free search and orders by text does not have yet",
+            metrics.texts_lag.clone(),
+        );
+        registry.register(
+            "history_purged",
+            "Rows forgotten because they are old, by kind",
+            metrics.history_purged.clone(),
         );
         registry.register("api_calls", "API calls", metrics.calls.clone());
         registry.register(

@@ -20,7 +20,6 @@ use crate::{
     metrics::Metrics,
     rates::Rates,
     scheduler::Scheduler,
-    sources::Sources,
     strangers::Strangers,
     tls::Tls,
     verbs::{access::TokenCache, diffs::Diffs, plugins::Compilations, wizards::Registries},
@@ -104,6 +103,7 @@ impl Server {
                 config.limits.circuits,
             ),
             scheduler: Scheduler::default(),
+            sources: crate::sync::Sources::new(config.sources.clone()),
             metrics: Metrics::new(store.durability().await?),
             health: Health::default(),
             tokens: TokenCache::default(),
@@ -113,7 +113,6 @@ impl Server {
             token_rates: Rates::default(),
             strangers: Strangers::default(),
             registries: Registries::default(),
-            sources: Sources::open(&config.sources).map_err(StartError::Setting)?,
             config: Config { listen: address, ..config },
             clock,
             chance,
@@ -135,6 +134,7 @@ impl Server {
             tokio::spawn(Arc::clone(&engine).schedule()),
             tokio::spawn(Arc::clone(&engine).upkeep(stopped.clone())),
             tokio::spawn(Arc::clone(&engine).wizards_keep(stopped.clone())),
+            tokio::spawn(Arc::clone(&engine).retain(stopped.clone())),
             tokio::spawn(listener::serve(listener, router, tls.clone(), connections, stopped.clone())),
         ];
         tasks.extend(tls.map(|tls| tokio::spawn(tls.keep_fresh(stopped))));
@@ -171,7 +171,6 @@ impl Server {
         self.engine.scheduler.settle().await;
         self.engine.drain().await;
         self.engine.upkeep_end().await;
-        self.engine.sources.close().await;
         self.engine.store.close().await;
     }
 }

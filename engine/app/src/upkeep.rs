@@ -1,9 +1,8 @@
 //! What has to be done from time to time, and waits for nobody: the audit's chain is linked, last uses and refused calls are
-//! written down, what is older than it is kept is forgotten. Every step may be done twice or on several nodes at once.
+//! written down, entries older than they are kept are forgotten. Every step may be done twice or on several nodes at once.
 
 use std::{sync::Arc, time::Duration};
 
-use engate_model::Timestamp;
 use engate_store::StoreError;
 use tokio::sync::watch;
 
@@ -15,8 +14,6 @@ const EVERY: Duration = Duration::from_secs(1);
 const NOTES_EVERY: u64 = 10;
 /// Looks between two times that old entries are looked for.
 const FORGET_EVERY: u64 = 600;
-/// Access entries that are forgotten in one step.
-const FORGET_STEP: u32 = 2_000;
 /// Steps of forgetting in a row, so that nothing else waits long.
 const FORGET_STEPS_MAX: u32 = 50;
 
@@ -34,7 +31,7 @@ impl Engine {
                 tell(self.write_notes().await, "last uses and refused calls could not be written down; trying again");
             }
             if look.is_multiple_of(FORGET_EVERY) {
-                tell(self.forget().await, "old entries could not be forgotten; trying again");
+                tell(self.forget_audit().await, "old entries could not be forgotten; trying again");
             }
             look += 1;
         }
@@ -69,23 +66,10 @@ impl Engine {
         Ok(())
     }
 
-    pub(crate) async fn forget(&self) -> Result<(), StoreError> {
-        let kept = &self.config.audit;
-        let since = |kept: Duration| self.now().before(kept);
-        if let Some(before) = kept.access.map(since) {
-            for _ in 0..FORGET_STEPS_MAX {
-                if self.store.access_purge(before, FORGET_STEP).await? < u64::from(FORGET_STEP) {
-                    break;
-                }
-            }
-        }
-        match kept.entries.map(since) {
-            Some(before) => self.forget_audit(before).await,
-            None => Ok(()),
-        }
-    }
-
-    async fn forget_audit(&self, before: Timestamp) -> Result<(), StoreError> {
+    /// The audit's own: what else is old is the business of `retention`.
+    async fn forget_audit(&self) -> Result<(), StoreError> {
+        let Some(kept) = self.config.audit.entries else { return Ok(()) };
+        let before = self.now().before(kept);
         for tenant in self.store.audit_tenants().await? {
             for _ in 0..FORGET_STEPS_MAX {
                 if self.store.audit_purge(&self.system_actor(), tenant, before).await? == 0 {

@@ -225,6 +225,18 @@ impl View {
     }
 }
 
+/// What carries a sync job's pages to `endpoint`.
+pub(crate) async fn sink_binding(
+    store: &Store,
+    view: &View,
+    endpoint: &Endpoint,
+    sink: &engate_model::sync::SyncSink,
+) -> Result<Binding, StoreError> {
+    let integrator = view.catalog.integrator(endpoint.integrator);
+    let layers = [integrator.and_then(|i| i.config.as_ref()), endpoint.config.as_ref(), sink.config.as_ref()];
+    resolve_plugin(store, endpoint.tenant, World::SyncTarget, &sink.plugin, &layers).await
+}
+
 async fn resolve(store: &Store, endpoint: &Endpoint, integrator: Option<&Integrator>) -> Result<Binding, StoreError> {
     let reference = endpoint.plugin.as_ref().or_else(|| integrator.and_then(|i| i.plugin.as_ref()));
     match reference {

@@ -186,6 +186,7 @@ pub(crate) async fn prepare(
         url: url.as_str().to_owned(),
         headers: recorded(&headers, url, &secret_names, outbound.http1_title_case),
         body: outbound.body.to_vec(),
+        body_kept: true,
     };
     let mut request = reqwest::Request::new(method, url.clone());
     *request.headers_mut() = headers;

@@ -187,6 +187,8 @@ pub struct Request {
     pub headers: Vec<(String, String)>,
     /// Body bytes before compression.
     pub body: Vec<u8>,
+    /// False where they are kept no longer: they were the event's payload, and went with it.
+    pub body_kept: bool,
 }
 
 /// A response as it came.

@@ -121,6 +121,10 @@ ids! {
     JobId, "job", "a job";
     /// One firing of a job.
     RunId, "run", "a run";
+    /// One stream in one partition of a sync job.
+    TrackId, "trk", "a track";
+    /// A record that a target refuses.
+    QuarantineId, "qua", "a record in quarantine";
     /// One order to run a job for times past.
     BackfillId, "bkf", "a backfill";
     /// A setting-up, step by step.

@@ -34,6 +34,7 @@ pub mod run;
 pub mod schedule;
 pub mod secret;
 pub mod sink;
+pub mod sinking;
 pub mod sync;
 pub mod time;
 pub mod token;
@@ -43,8 +44,8 @@ pub mod wizard;
 pub mod zone;
 
 pub use id::{
-    AuditId, BackfillId, CallId, DeliveryId, DiffId, EndpointId, EventId, IntegratorId, JobId, RunId, TenantId,
-    TokenId, TypedId, WizardId,
+    AuditId, BackfillId, CallId, DeliveryId, DiffId, EndpointId, EventId, IntegratorId, JobId, QuarantineId, RunId,
+    TenantId, TokenId, TrackId, TypedId, WizardId,
 };
 pub use invalid::{FieldError, Invalid};
 pub use secret::Secret;

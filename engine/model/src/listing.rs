@@ -25,7 +25,7 @@ pub enum Column {
     Subject,
     /// The endpoint's id.
     Endpoint,
-    /// The integrator's id.
+    /// The integrator, by its name.
     Integrator,
     /// Where it stands, by the state's code.
     State,
@@ -98,9 +98,9 @@ impl Column {
     /// Whether a value is of the kind that this column has.
     pub fn fits(self, value: &SortValue) -> bool {
         match (self, value) {
-            (Self::Id | Self::Event | Self::Endpoint | Self::Integrator, SortValue::Id(_)) => true,
+            (Self::Id | Self::Event | Self::Endpoint, SortValue::Id(_)) => true,
             (
-                Self::EventType | Self::Subject | Self::State | Self::Reason | Self::CorrelationId,
+                Self::EventType | Self::Subject | Self::Integrator | Self::State | Self::Reason | Self::CorrelationId,
                 SortValue::Text(_),
             ) => true,
             (Self::Code | Self::Success | Self::Attempts | Self::CreatedAt, SortValue::Int(_)) => true,
@@ -123,8 +123,8 @@ impl Column {
         )
     }
 
-    /// What a delivery has there.
-    pub fn of(self, delivery: &Delivery) -> SortValue {
+    /// What a delivery has there, whose integrator has that name.
+    pub fn of(self, delivery: &Delivery, integrator_name: &str) -> SortValue {
         let text = |text: &Option<String>| text.clone().map_or(SortValue::Null, SortValue::Text);
         let time = |at: Option<crate::Timestamp>| at.map_or(SortValue::Null, |at| SortValue::Int(at.as_micros()));
         match self {
@@ -134,7 +134,7 @@ impl Column {
             Self::EventType => SortValue::Text(delivery.event_type.clone()),
             Self::Subject => text(&delivery.subject),
             Self::Endpoint => SortValue::Id(delivery.endpoint.uuid().as_u128()),
-            Self::Integrator => SortValue::Id(delivery.integrator.uuid().as_u128()),
+            Self::Integrator => SortValue::Text(integrator_name.to_owned()),
             Self::State => SortValue::Text(delivery.state.code().to_owned()),
             Self::Success => SortValue::Int(delivery.success.map_or(-1, i64::from)),
             Self::Reason => text(&delivery.reason),
@@ -250,9 +250,14 @@ impl Sort {
         &self.0
     }
 
-    /// Where a delivery stands in this order.
-    pub fn place(&self, delivery: &Delivery) -> Vec<SortValue> {
-        self.0.iter().map(|key| key.column.of(delivery)).collect()
+    /// Whether the names of integrators matter to it.
+    pub fn goes_by_names(&self) -> bool {
+        self.0.iter().any(|key| key.column == Column::Integrator)
+    }
+
+    /// Where a delivery stands in this order, whose integrator has that name.
+    pub fn place(&self, delivery: &Delivery, integrator_name: &str) -> Vec<SortValue> {
+        self.0.iter().map(|key| key.column.of(delivery, integrator_name)).collect()
     }
 
     /// Whether a place is one of this order.

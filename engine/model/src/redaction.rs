@@ -58,6 +58,16 @@ impl Redaction {
         complaints.finish(read)
     }
 
+    /// Whether an answer's own member of that name is hidden, or that of a list's items.
+    pub fn hides_member(&self, name: &str) -> bool {
+        let is_it = |pointer: &Vec<String>| match pointer.as_slice() {
+            [only] => only == name,
+            [items, _, last] => items == ITEMS && last == name,
+            _ => false,
+        };
+        self.hides(name) || self.pointers.iter().any(is_it)
+    }
+
     /// The JSON text without what is hidden; none where it is no JSON.
     pub fn json(&self, text: &str) -> Option<String> {
         let raw = serde_json::from_str::<&RawValue>(text).ok()?;
@@ -221,6 +231,18 @@ mod tests {
         let text = r#"{"items":[{"id":1,"payload":{"cpf":"1","valor":10.50,"c":[{"CPF":2,"x":1E2}]}}],"total":1}"#;
         let expected = r#"{"items":[{"id":1,"payload":{"valor":10.50,"c":[{"x":1E2}]}}],"total":1}"#;
         assert_eq!(redacted(&["cpf"], text), expected);
+    }
+
+    #[test]
+    fn a_member_of_the_answer_is_known_to_be_hidden() {
+        let rules = ["subject", "/state", "/items/0/reason", "/payload/cpf"].map(str::to_owned);
+        let redaction = Redaction::parse(&rules).unwrap();
+        for hidden in ["subject", "Subject", "state", "reason"] {
+            assert!(redaction.hides_member(hidden), "{hidden}");
+        }
+        for shown in ["cpf", "payload", "code"] {
+            assert!(!redaction.hides_member(shown), "{shown}");
+        }
     }
 
     #[test]

@@ -108,7 +108,7 @@ impl Connection {
         let conditions = conditions.map(|(column, value)| Ok((key_part(dialect, &table, column)?, value.to_owned())));
         let conditions = conditions.collect::<Result<Vec<_>, SourceError>>()?;
         let watermark = table.column(&stream.watermark).map_err(|_| no_watermark(&table, &stream.watermark))?;
-        let stamp = dialect.quote(&watermark.shape.name);
+        let stamp = of_table(dialect, &watermark.shape.name);
         let stamp_form = self.stamp_form(&table, watermark).await?;
         let mark = match &stream.soft_delete {
             Some(mark) => Some(Mark {
@@ -122,7 +122,7 @@ impl Connection {
         let columns = carried.into_iter().map(|column| Carried::new(column, select(dialect, column))).collect();
         Ok(Plan {
             dialect,
-            from: table.quoted(dialect),
+            from: format!("{} AS {ALIAS}", table.quoted(dialect)),
             table: table.full_name(),
             stamp,
             stamp_form,
@@ -143,7 +143,7 @@ impl Connection {
                 continue;
             }
             let mut query = Query::new(self.dialect(), "SELECT 1 FROM ");
-            query.push(&table.quoted(self.dialect())).push(" WHERE ").push(&part.quoted).push(" IS NULL LIMIT 1");
+            query.push(&table.quoted(self.dialect())).push(" AS s WHERE ").push(&part.quoted).push(" IS NULL LIMIT 1");
             let mut empty = false;
             self.each(&query, |_| {
                 empty = true;
@@ -179,14 +179,14 @@ impl Connection {
     async fn sqlite_stamp_form(&self, table: &Table, column: &SourceColumn) -> Result<StampForm, SourceError> {
         let (quoted, from) = (Dialect::Sqlite.quote(&column.shape.name), table.quoted(Dialect::Sqlite));
         let sql = format!(
-            "SELECT x FROM (SELECT min({quoted}) AS x FROM {from} UNION ALL SELECT max({quoted}) FROM {from}) WHERE x IS \
-             NOT NULL"
+            "SELECT x, unixepoch(x, 'subsec') IS NOT NULL AND x GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]*' FROM \
+             (SELECT min({quoted}) AS x FROM {from} UNION ALL SELECT max({quoted}) FROM {from}) WHERE x IS NOT NULL"
         );
         let (mut numbers, mut texts, mut others) = (Vec::new(), 0, 0);
         self.each(&Query::new(Dialect::Sqlite, sql), |row| {
             match row.cell(0)? {
                 Cell::Int(number) => numbers.push(number),
-                Cell::Text(_) => texts += 1,
+                Cell::Text(_) if row.int(1)? == Some(1) => texts += 1,
                 _ => others += 1,
             }
             Ok(true)
@@ -198,7 +198,7 @@ impl Connection {
             (None, 0, 0) if column.form == Form::Integer => Ok(StampForm::Number(micros_in_one(u64::MAX))),
             (None, _, 0) => Ok(StampForm::Text),
             _ => Err(SourceError::Unfit(format!(
-                "table {}: {} holds times of several kinds; keep them all as text (YYYY-MM-DD HH:MM:SS.fff), or all as \
+                "table {}: {} holds what is no time, or times of several kinds; keep all as text (YYYY-MM-DD HH:MM:SS.fff), or all as \
                  whole numbers since 1970",
                 table.full_name(),
                 column.shape.name
@@ -214,6 +214,14 @@ const fn micros_in_one(largest: u64) -> i64 {
         100_000_000_000..100_000_000_000_000 => 1_000,
         _ => 1,
     }
+}
+
+/// What the table is called in every statement. A column is always named with it: a bare name in ORDER BY may mean a
+/// column of the result, which is text and has another order.
+const ALIAS: &str = "s";
+
+fn of_table(dialect: Dialect, column: &str) -> String {
+    format!("{ALIAS}.{}", dialect.quote(column))
 }
 
 fn no_watermark(table: &Table, name: &str) -> SourceError {
@@ -235,7 +243,7 @@ fn carried<'t>(table: &'t Table, stream: &StreamSpec, key: &[String]) -> Result<
 
 /// What gives a column's value: text on PostgreSQL and MySQL, whatever is there on SQLite.
 fn select(dialect: Dialect, column: &SourceColumn) -> String {
-    let quoted = dialect.quote(&column.shape.name);
+    let quoted = of_table(dialect, &column.shape.name);
     match (dialect, column.form) {
         (Dialect::Sqlite, _) | (Dialect::MySql, Form::Text) => quoted,
         (Dialect::Postgres, Form::Binary) => format!("translate(encode({quoted}, 'base64'), E'\\n', '')"),
@@ -250,7 +258,7 @@ fn select(dialect: Dialect, column: &SourceColumn) -> String {
 fn key_part(dialect: Dialect, table: &Table, name: &str) -> Result<KeyPart, SourceError> {
     let column = table.column(name)?;
     let name = column.shape.name.clone();
-    let quoted = dialect.quote(&name);
+    let quoted = of_table(dialect, &name);
     let unfit = |why: &str| {
         SourceError::Unfit(format!("table {}: {name} ({}) cannot be a key: {why}", table.full_name(), column.declared))
     };

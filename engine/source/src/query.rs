@@ -78,11 +78,6 @@ impl Query {
         AssertSqlSafe(self.sql.clone()).into_sql_str()
     }
 
-    #[cfg(test)]
-    pub(crate) fn sql(&self) -> &str {
-        &self.sql
-    }
-
     pub(crate) fn postgres(&self) -> sqlx::query::Query<'_, Postgres, sqlx::postgres::PgArguments> {
         let query = sqlx::query(self.text()).persistent(self.kept);
         self.binds.iter().fold(query, |query, bind| match bind {

@@ -178,10 +178,10 @@ mod tests {
         assert_eq!(written(Form::Json, "{\"a b\": [1, 2.50, \"x \\\" y\"]}"), r#"{"a b":[1,2.50,"x \" y"]}"#);
         assert_eq!(written(Form::Boolean, "true"), "true");
         let mut out = String::new();
-        [Cell::Real(1.0), Cell::Real(0.1), Cell::Null, Cell::Blob(&[0, 255])].map(|cell| {
+        for cell in [Cell::Real(1.0), Cell::Real(0.1), Cell::Null, Cell::Blob(&[0, 255])] {
             write(&mut out, Form::Other, cell);
             out.push(' ');
-        });
+        }
         assert_eq!(out, "1.0 0.1 null \"AP8=\" ");
     }
 }

@@ -47,11 +47,12 @@ async fn main() {
     loop {
         let made = store.delivery_span_extend().await.unwrap();
         spans += made;
-        if made == 0 && (store.backend() == "sqlite" || started.elapsed() > Duration::from_secs(10)) {
+        let lag = store.delivery_texts_lag().await.unwrap();
+        if made == 0 && lag == 0 {
             break;
         }
     }
-    println!("{spans} spans made in {:.1} s", started.elapsed().as_secs_f64());
+    println!("{spans} spans made and all texts indexed in {:.1} s", started.elapsed().as_secs_f64());
     let world = World { store, tenant, begin, rows, explain };
     world.sorts().await;
     world.filters().await;
@@ -125,7 +126,10 @@ impl World {
         for (name, word) in [
             ("q: a frequent subject", vec![Meaning::Text("cliente-1".into())]),
             ("q: a rare subject", vec![Meaning::Text("cliente-123457".into())]),
+            ("q: a part of few", vec![Meaning::Text("e-12345".into())]),
+            ("q: a correlation id", vec![Meaning::Text("c-500000".into())]),
             ("q: in none", vec![Meaning::Text("zzz".into())]),
+            ("q: a short word", vec![Meaning::Text("9".into())]),
             ("q: a code", vec![Meaning::Codes(self.rows / 2, self.rows / 2)]),
         ] {
             self.time(name, &DeliveryFilter { words: vec![word], ..any.clone() }, "code").await;
@@ -143,6 +147,9 @@ impl World {
             ("any", &any, "integrator,-attempts"),
             ("any", &any, "-created_at,integrator"),
             ("any", &any, "state,-last_attempt_at"),
+            ("failed", &failed, "subject"),
+            ("failed", &failed, "-correlation_id"),
+            ("any", &any, "subject,-created_at"),
             ("recent", &recent, "subject"),
             ("recent", &recent, "event_type,subject"),
         ];

@@ -216,6 +216,7 @@ impl World {
                 url: "https://example.com/hook".into(),
                 headers: vec![("content-type".into(), "application/json".into())],
                 body: accept.event.payload.clone(),
+                body_kept: true,
             }),
             response: Some(Response { status: 200, headers: vec![], body: b"ok".to_vec(), truncated: false }),
             outcome: "success".into(),

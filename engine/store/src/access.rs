@@ -230,6 +230,17 @@ impl Store {
         rows.iter().map(read).collect()
     }
 
+    /// How many rows there are of calls without a valid token.
+    ///
+    /// # Errors
+    /// When the database gives no answer.
+    pub async fn access_refused_count(&self) -> Result<Total, StoreError> {
+        let sql = "SELECT count(*) FROM (SELECT 1 AS one FROM access_refused LIMIT $1) AS counted";
+        let row = self.db().row(sql, args![TOTAL_EXACT_MAX + 1]).await?;
+        let count = row.map_or(Ok(0), |row| row.cells().count())?;
+        Ok(Total { count: count.min(TOTAL_EXACT_MAX), exact: count <= TOTAL_EXACT_MAX })
+    }
+
     /// Forgets at most `limit` calls from before `before`, and refused ones; gives how many.
     ///
     /// # Errors

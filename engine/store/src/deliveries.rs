@@ -11,6 +11,7 @@ use crate::{
     Store,
     audit::Actor,
     error::StoreError,
+    events::event_hold,
     lines,
     parking::PLUGIN_FAULTY,
     value::{Cells, args},
@@ -27,6 +28,8 @@ pub enum Retried {
     EndpointDeleted,
     /// Nothing of this state is tried again.
     NotAllowed(DeliveryState),
+    /// Its event is kept no longer, and with it what was to be sent.
+    EventForgotten,
     /// Its endpoint takes the newest version only, and the delivery of this code is newer.
     Outdated(i64),
 }
@@ -125,6 +128,10 @@ impl Store {
         {
             session.rollback().await?;
             return Ok(Retried::Outdated(newer));
+        }
+        if !event_hold(&mut session, tenant, wanted.event).await? {
+            session.rollback().await?;
+            return Ok(Retried::EventForgotten);
         }
         // In a line it joins those that wait; whether it may go follows from who is there.
         let sql = "UPDATE deliveries SET state = 'pending', due_at = CASE WHEN $5 IS NULL THEN $3 END, next_trigger = 'manual', \

@@ -10,6 +10,7 @@ use crate::{
     db::Session,
     error::StoreError,
     listing::{TOTAL_EXACT_MAX, Total},
+    sql::twins,
     value::{Cells, Row, args},
 };
 
@@ -55,6 +56,8 @@ macro_rules! event_columns {
          idempotency_key, reason, deliver_at"
     };
 }
+
+pub(crate) use event_columns;
 
 impl Store {
     /// An event.
@@ -158,6 +161,16 @@ pub(crate) async fn event_in(
 ) -> Result<Option<Event>, StoreError> {
     let sql = concat!("SELECT ", event_columns!(), " FROM events WHERE id = $1 AND tenant_id = $2");
     session.row(sql, args![id, tenant]).await?.as_ref().map(event).transpose()
+}
+
+/// Whether an event is there, and stays until the commit: for whoever lets one of its deliveries go again.
+pub(crate) async fn event_hold(session: &mut Session, tenant: TenantId, id: EventId) -> Result<bool, StoreError> {
+    let sql = twins!(
+        "SELECT id FROM events WHERE id = $1 AND tenant_id = $2",
+        sqlite: "",
+        postgres: " FOR KEY SHARE"
+    );
+    Ok(session.row(sql, args![id, tenant]).await?.is_some())
 }
 
 /// The ids between which the filter's events lie, neither of them one of theirs.

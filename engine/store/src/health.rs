@@ -67,8 +67,10 @@ impl Store {
                 what: "the delivery is neither finished nor scheduled nor in hand",
             });
         }
+        // What retention has passed may have outlived its deliveries.
         let sql = "SELECT e.id FROM events e WHERE e.reason IS NULL AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE \
-                   d.event_id = e.id) ORDER BY e.tenant_id, e.id LIMIT $1";
+                   d.event_id = e.id) AND NOT EXISTS (SELECT 1 FROM event_marks m WHERE m.tenant_id = e.tenant_id AND \
+                   m.event_id >= e.id) ORDER BY e.tenant_id, e.id LIMIT $1";
         for row in session.rows(sql, args![ORPHANS_MAX]).await? {
             let event = row.cells().id()?;
             orphans.push(Orphan { event, delivery: None, what: "the event has neither a delivery nor a reason" });

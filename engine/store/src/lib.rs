@@ -38,12 +38,14 @@ mod partitions;
 mod plugin_data;
 mod plugins;
 mod queues;
+mod retention;
 mod rotation;
 mod runs;
 mod seal;
 mod secrets;
 mod settings;
 mod sql;
+mod sync;
 mod tenants;
 mod tokens;
 mod value;
@@ -84,6 +86,7 @@ pub use parking::{ENDPOINT_DISABLED, PAUSED, PLUGIN_FAULTY};
 pub use plugin_data::PluginSettings;
 pub use plugins::{PluginChannel, PluginDeleted, PluginState, PluginVersion, Pushed};
 pub use queues::QueueDepth;
+pub use retention::{Forgotten, History, Sweep};
 pub use rotation::Rotated;
 pub use runs::{
     ClaimedRun, Firing, Held, NewRun, PAUSED_BY, PAUSED_FOR_FAILURES, RunEnded, RunFilter, RunFinish, RunPage,
@@ -92,6 +95,10 @@ pub use runs::{
 pub use seal::SecretKey;
 pub use secrets::SecretEntry;
 pub use settings::{MODULE_SWITCH, USE_WEBHOOKS};
+pub use sync::{
+    HistoryEntry, LEDGER_PAGE_MAX, PageChange, PluginWrites, QuarantinePage, QuarantineState, Quarantined, Refused,
+    Sent, SentState, SyncCommit, Track, TrackState,
+};
 pub use tokens::HashedToken;
 pub use versions::{Taken, Version, WantedNow};
 
@@ -145,6 +152,7 @@ struct Inner {
     sealer: Sealer,
     committers: Committers,
     spans: SpanWatch,
+    searchable: bool,
     sorted_max: u64,
     span_codes: Option<u32>,
     page_time_max: std::time::Duration,
@@ -169,6 +177,7 @@ impl Store {
         let sealer = Sealer::new(key)?;
         rotation::check_key(&db, &sealer).await?;
         partitions::maintain(&db, now).await?;
+        let searchable = listing::searchable(&db).await?;
         let committers = Committers::start(&db, options.acknowledge);
         Ok(Self {
             inner: Arc::new(Inner {
@@ -176,6 +185,7 @@ impl Store {
                 sealer,
                 committers,
                 spans: SpanWatch::default(),
+                searchable,
                 sorted_max: options.sorted_max,
                 span_codes: options.span_codes,
                 page_time_max: options.page_time_max,
@@ -217,6 +227,11 @@ impl Store {
 
     pub(crate) fn span_watch(&self) -> &SpanWatch {
         &self.inner.spans
+    }
+
+    /// Whether free text can be searched by an index.
+    pub(crate) fn searchable(&self) -> bool {
+        self.inner.searchable
     }
 
     pub(crate) fn span_codes(&self) -> Option<i64> {

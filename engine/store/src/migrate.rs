@@ -20,7 +20,9 @@ use crate::{
 const LIST: &[(i64, &str, &str)] = &[
     (1, "base", include_str!("../migrations/0001_base.sql")),
     (2, "jobs", include_str!("../migrations/0002_jobs.sql")),
+    (3, "sync", include_str!("../migrations/0003_sync.sql")),
     (4, "wizards", include_str!("../migrations/0004_wizards.sql")),
+    (5, "history", include_str!("../migrations/0005_history.sql")),
 ];
 
 /// Brings the database to this version's schema.
@@ -76,4 +78,10 @@ fn failed(error: MigrateError) -> StoreError {
         )),
         other => StoreError::Migration(other.to_string()),
     }
+}
+
+/// The texts of all migrations.
+#[cfg(test)]
+pub(crate) fn texts() -> impl Iterator<Item = &'static str> {
+    LIST.iter().map(|(_, _, text)| *text)
 }

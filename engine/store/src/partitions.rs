@@ -33,6 +33,29 @@ pub(crate) async fn maintain(db: &Db, now: Timestamp) -> Result<(), StoreError> 
     Ok(())
 }
 
+/// The beginning of the week in which `at` lies, as partitions have it.
+pub(crate) fn week_floor(at: Timestamp) -> Timestamp {
+    let week_us = i64::try_from(WEEK.as_micros()).unwrap_or(i64::MAX);
+    Timestamp::from_micros(at.as_micros().div_euclid(week_us) * week_us)
+}
+
+/// The partitions of a table that end at `before` or earlier, the oldest first.
+pub(crate) async fn old_partitions(db: &Db, table: &str, before: Timestamp) -> Result<Vec<String>, StoreError> {
+    let sql = "SELECT c.relname::text FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid \
+               WHERE i.inhparent = to_regclass($1)";
+    let mut weeks = Vec::new();
+    for row in db.rows(sql, args![table]).await? {
+        // The default partition has no week; nothing else belongs to the table.
+        let name = row.cells().text()?;
+        let week = name.strip_prefix(table).and_then(|rest| rest.strip_prefix("_w")).and_then(|week| week.parse().ok());
+        weeks.extend(week.map(|week: i64| (week, name)));
+    }
+    let week_us = i64::try_from(WEEK.as_micros()).unwrap_or(i64::MAX);
+    weeks.retain(|(week, _)| (week + 1).saturating_mul(week_us) <= before.as_micros());
+    weeks.sort_unstable();
+    Ok(weeks.into_iter().map(|(_, name)| name).collect())
+}
+
 async fn partition(
     db: &Db,
     table: &'static str,

@@ -235,3 +235,36 @@ async fn step(db: &Db, table: &SealedTable, [from, to]: [&Sealer; 2]) -> Result<
     session.commit().await?;
     Ok(u64::try_from(rows.len()).unwrap_or(u64::MAX))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::migrate::texts;
+
+    /// A table's name behind these words, where a line has them.
+    fn table_of<'t>(line: &'t str, words: &str) -> Option<&'t str> {
+        line.split(words).nth(1)?.split([' ', '(']).find(|word| !word.is_empty())
+    }
+
+    #[test]
+    fn every_sealed_column_of_the_schema_gets_the_new_key() {
+        let mut found = 0;
+        for text in texts() {
+            let mut table = "";
+            for line in text.lines().filter(|line| !line.trim_start().starts_with("--")) {
+                table = table_of(line, "CREATE TABLE ").or_else(|| table_of(line, "ALTER TABLE ")).unwrap_or(table);
+                let sealed = line.split([',', '(']).any(|column| {
+                    let column = column.trim_start().trim_start_matches("ADD COLUMN ");
+                    column.contains("{blob}") && column.split(' ').next().is_some_and(|name| name.contains("sealed"))
+                });
+                if sealed {
+                    found += 1;
+                    let is_there =
+                        SEALED.iter().any(|one| one.update.starts_with(&format!("UPDATE {table} SET sealed = ")));
+                    assert!(is_there, "{table} has a sealed column and is not in SEALED");
+                }
+            }
+        }
+        assert_eq!(found, SEALED.len(), "each of SEALED is a table of the schema, once");
+    }
+}

@@ -12,6 +12,7 @@ use crate::{
     audit::Actor,
     db::Session,
     error::{StoreError, conflict},
+    sql::twins,
     value::{Row, args},
 };
 
@@ -42,12 +43,13 @@ impl Store {
         session.commit().await
     }
 
-    /// Changes a tenant's slug and name.
+    /// Changes a tenant's slug and name, where it still is as `seen`.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`], [`StoreError::Conflict`], or when the database gives no answer.
-    pub async fn tenant_update(&self, actor: &Actor, tenant: &Tenant) -> Result<(), StoreError> {
+    /// [`StoreError::NotFound`], [`StoreError::Stale`], [`StoreError::Conflict`], or when the database gives no answer.
+    pub async fn tenant_update(&self, actor: &Actor, seen: &Tenant, tenant: &Tenant) -> Result<(), StoreError> {
         let mut session = self.db().begin().await?;
+        require_unchanged(&mut session, seen).await?;
         let sql = "UPDATE tenants SET slug = $2, name = $3 WHERE id = $1 AND deleted_at IS NULL";
         let values = args![tenant.id, &tenant.slug, &tenant.name];
         let touched = session.execute(sql, values).await.map_err(conflict("a tenant of this slug"))?;
@@ -61,9 +63,11 @@ impl Store {
     /// for them is called off. Its history stays as long as any history does. The slug is free again.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`], or when the database gives no answer.
-    pub async fn tenant_delete(&self, actor: &Actor, id: TenantId) -> Result<(), StoreError> {
+    /// [`StoreError::NotFound`], [`StoreError::Stale`] where it is no longer as `seen`, or when the database gives no answer.
+    pub async fn tenant_delete(&self, actor: &Actor, seen: &Tenant) -> Result<(), StoreError> {
+        let id = seen.id;
         let mut session = self.change(id).await?;
+        require_unchanged(&mut session, seen).await?;
         let sql = "UPDATE tenants SET deleted_at = $2 WHERE id = $1 AND deleted_at IS NULL";
         found(session.execute(sql, args![id, actor.now]).await?, "tenant")?;
         let at = [
@@ -170,6 +174,18 @@ pub(crate) fn unchanged<T: PartialEq + ?Sized>(
         Some(now) if now == before => Ok(()),
         Some(_) => Err(StoreError::Stale { what }),
     }
+}
+
+/// Holds the tenant until the commit, and fails where it is no longer what was seen.
+async fn require_unchanged(session: &mut Session, seen: &Tenant) -> Result<(), StoreError> {
+    let sql = twins!(
+        concat!("SELECT ", columns!(), " FROM tenants WHERE id = $1 AND deleted_at IS NULL"),
+        sqlite: "",
+        postgres: " FOR UPDATE"
+    );
+    let row = session.row(sql, args![seen.id]).await?;
+    let now = tenant(&row.ok_or(StoreError::NotFound { what: "tenant" })?)?;
+    if now == *seen { Ok(()) } else { Err(StoreError::Stale { what: "tenant" }) }
 }
 
 fn tenant(row: &Row) -> Result<Tenant, StoreError> {

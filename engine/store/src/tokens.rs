@@ -107,14 +107,22 @@ impl Store {
         Ok(())
     }
 
-    /// Changes a token's limits and its end; the value stays. `changes` is what the audit is told.
+    /// Changes a token's limits and its end, where it still is as `seen` but for its last use; the value stays. `changes`
+    /// is what the audit is told.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`] where there is no such token that was not revoked, [`StoreError::Conflict`] where it would
-    /// leave the tenant without an admin, or when the database gives no answer.
-    pub async fn token_update(&self, actor: &Actor, token: &Token, changes: &Json) -> Result<(), StoreError> {
+    /// [`StoreError::NotFound`] where there is no such token that was not revoked, [`StoreError::Stale`],
+    /// [`StoreError::Conflict`] where it would leave the tenant without an admin, or when the database gives no answer.
+    pub async fn token_update(
+        &self,
+        actor: &Actor,
+        seen: &Token,
+        token: &Token,
+        changes: &Json,
+    ) -> Result<(), StoreError> {
         let mut session = self.db().begin().await?;
         let before = self.full_admins(&mut session, token.tenant, actor.now).await?;
+        require_unchanged(&mut session, seen).await?;
         let sql =
             "UPDATE tokens SET limits = $3, expires_at = $4 WHERE id = $1 AND tenant_id = $2 AND revoked_at IS NULL";
         let values = args![token.id, token.tenant, json(&token.limits)?, token.expires_at];
@@ -156,13 +164,23 @@ impl Store {
         self.db().rows(sql, args![tenant]).await?.iter().map(token).collect()
     }
 
-    /// Revokes a token at once; one that was revoked stays so since then.
+    /// Revokes a token at once, where it still is as `seen`, if anything; one that was revoked stays so since then.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`], [`StoreError::Conflict`] where it is the last admin's, or when the database gives no answer.
-    pub async fn token_revoke(&self, actor: &Actor, tenant: TenantId, id: TokenId) -> Result<Token, StoreError> {
+    /// [`StoreError::NotFound`], [`StoreError::Stale`], [`StoreError::Conflict`] where it is the last admin's, or when the
+    /// database gives no answer.
+    pub async fn token_revoke(
+        &self,
+        actor: &Actor,
+        tenant: TenantId,
+        id: TokenId,
+        seen: Option<&Token>,
+    ) -> Result<Token, StoreError> {
         let mut session = self.db().begin().await?;
         let before = self.full_admins(&mut session, tenant, actor.now).await?;
+        if let Some(seen) = seen {
+            require_unchanged(&mut session, seen).await?;
+        }
         // One in its grace ends now too.
         let sql = concat!(
             "UPDATE tokens SET revoked_at = CASE WHEN revoked_at <= $3 THEN revoked_at ELSE $3 END \
@@ -218,6 +236,19 @@ impl Store {
         }
         Ok(())
     }
+}
+
+/// Holds the token until the commit, and fails where it is no longer what was seen; its uses do not count.
+async fn require_unchanged(session: &mut Session, seen: &Token) -> Result<(), StoreError> {
+    let sql = twins!(
+        concat!("SELECT ", columns!(), " FROM tokens WHERE id = $1 AND tenant_id = $2"),
+        sqlite: "",
+        postgres: " FOR UPDATE"
+    );
+    let row = session.row(sql, args![seen.id, seen.tenant]).await?;
+    let now = token(&row.ok_or(StoreError::NotFound { what: "token" })?)?;
+    let same = Token { last_used_at: seen.last_used_at, ..now } == *seen;
+    if same { Ok(()) } else { Err(StoreError::Stale { what: "token" }) }
 }
 
 fn token(row: &Row) -> Result<Token, StoreError> {

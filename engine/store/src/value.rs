@@ -5,8 +5,8 @@
 use std::{str::FromStr, sync::Arc};
 
 use engate_model::{
-    AuditId, BackfillId, CallId, DeliveryId, EndpointId, EventId, IntegratorId, JobId, RunId, TenantId, Timestamp,
-    TokenId, TypedId, WizardId,
+    AuditId, BackfillId, CallId, DeliveryId, EndpointId, EventId, IntegratorId, JobId, QuarantineId, RunId, TenantId,
+    Timestamp, TokenId, TrackId, TypedId, WizardId,
     delivery::{DeliveryState, Trigger},
     job::{RunState, RunTrigger},
 };
@@ -133,6 +133,8 @@ into_value! { Id,
     AuditId, id => id.uuid();
     CallId, id => id.uuid();
     JobId, id => id.uuid();
+    TrackId, id => id.uuid();
+    QuarantineId, id => id.uuid();
     RunId, id => id.uuid();
     BackfillId, id => id.uuid();
     WizardId, id => id.uuid();

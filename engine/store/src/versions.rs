@@ -20,7 +20,7 @@ use crate::{
     db::Session,
     deliveries::{delivery, delivery_columns},
     error::StoreError,
-    events::event_in,
+    events::{event, event_columns, event_hold, event_in},
     lines,
     nodes::NodeSerial,
     sql::twins,
@@ -141,6 +141,20 @@ impl Store {
         Ok(versions)
     }
 
+    /// The newest events of a type, the newest first; test events are none.
+    ///
+    /// # Errors
+    /// When the database gives no answer.
+    pub async fn event_newest(&self, tenant: TenantId, event_type: &str, limit: u32) -> Result<Vec<Event>, StoreError> {
+        let sql = concat!(
+            "SELECT ",
+            event_columns!(),
+            " FROM events WHERE tenant_id = $1 AND event_type = $2 AND (reason IS NULL OR reason <> 'test') \
+             ORDER BY id DESC LIMIT $3"
+        );
+        self.db().rows(sql, args![tenant, event_type, limit]).await?.iter().map(event).collect()
+    }
+
     /// The last of a type that an endpoint got, where that is not the newest event: looked for among the type's last
     /// [`LOOKED_BACK_MAX`] deliveries.
     ///
@@ -197,6 +211,8 @@ impl Store {
         if session.row(live, args![endpoint, tenant]).await?.is_none() {
             return Ok(Taken::NoEndpoint);
         }
+        // Held first: what is old may be forgotten at this moment.
+        event_hold(session, tenant, wanted.version.event).await?;
         let Some(event) = event_in(session, tenant, wanted.version.event).await? else { return Ok(Taken::Outdated) };
         let found = present(session, wanted).await?;
         if let Some(found) = &found
@@ -267,9 +283,14 @@ async fn supersede_older(
     event: &Event,
     below: i64,
 ) -> Result<(), StoreError> {
-    let sql = "UPDATE deliveries SET state = 'superseded', reason = 'newer_version', due_at = NULL, line = NULL, \
-               waits_behind = NULL WHERE endpoint_id = $1 AND owner IS NULL AND state IN ('pending', 'parked', 'failed') AND \
-               code < $4 AND event_type = $2 AND COALESCE(subject, '') = $3";
+    let sql = twins!(
+        "UPDATE deliveries ",
+        sqlite: "INDEXED BY deliveries_undelivered ",
+        postgres: "",
+        "SET state = 'superseded', reason = 'newer_version', due_at = NULL, line = NULL, waits_behind = NULL WHERE \
+         endpoint_id = $1 AND owner IS NULL AND state IN ('pending', 'parked', 'failed') AND code < $4 AND event_type = $2 \
+         AND COALESCE(subject, '') = $3"
+    );
     let subject = event.subject.as_deref().unwrap_or_default();
     session.execute(sql, args![endpoint, &event.event_type, subject, below]).await?;
     Ok(())

@@ -162,7 +162,8 @@ impl Engine {
         let mut command = Command::new(std::env::current_exe()?);
         command.args(["wizard", "carol", "--connection", "protheus", "--contract", "EXAMPLE-1", "--upddistr"]);
         command.arg("--service-url").arg(format!("registry={}/api/v1/services", stub.address()));
-        let versions = ["--release", "12.1.2410", "--dbaccess", "23.1.1.4", "--appserver", "24.3.0.5", "--lib", "20251103"];
+        let versions =
+            ["--release", "12.1.2410", "--dbaccess", "23.1.1.4", "--appserver", "24.3.0.5", "--lib", "20251103"];
         command.args(versions);
         for company in &arguments.companies {
             command.args(["--company", company]);
@@ -200,7 +201,11 @@ impl Engine {
         let id = jobs.pointer("/items/0/id").and_then(Value::as_str).unwrap_or_default().to_owned();
         let runs = api.get(&format!("/v1/jobs/{id}/runs?limit=5")).await?;
         let runs = runs.get("items").and_then(Value::as_array).cloned().unwrap_or_default();
-        Ok(runs.iter().filter_map(|run| run.get("error").filter(|error| !error.is_null())).map(Value::to_string).collect())
+        Ok(runs
+            .iter()
+            .filter_map(|run| run.get("error").filter(|error| !error.is_null()))
+            .map(Value::to_string)
+            .collect())
     }
 
     async fn stop(mut self) -> Result<(), Error> {
@@ -232,7 +237,11 @@ async fn work(protheus: &Protheus, arguments: &Arguments, target: &Client) -> Re
         let counts = target.get("/_stub/counts").await?;
         let number = |pointer: &str| counts.pointer(pointer).and_then(Value::as_u64).unwrap_or_default();
         let (records, requests) = (number("/pages/records"), number("/pages/requests"));
-        println!("{:>4} s  source: {}  target: {records} records in {requests} requests", started.elapsed().as_secs(), done.line());
+        println!(
+            "{:>4} s  source: {}  target: {records} records in {requests} requests",
+            started.elapsed().as_secs(),
+            done.line()
+        );
     }
     stop.store(true, Relaxed);
     while let Some(user) = users.join_next().await {
@@ -242,19 +251,18 @@ async fn work(protheus: &Protheus, arguments: &Arguments, target: &Client) -> Re
 }
 
 /// Waits until both sides are equal, or long enough.
-async fn settle(
-    protheus: &Protheus,
-    arguments: &Arguments,
-    target: &Client,
-    engine: &Engine,
-) -> Result<bool, Error> {
+async fn settle(protheus: &Protheus, arguments: &Arguments, target: &Client, engine: &Engine) -> Result<bool, Error> {
     let started = Instant::now();
     loop {
         let lines = compare(protheus, &arguments.companies, target).await?;
         let equal = lines.iter().all(|line| line.source == line.target);
         if equal || started.elapsed() > SETTLE_MAX {
             show(&lines);
-            println!("After {:.1} s without writes they are {}.", started.elapsed().as_secs_f64(), if equal { "equal" } else { "NOT equal" });
+            println!(
+                "After {:.1} s without writes they are {}.",
+                started.elapsed().as_secs_f64(),
+                if equal { "equal" } else { "NOT equal" }
+            );
             for failure in if equal { Vec::new() } else { engine.failures().await? } {
                 println!("a run failed: {failure}");
             }

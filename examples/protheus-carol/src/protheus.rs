@@ -103,8 +103,11 @@ impl Protheus {
 
     async fn make_table(&self, table: &Table, company: &str, rows: u32) -> Result<(), Error> {
         let name = table.name(company);
-        let columns: Vec<_> =
-            table.columns.iter().map(|(name, kind)| format!("{name} {kind} NOT NULL DEFAULT {}", empty(kind))).collect();
+        let columns: Vec<_> = table
+            .columns
+            .iter()
+            .map(|(name, kind)| format!("{name} {kind} NOT NULL DEFAULT {}", empty(kind)))
+            .collect();
         let columns = columns.join(", ");
         self.run(&format!("DROP TABLE IF EXISTS {name}")).await?;
         self.run(&format!(

@@ -20,6 +20,21 @@ pub fn base64url(bytes: &[u8]) -> String {
     six_bits_each(bytes, URL_SAFE)
 }
 
+/// Percent-encoded for a URL (RFC 3986): everything but letters, digits and `-._~`.
+#[must_use]
+pub fn percent(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push('%');
+            encoded.push_str(&hex(&[byte]).to_ascii_uppercase());
+        }
+    }
+    encoded
+}
+
 /// Hexadecimal in lower case.
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {
@@ -56,6 +71,12 @@ fn six_bits_each(bytes: &[u8], alphabet: &[u8; 64]) -> String {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn what_a_url_cannot_carry_is_percent_encoded() {
+        assert_eq!(super::percent("a-Z_0.9~"), "a-Z_0.9~");
+        assert_eq!(super::percent("a b/ç?&"), "a%20b%2F%C3%A7%3F%26");
+    }
+
     use super::*;
 
     #[test]

@@ -15,8 +15,9 @@ pub trait Sink {
     /// What the plugin is and what it asks for. Called once, at install, when no import answers.
     fn describe() -> Manifest;
 
-    /// Requests that prepare the target, such as for its schema: before the first page, and when the columns change. All of
-    /// them must be answered with 2xx before a page goes out. By default none.
+    /// Requests that prepare the target, such as for its schema: before the first page, and when the columns change. They
+    /// go out in order, and the *last* one decides: it must be answered with 2xx before a page goes out. One before it may be
+    /// refused, as a request that creates is where there is something already. By default none.
     ///
     /// # Errors
     /// A [`Problem`] stops the stream; a retryable one has it tried again.
@@ -28,7 +29,7 @@ pub trait Sink {
     /// Page in, request out. Called again when the page is sent again, and must then make the same request.
     ///
     /// # Errors
-    /// As [`Sink::open`].
+    /// As [`Sink::open`]; and [`Problem::page_too_large`], whereupon the engine halves the page.
     fn encode(pass: &Pass, page: &Page) -> Result<Request, Problem>;
 
     /// Response in, settlement out: by default as [`Settlement::by_status`].
@@ -122,6 +123,14 @@ impl From<Problem> for Settlement {
     /// Stops the stream where the problem is final, else has the page sent again.
     fn from(problem: Problem) -> Self {
         if problem.retryable { Self::later(problem.message) } else { Self::Fail(problem) }
+    }
+}
+
+impl Problem {
+    /// The page does not fit into one request of the target: the engine halves it. A page of one record goes to quarantine.
+    #[must_use]
+    pub fn page_too_large(message: impl Into<String>) -> Self {
+        Self::new("page_too_large", message)
     }
 }
 

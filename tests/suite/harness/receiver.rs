@@ -30,6 +30,8 @@ const UNFORESEEN: u16 = 599;
 pub(crate) struct Received {
     pub(crate) method: Method,
     pub(crate) path: String,
+    /// Without the question mark.
+    pub(crate) query: String,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
     pub(crate) at: Instant,
@@ -229,6 +231,7 @@ async fn receive(
         let received = Received {
             method,
             path: path.clone(),
+            query: uri.query().unwrap_or_default().to_owned(),
             headers,
             body,
             at: Instant::now(),

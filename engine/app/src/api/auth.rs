@@ -21,7 +21,7 @@ use super::{
     idempotency::{self, IDEMPOTENCY_KEY, Repeats},
     permission::Permission,
     problem::Problem,
-    redact::redacted,
+    redact::{check_query, redacted},
     routes::{Rule, Rules},
 };
 use crate::{engine::Engine, rates::Allowance, verbs::access::Grant};
@@ -102,7 +102,11 @@ fn pass<'r>(
     }
     let methods = methods.ok_or_else(|| refuse(Problem::of("not_found", "there is no such path")))?;
     let rule = rule.ok_or_else(|| Box::new(wrong_method(methods.keys())))?;
-    check(rule, &grant.token, request.uri().query().unwrap_or_default()).map_err(refuse)?;
+    let query = request.uri().query().unwrap_or_default();
+    check(rule, &grant.token, query).map_err(refuse)?;
+    if let Some(redaction) = &grant.redaction {
+        check_query(redaction, query).map_err(refuse)?;
+    }
     if rule.repeats == Repeats::ById && request.headers().contains_key(IDEMPOTENCY_KEY) {
         let cure = "is not taken here; give each event an `id`, which does the same for each";
         return Err(refuse(Invalid::field("Idempotency-Key", cure).into()));

@@ -191,10 +191,6 @@ mod tests {
     const WITHOUT: &[&str] = &[
         // Told by its name alone; its value cannot be read.
         "/v1/secrets/{name}",
-        // What a token may do is set as a whole or field by field; whoever comes last decides.
-        "/v1/tokens/{id}",
-        // A tenant's name is told, nothing is decided by it.
-        "/v1/tenants/{tenant}",
         // Calling off is no edit.
         "/v1/plugins/{name}/diffs/{id}",
     ];

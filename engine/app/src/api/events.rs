@@ -24,7 +24,7 @@ use super::{
     deliveries::DeliveryView,
     extract::{At, Caller, Params, is_json, media_type, read_body},
     intake::{self, EventsNew, Intake},
-    page::{LIMIT_DEFAULT, Listing, cursor_read, cursor_write},
+    page::{LIMIT_DEFAULT, Listing, cursor_id, cursor_write},
     permission::Permission,
     problem::Problem,
     routes::Routes,
@@ -294,7 +294,7 @@ async fn list(
     Caller(principal): Caller,
     Params(query): Params<EventQuery>,
 ) -> Result<Json<Listing<EventView>>, Problem> {
-    let after = query.cursor.as_deref().map(place).transpose()?;
+    let after = query.cursor.as_deref().map(cursor_id).transpose()?;
     let filter = EventFilter {
         event_type: query.event_type,
         accepted_from: query.accepted_from,
@@ -305,11 +305,6 @@ async fn list(
     let items: Vec<_> = page.items.into_iter().map(EventView::without_payload).collect();
     let Total { count, exact } = page.total;
     Ok(Json(Listing { items, total: Some(count), total_estimated: !exact, next }))
-}
-
-fn place(cursor: &str) -> Result<EventId, engate_model::Invalid> {
-    let place = cursor_read(cursor)?;
-    place.parse().map_err(|_| engate_model::Invalid::field("cursor", "not a cursor of this list"))
 }
 
 /// An event with its payload.

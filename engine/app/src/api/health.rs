@@ -74,6 +74,7 @@ async fn readyz(State(engine): State<Arc<Engine>>) -> impl IntoResponse {
     responses((status = 200, description = "OpenMetrics text", body = String, content_type = "application/openmetrics-text")))]
 async fn metrics(State(engine): State<Arc<Engine>>) -> impl IntoResponse {
     let (queued, in_flight) = engine.worker.load();
+    engine.sources.tell_lags(&engine.metrics, engine.now());
     engine.metrics.queued.set(i64::try_from(queued).unwrap_or(i64::MAX));
     engine.metrics.in_flight.set(i64::try_from(in_flight).unwrap_or(i64::MAX));
     engine.metrics.access_entries_lost.set(i64::try_from(engine.store.access_lost()).unwrap_or(i64::MAX));

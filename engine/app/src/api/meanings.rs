@@ -73,8 +73,8 @@ pub(crate) const MEANINGS: &[Meaning] = &[
     meaning(
         "redacted",
         StatusCode::FORBIDDEN,
-        "The answer may hold what this token is not shown",
-        "Ask for JSON or NDJSON, from which hidden fields are taken out.",
+        "The answer may tell what this token is not shown",
+        "Ask for JSON or NDJSON, from which hidden fields are taken out, and neither filter nor sort by them.",
     ),
     meaning("link_forged", StatusCode::FORBIDDEN, "The link is not valid", "Use the link exactly as it was delivered."),
     meaning(
@@ -202,6 +202,12 @@ pub(crate) const MEANINGS: &[Meaning] = &[
         StatusCode::CONFLICT,
         "A newer version took its place",
         "Send the newest one; an endpoint with the ordering `latest` gets nothing older after it.",
+    ),
+    meaning(
+        "event_not_kept",
+        StatusCode::CONFLICT,
+        "What was to be sent is kept no longer",
+        "Publish the event anew; `retention.payload_days` says how long events are kept.",
     ),
     meaning(
         "never_published",

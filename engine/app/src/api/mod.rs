@@ -1,7 +1,7 @@
 //! The HTTP API: routes, who may call them, what they take, what they answer. It calls verbs and holds neither
 //! a pool nor SQL.
 //!
-//! A call's path is put into its normal form by [`paths`]. It passes [`calls`] (id, span, count, time, panics, language,
+//! A call's path is put into its normal form by [`paths`](crate::paths). It passes [`calls`] (id, span, count, time, panics, language,
 //! access entry), [`cors`], then [`auth`] (token, rate, origin, routes, scopes, permission, names of query parameters,
 //! repeats under an idempotency key), then its handler, which reads its input through [`extract`] and answers JSON or a
 //! [`problem::Problem`].
@@ -13,6 +13,7 @@ mod cloudevents;
 mod conditional;
 mod cors;
 mod deliveries;
+mod describe;
 mod docs;
 mod endpoints;
 mod event_types;
@@ -32,7 +33,6 @@ mod jobs;
 mod meanings;
 mod openapi;
 mod page;
-mod paths;
 mod permission;
 mod plugins;
 mod portuguese;
@@ -54,7 +54,6 @@ use std::sync::Arc;
 
 pub(crate) use self::{
     audit::{AuditView, fault_text},
-    paths::normalise,
     text::hexadecimal,
 };
 use axum::{
@@ -100,7 +99,7 @@ async fn pass(State(gate): State<auth::Gate>, request: Request, next: Next) -> R
     calls::observe(&gate.engine, request, admit).await
 }
 
-/// The API of `engine`, ready to be served; its requests are to come through [`normalise`].
+/// The API of `engine`, ready to be served; its requests are to come through [`normalise`](crate::paths::normalise).
 pub(crate) fn router(engine: Arc<Engine>) -> Router {
     let routes = routes();
     let gate = auth::Gate { engine: Arc::clone(&engine), rules: Arc::new(routes.rules) };

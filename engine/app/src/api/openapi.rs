@@ -10,26 +10,21 @@ use axum::{
 use bytes::Bytes;
 use serde_json::{Value, json};
 use utoipa::{
-    IntoParams as _, PartialSchema as _, ToSchema as _,
+    PartialSchema as _, ToSchema as _,
     openapi::{
-        Components, Content, Info, License, OpenApi, Ref, RefOr, ResponseBuilder, SecurityRequirement, Tag,
-        path::{Operation, ParameterIn},
+        Components, Info, License, OpenApi, SecurityRequirement, Tag,
         security::{Http, HttpAuthScheme, SecurityScheme},
     },
 };
 
 use super::{
-    idempotency::{IdempotencyKeyHeader, Repeats},
-    permission::Permission,
-    problem::{PROBLEM_JSON, ProblemBody, ProblemField},
-    routes::{Routes, Rule},
+    describe::SCOPE,
+    problem::{ProblemBody, ProblemField},
+    routes::Routes,
 };
 
 /// Name of the security scheme in the description.
 const SCHEME: &str = "token";
-
-/// Where an operation names its scope.
-const SCOPE: &str = "x-engate-scope";
 
 /// What a reader of the description should know first.
 const ABOUT: &str = "Engate takes facts in once, keeps them safe, and delivers them to partners through plugins.\n\n\
@@ -136,61 +131,6 @@ fn refer_to_items(document: &mut Value) {
             *items = json!({ "$ref": format!("#/components/schemas/{name}") });
         }
     }
-}
-
-/// Adds what every operation has: who may call it, and the refusals anyone can meet.
-pub(crate) fn finish(operation: &mut Operation, rule: &Rule, path: &str) {
-    let permission = rule.permission;
-    if matches!(permission, Permission::Public | Permission::CheckedByPlugin) {
-        operation.security = Some(vec![SecurityRequirement::default()]);
-    } else {
-        let scope = permission.scope();
-        let scoped = scope.map(|scope| format!(" Scope: `{scope}`.")).unwrap_or_default();
-        let who = format!("Roles: {}.{scoped}", permission.roles_text());
-        if let Some(scope) = scope {
-            operation.extensions.get_or_insert_default().insert(SCOPE.to_owned(), scope.into());
-        }
-        let description = operation.description.get_or_insert_default();
-        *description = if description.is_empty() { who } else { format!("{description}\n\n{who}") };
-        refusal(operation, "401", "No valid token");
-        refusal(operation, "403", "The token's role, routes, scopes or origins do not include this");
-        refusal(operation, "422", "Fields or parameters cannot be taken; each is named");
-        refusal(operation, "429", "More calls than this token may make; `Retry-After` says when to go on");
-    }
-    if rule.repeats == Repeats::ByKey {
-        let key = IdempotencyKeyHeader::into_params(|| Some(ParameterIn::Header));
-        operation.parameters.get_or_insert_default().extend(key.into_iter().map(RefOr::T));
-        refusal(operation, "409", "`in_progress` or `outcome_unknown`: what the Idempotency-Key means is not finished");
-    }
-    if path.contains('{') {
-        refusal(operation, "404", "There is no such thing, or it is not the caller's to see");
-    }
-    if operation.request_body.is_some() {
-        refusal(operation, "400", "The body cannot be read");
-        refusal(operation, "408", "The body did not arrive in time");
-        refusal(operation, "413", "The body is too large");
-        refusal(operation, "415", "The content type is not taken here");
-    }
-    refusal(operation, "500", "The engine failed; its log says why");
-    refusal(operation, "503", "The database is not available; try again after `Retry-After` seconds");
-    // Refusals that a handler declares itself need no schema there.
-    for (status, response) in &mut operation.responses.responses {
-        if let RefOr::T(response) = response
-            && response.content.is_empty()
-            && (status.starts_with('4') || status.starts_with('5'))
-        {
-            response.content.insert(PROBLEM_JSON.to_owned(), problem_content().into());
-        }
-    }
-}
-
-fn refusal(operation: &mut Operation, status: &str, description: &str) {
-    let response = || ResponseBuilder::new().description(description).build().into();
-    operation.responses.responses.entry(status.to_owned()).or_insert_with(response);
-}
-
-fn problem_content() -> Content {
-    Content::new(Some(RefOr::<utoipa::openapi::Schema>::Ref(Ref::from_schema_name(ProblemBody::name()))))
 }
 
 /// Puts the description together.

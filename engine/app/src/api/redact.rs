@@ -8,7 +8,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use engate_model::redaction::Redaction;
+use engate_model::{FieldError, redaction::Redaction};
 use futures_util::{StreamExt as _, stream};
 use http_body_util::{BodyExt as _, Limited};
 
@@ -46,6 +46,72 @@ pub(crate) async fn redacted(grant: Arc<Grant>, response: Response) -> Response 
     match Limited::new(body, 0).collect().await {
         Ok(_) => Response::from_parts(without_type(parts), Body::empty()),
         Err(_) => refused(),
+    }
+}
+
+/// What a quick search looks at.
+const SEARCHED: [&str; 17] = [
+    "id",
+    "code",
+    "event",
+    "event_type",
+    "subject",
+    "endpoint",
+    "integrator",
+    "integrator_name",
+    "state",
+    "success",
+    "reason",
+    "attempts",
+    "created_at",
+    "last_attempt_at",
+    "integrated_at",
+    "next_attempt_at",
+    "correlation_id",
+];
+/// Parameters that ask about no field.
+const OF_NO_FIELD: [&str; 9] =
+    ["limit", "cursor", "order", "timezone", "lang", "columns", "bom", "separator", "revoked"];
+/// What a parameter's name may end with beside the field that it is about.
+const BOUNDS: [&str; 6] = ["_from", "_to", "_before", "_gte", "_lte", "_eq"];
+
+/// Refuses a query that filters or sorts by what is hidden: which rows are answered, and in which order, would tell it.
+pub(crate) fn check_query(redaction: &Redaction, query: &str) -> Result<(), Problem> {
+    let mut asked = Vec::new();
+    for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
+        let hidden = fields_of(&name, &value).into_iter().find(|field| redaction.hides_member(field));
+        asked.extend(hidden.map(|field| FieldError {
+            field: name.into_owned(),
+            message: format!("goes by `{field}`, which this token is not shown; leave it out"),
+        }));
+    }
+    match asked.first() {
+        None => Ok(()),
+        Some(first) => Err(Problem::of("redacted", format!("{}: {}", first.field, first.message)).with_errors(asked)),
+    }
+}
+
+/// The fields that a parameter tells something about.
+fn fields_of(name: &str, value: &str) -> Vec<String> {
+    match name {
+        _ if OF_NO_FIELD.contains(&name) => Vec::new(),
+        "sort" => {
+            let columns = value.split(',').map(|column| column.trim_start_matches('-').to_owned());
+            // Integrators are in the order of their names.
+            columns
+                .flat_map(
+                    |column| if column == "integrator" { vec![column, "integrator_name".into()] } else { vec![column] },
+                )
+                .collect()
+        }
+        "q" => SEARCHED.map(str::to_owned).to_vec(),
+        "ids" => vec!["id".to_owned()],
+        "since" | "until" => vec!["created_at".to_owned(), "accepted_at".to_owned()],
+        "from" | "to" | "before" => vec!["at".to_owned(), "created_at".to_owned()],
+        _ => {
+            let base = BOUNDS.into_iter().find_map(|bound| name.strip_suffix(bound)).unwrap_or(name);
+            vec![name.to_owned(), base.to_owned(), format!("{base}_at")]
+        }
     }
 }
 

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use axum::{Json, extract::State};
-use engate_model::{DeliveryId, Invalid, Timestamp};
+use engate_model::{DeliveryId, Timestamp};
+use engate_store::Total;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::{
     extract::{Caller, Params},
-    page::{LIMIT_DEFAULT, Listing, cursor_read, cursor_write},
+    page::{LIMIT_DEFAULT, Listing, cursor_id, cursor_write},
     permission::Permission,
     problem::Problem,
     routes::Routes,
@@ -51,7 +52,8 @@ struct ReplayQuery {
 ///
 /// Each has what its calls were given: the event as the plugin saw it, the merged configuration, the time, state that was
 /// read, and signatures that the engine computed (never keys). `engate plugin replay` and `engate plugin diff` run them
-/// again. A page without items may have a next one.
+/// again. A page without items may have a next one. Where there are several pages, `total` counts the deliveries and is an
+/// estimate.
 #[utoipa::path(get, path = "/v1/replays", tag = "plugins", operation_id = "replay_list", params(ReplayQuery),
     responses((status = 200, description = "One page", body = Listing<Recorded>),
         (status = 404, description = "No such delivery")))]
@@ -60,7 +62,7 @@ async fn list(
     Caller(principal): Caller,
     Params(query): Params<ReplayQuery>,
 ) -> Result<Json<Listing<Recorded>>, Problem> {
-    let after = query.cursor.as_deref().map(place).transpose()?;
+    let after = query.cursor.as_deref().map(cursor_id).transpose()?;
     let filter = ReplayFilter {
         delivery: query.delivery,
         integrator: query.integrator,
@@ -70,10 +72,6 @@ async fn list(
     };
     let page = engine.replay_list(&principal, &filter, after, query.limit.unwrap_or(LIMIT_DEFAULT)).await?;
     let next = page.next.map(|code| cursor_write(&code.to_string()));
-    Ok(Json(Listing { items: page.items, total: None, total_estimated: false, next }))
-}
-
-fn place(cursor: &str) -> Result<i64, Invalid> {
-    let place = cursor_read(cursor)?;
-    place.parse().map_err(|_| Invalid::field("cursor", "not a cursor of this list"))
+    let Total { count, exact } = page.total;
+    Ok(Json(Listing { items: page.items, total: Some(count), total_estimated: !exact, next }))
 }

@@ -18,7 +18,7 @@ use utoipa::{
     },
 };
 
-use super::{idempotency::Repeats, permission::Permission};
+use super::{describe::finish, idempotency::Repeats, permission::Permission};
 use crate::engine::Engine;
 
 /// What the middleware must know of a route before its handler runs.
@@ -72,7 +72,7 @@ impl Routes {
         };
         // Every route here has one method.
         let described = methods.first().map_or(Method::GET, |method| of(method).0);
-        super::openapi::finish(&mut operation, &of_method(&described), &path);
+        finish(&mut operation, (permission, repeats(&described, permission)), &path);
         for method in &methods {
             let (method, filter) = of(method);
             self.router = self.router.route(&path, on(filter, handler.clone()));
@@ -102,7 +102,7 @@ impl Routes {
             }
             let route = format!("{name} {path}").into();
             let rule = Rule { permission, takes_query: true, route, repeats: Repeats::Free };
-            super::openapi::finish(&mut operation, &rule, &path);
+            finish(&mut operation, (permission, Repeats::Free), &path);
             self.router = self.router.route(&path, on(filter, handler.clone()));
             self.rules.entry(path.clone()).or_default().insert(name, rule);
             self.paths.add_path_operation(path, vec![method], operation);

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
+    conditional::{IfMatch, IfMatchHeader, Shown, Tagged},
     extract::{At, Body, Caller, Params},
     page::{Listing, PageParams},
     permission::Permission,
@@ -82,6 +83,8 @@ struct TenantMadeView {
     admin_token: TokenMadeView,
 }
 
+impl Shown for TenantView {}
+
 impl TenantView {
     fn of(tenant: Tenant) -> Self {
         Self { id: tenant.id, slug: tenant.slug, name: tenant.name, created_at: tenant.created_at }
@@ -122,22 +125,25 @@ async fn get(
     State(engine): State<Arc<Engine>>,
     Caller(principal): Caller,
     At(name): At<String>,
-) -> Result<Json<TenantView>, Problem> {
-    Ok(Json(TenantView::of(engine.tenant_get(&principal, &name).await?)))
+) -> Result<Tagged<TenantView>, Problem> {
+    Ok(Tagged(TenantView::of(engine.tenant_get(&principal, &name).await?)))
 }
 
 /// Changes a tenant's slug or name; only for an admin of the tenant `default`, which keeps its own slug.
 #[utoipa::path(patch, path = "/v1/tenants/{tenant}", tag = "tenants", operation_id = "tenant_update",
-    params(("tenant" = String, Path, description = "Its id or slug")), request_body = TenantChangeBody,
+    params(("tenant" = String, Path, description = "Its id or slug"), IfMatchHeader), request_body = TenantChangeBody,
     responses((status = 200, description = "Changed", body = TenantView), (status = 404, description = "There is none"),
+        (status = 412, description = "It was changed since that `ETag` was answered"),
         (status = 409, description = "`already_exists`: the slug is taken; `system_record`: it is the first one")))]
 async fn update(
     State(engine): State<Arc<Engine>>,
     Caller(principal): Caller,
     At(name): At<String>,
+    if_match: IfMatch,
     Body(body): Body<TenantChangeBody>,
-) -> Result<Json<TenantView>, Problem> {
-    Ok(Json(TenantView::of(engine.tenant_update(&principal, &name, body.slug, body.name).await?)))
+) -> Result<Tagged<TenantView>, Problem> {
+    let demand = if_match.demand(TenantView::of);
+    Ok(Tagged(TenantView::of(engine.tenant_update(&principal, &name, body.slug, body.name, &demand).await?)))
 }
 
 /// Deletes a tenant; only for an admin of the tenant `default`, which stays.
@@ -145,14 +151,16 @@ async fn update(
 /// Its tokens, secrets, inbounds and endpoints go at once, and what waits is called off. Its events, deliveries and audit
 /// stay as long as any history does. The slug is free again.
 #[utoipa::path(delete, path = "/v1/tenants/{tenant}", tag = "tenants", operation_id = "tenant_delete",
-    params(("tenant" = String, Path, description = "Its id or slug")),
+    params(("tenant" = String, Path, description = "Its id or slug"), IfMatchHeader),
     responses((status = 204, description = "Deleted"), (status = 404, description = "There is none"),
+        (status = 412, description = "It was changed since that `ETag` was answered"),
         (status = 409, description = "`system_record`: it is the first one")))]
 async fn delete(
     State(engine): State<Arc<Engine>>,
     Caller(principal): Caller,
     At(name): At<String>,
+    if_match: IfMatch,
 ) -> Result<StatusCode, Problem> {
-    engine.tenant_delete(&principal, &name).await?;
+    engine.tenant_delete(&principal, &name, &if_match.demand(TenantView::of)).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -54,9 +54,9 @@ impl SettingsArgs {
         let flags: Vec<_> = named.into_iter().filter_map(|(key, value)| Some((key, value.clone()?))).collect();
         let variable = |name: &str| std::env::var(name).ok();
         let loaded = config::load(text.as_deref(), variable, &flags).map_err(|invalid| refused(&invalid))?;
-        let loaded = loaded.with_connections(
-            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))),
-        );
+        let variables =
+            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        let loaded = loaded.with_connections(variables).map_err(|invalid| refused(&invalid))?;
         let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
         Ok(Gathered { loaded, file, stray: stray_variables(names) })
     }
@@ -75,8 +75,8 @@ fn read_file(path: &Path) -> Result<String, Failure> {
 fn stray_variables(names: impl Iterator<Item = String>) -> Vec<String> {
     let known = |name: &str| {
         OTHER_VARIABLES.contains(&name)
+            || config::is_connection_variable(name)
             || SETTINGS.iter().any(|s| s.variable() == name)
-            || config::connection_of_variable(name).is_some()
     };
     let mut stray: Vec<_> = names.filter(|name| name.starts_with("ENGATE_") && !known(name)).collect();
     stray.sort_unstable();
@@ -123,18 +123,8 @@ fn show(gathered: &Gathered, screen: Screen) -> Result<(), Failure> {
         return screen.line(json!({ "items": settings.collect::<Vec<_>>() }).to_string());
     }
     screen.line("# Engate's settings. A flag comes before a variable, a variable before this file.")?;
-    let file = gathered.file.as_deref();
-    gathered.loaded.all().iter().try_for_each(|setting| screen.line(setting_lines(setting, file)))?;
-    screen.line(CONNECTIONS_LINES)?;
-    gathered.loaded.connections().try_for_each(|connection| {
-        screen.line(format!("# [connections.{}]\n# url = \"***\" (from {})", connection.name, connection.source))
-    })
+    gathered.loaded.all().iter().try_for_each(|setting| screen.line(setting_lines(setting, gathered.file.as_deref())))
 }
-
-/// What `engate config show` says of connections, whose names are the operator's own.
-const CONNECTIONS_LINES: &str = "
-# Databases of other systems that jobs may read: [connections.NAME] with url = \"postgres://..\", \"mysql://..\",
-# \"mariadb://..\" or \"sqlite:FILE\"; variable ENGATE_CONNECTIONS_NAME_URL. They are only ever read.";
 
 /// One setting as lines of a configuration file.
 fn setting_lines(resolved: &config::Resolved, file: Option<&Path>) -> String {

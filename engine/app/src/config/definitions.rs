@@ -114,6 +114,32 @@ pub const SETTINGS: &[Setting] = &[
     setting("plugins.wall_max_ms", "10000", "The most `wall_ms` that one plugin may be given, in ms (10 to 60000)."),
     setting("plugins.memory_max_mib", "256", "The most memory that one plugin may be given, in MiB (1 to 256)."),
     setting(
+        "retention.payload_days",
+        "30",
+        "Days that events are kept with their payloads (1 to 36500); the newest of each type and subject stays, and what is not \
+         delivered yet. 0 keeps all.",
+    ),
+    setting(
+        "retention.attempt_days",
+        "90",
+        "Days that attempts are kept, requests and answers (1 to 36500); the last of each endpoint and event type stays. 0 keeps all.",
+    ),
+    setting(
+        "retention.delivery_days",
+        "365",
+        "Days that finished deliveries are listed (1 to 36500), not less than the two above; 0 keeps all.",
+    ),
+    setting(
+        "retention.idempotency_key_days",
+        "30",
+        "Days in which an event's `id` is known again as a repeat (1 to 36500); 0 keeps all.",
+    ),
+    setting(
+        "retention.run_days",
+        "90",
+        "How long runs of jobs that are over are kept, the newest 1,000 of each job at most (1 to 36500); 0 keeps all.",
+    ),
+    setting(
         "audit.keep_days",
         "0",
         "Days that the audit's entries are kept (1 to 36500); the chain of the rest stays checkable. 0 keeps all.",

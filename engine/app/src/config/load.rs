@@ -2,9 +2,12 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use engate_model::Invalid;
+use engate_model::{Invalid, Secret};
 
-use super::definitions::{SETTINGS, Setting};
+use super::{
+    definitions::{SETTINGS, Setting},
+    sources,
+};
 
 /// Where a value came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,46 +57,11 @@ impl fmt::Debug for Resolved {
     }
 }
 
-/// Lines of connections begin with it, variables with [`CONNECTION_VARIABLE`].
-const CONNECTION: &str = "connections.";
-/// `ENGATE_CONNECTIONS_PROTHEUS_URL` is `connections.protheus.url`.
-const CONNECTION_VARIABLE: &str = "ENGATE_CONNECTIONS_";
-/// Letters of a connection's name at most.
-const CONNECTION_NAME_MAX: usize = 64;
-
-/// A database of another system that jobs may read.
-#[derive(Clone, PartialEq, Eq)]
-pub struct NamedConnection {
-    /// What jobs call it.
-    pub name: String,
-    /// Its URL, which may hold a password.
-    pub url: String,
-    /// Who said so.
-    pub source: Source,
-}
-
-impl fmt::Debug for NamedConnection {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{CONNECTION}{}.url = *** ({})", self.name, self.source)
-    }
-}
-
-/// The name of a connection whose variable this is.
-pub fn connection_of_variable(name: &str) -> Option<String> {
-    let name = name.strip_prefix(CONNECTION_VARIABLE)?.strip_suffix("_URL")?.to_lowercase();
-    is_connection_name(&name).then_some(name)
-}
-
-fn is_connection_name(name: &str) -> bool {
-    (1..=CONNECTION_NAME_MAX).contains(&name.len())
-        && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_'))
-}
-
 /// All settings with their values.
 #[derive(Debug, Clone)]
 pub struct Loaded {
     resolved: Vec<Resolved>,
-    connections: BTreeMap<String, NamedConnection>,
+    connections: BTreeMap<String, Secret>,
 }
 
 impl Loaded {
@@ -102,26 +70,23 @@ impl Loaded {
         &self.resolved
     }
 
+    /// Where the tables of other systems are, by the names that jobs use.
+    pub const fn connections(&self) -> &BTreeMap<String, Secret> {
+        &self.connections
+    }
+
+    /// The same with the connections that variables name.
+    ///
+    /// # Errors
+    /// Names the variable that cannot be taken.
+    pub fn with_connections(self, variables: impl Iterator<Item = (String, String)>) -> Result<Self, Invalid> {
+        let connections = sources::with_environment(self.connections, variables)?;
+        Ok(Self { connections, ..self })
+    }
+
     /// The value of `key`; empty where there is none.
     pub fn value(&self, key: &str) -> &str {
         self.resolved.iter().find(|r| r.setting.key == key).map_or("", |r| r.value.as_str())
-    }
-
-    /// The connections by name.
-    pub fn connections(&self) -> impl Iterator<Item = &NamedConnection> {
-        self.connections.values()
-    }
-
-    /// The same with the connections that variables name; a variable counts over the file.
-    #[must_use]
-    pub fn with_connections(mut self, variables: impl Iterator<Item = (String, String)>) -> Self {
-        for (variable, url) in variables {
-            if let Some(name) = connection_of_variable(&variable).filter(|_| !url.is_empty()) {
-                let connection = NamedConnection { name: name.clone(), url, source: Source::Environment };
-                self.connections.insert(name, connection);
-            }
-        }
-        self
     }
 }
 
@@ -135,8 +100,9 @@ pub fn load(
     environment: impl Fn(&str) -> Option<String>,
     flags: &[(&str, String)],
 ) -> Result<Loaded, Invalid> {
-    let mut file = file.map_or_else(|| Ok(BTreeMap::new()), read_file)?;
-    let connections = connections(&mut file)?;
+    let mut file = file.map_or_else(|| Ok(BTreeMap::new()), flattened)?;
+    let connections = sources::of_file(&mut file)?;
+    known(&file)?;
     let resolved = SETTINGS.iter().map(|setting| {
         let flag = flags.iter().find(|(key, _)| *key == setting.key).map(|(_, value)| (value.clone(), Source::Flag));
         let variable = || environment(&setting.variable()).map(|value| (value, Source::Environment));
@@ -148,34 +114,21 @@ pub fn load(
     Ok(Loaded { resolved: resolved.collect(), connections })
 }
 
-/// Takes the lines of connections out of the file's.
-fn connections(file: &mut BTreeMap<String, String>) -> Result<BTreeMap<String, NamedConnection>, Invalid> {
-    let keys: Vec<_> = file.keys().filter(|key| key.starts_with(CONNECTION)).cloned().collect();
-    let mut connections = BTreeMap::new();
-    for key in keys {
-        let url = file.remove(&key).unwrap_or_default();
-        let name = key.strip_prefix(CONNECTION).and_then(|rest| rest.strip_suffix(".url"));
-        let Some(name) = name.filter(|name| is_connection_name(name)) else {
-            let message = "write [connections.NAME] with url = \"...\"; a name has lower-case letters, digits and - _";
-            return Err(Invalid::field(key, message));
-        };
-        let connection = NamedConnection { name: name.to_owned(), url, source: Source::File };
-        connections.insert(name.to_owned(), connection);
-    }
-    Ok(connections)
-}
-
-fn read_file(text: &str) -> Result<BTreeMap<String, String>, Invalid> {
+fn flattened(text: &str) -> Result<BTreeMap<String, String>, Invalid> {
     let table: toml::Table =
         text.parse().map_err(|error: toml::de::Error| Invalid::field("config", error.message().to_owned()))?;
     let mut flat = BTreeMap::new();
     flatten("", &table, &mut flat);
-    for key in flat.keys().filter(|key| !key.starts_with(CONNECTION)) {
+    Ok(flat)
+}
+
+fn known(flat: &BTreeMap<String, String>) -> Result<(), Invalid> {
+    for key in flat.keys() {
         if !SETTINGS.iter().any(|setting| setting.key == key) {
             return Err(Invalid::field(key.clone(), "no such setting; `engate config show` lists them all"));
         }
     }
-    Ok(flat)
+    Ok(())
 }
 
 fn flatten(prefix: &str, table: &toml::Table, flat: &mut BTreeMap<String, String>) {
@@ -209,23 +162,6 @@ mod tests {
         assert_eq!((of("data").value.as_str(), of("data").source), ("elsewhere", Source::Flag));
         assert_eq!(of("egress.allow").value, "10.0.0.0/8,127.0.0.0/8");
         assert_eq!((of("plugins.cpu_ms").value.as_str(), of("plugins.cpu_ms").source), ("70", Source::File));
-    }
-
-    #[test]
-    fn connections_are_named_in_the_file_or_by_a_variable_and_never_shown() {
-        let file = "[connections.protheus]\nurl = \"postgres://app:hush@db/protheus\"\n";
-        let variables = [("ENGATE_CONNECTIONS_ERP_2_URL", "sqlite:hush.db"), ("ENGATE_CONNECTIONS_URL", "x")];
-        let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into_iter();
-        let loaded = load(Some(file), |_| None, &[]).unwrap().with_connections(variables);
-        let names: Vec<_> = loaded.connections().map(|connection| connection.name.as_str()).collect();
-        assert_eq!(names, ["erp_2", "protheus"]);
-        assert!(!format!("{loaded:?}").contains("hush"));
-        for wrong in
-            ["[connections.Protheus]\nurl = \"x\"", "[connections.p]\nuri = \"x\"", "[connections]\nurl = \"x\""]
-        {
-            let error = load(Some(wrong), |_| None, &[]).unwrap_err();
-            assert!(error.0[0].field.starts_with("connections."), "{error}");
-        }
     }
 
     #[test]

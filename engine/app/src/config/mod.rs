@@ -6,9 +6,12 @@
 mod definitions;
 mod load;
 mod parse;
+mod sources;
+
+pub(crate) use sources::is_variable as is_connection_variable;
 
 pub use definitions::{SETTINGS, Setting};
-pub use load::{Loaded, NamedConnection, Resolved, Source, connection_of_variable, load};
+pub use load::{Loaded, Resolved, Source, load};
 pub use parse::{
     AuditSettings, Config, ConnectionSettings, EgressSettings, FilesSettings, LimitSettings, LogFormat, LogSettings,
     TlsFiles,

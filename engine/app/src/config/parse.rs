@@ -9,8 +9,6 @@ use url::Url;
 
 use super::load::Loaded;
 
-/// What the URL of a source begins with.
-const SOURCE_SCHEMES: [&str; 5] = ["postgres", "postgresql", "mysql", "mariadb", "sqlite"];
 /// Shortest admin token that is accepted, in characters.
 const ADMIN_TOKEN_CHARS_MIN: usize = 32;
 
@@ -33,6 +31,8 @@ pub struct Config {
     pub public_url: Option<Url>,
     /// What the API's connections are encrypted with; none: they are not.
     pub tls: Option<TlsFiles>,
+    /// Where the tables of other systems are, by the names that jobs use.
+    pub sources: std::collections::BTreeMap<String, engate_model::Secret>,
     /// Bounds of the API's connections.
     pub connections: ConnectionSettings,
     /// Origins whose pages may call the API.
@@ -43,12 +43,27 @@ pub struct Config {
     pub limits: LimitSettings,
     /// What may be dialled.
     pub egress: EgressSettings,
-    /// Databases of other systems that jobs may read: name and URL.
-    pub sources: Vec<(String, Secret)>,
+    /// How long history is kept.
+    pub retention: RetentionSettings,
     /// How long it is kept who did what.
     pub audit: AuditSettings,
     /// Logging.
     pub log: LogSettings,
+}
+
+/// How long history is kept; none: for ever.
+#[derive(Debug, Clone, Copy)]
+pub struct RetentionSettings {
+    /// Events with their payloads.
+    pub events: Option<Duration>,
+    /// Attempts.
+    pub attempts: Option<Duration>,
+    /// Deliveries.
+    pub deliveries: Option<Duration>,
+    /// The keys by which events are known again.
+    pub idempotency_keys: Option<Duration>,
+    /// Runs of jobs.
+    pub runs: Option<Duration>,
 }
 
 /// How long it is kept who did and called what; none: for ever.
@@ -159,6 +174,7 @@ impl Config {
             secret_key: read.optional("secret_key", secret_key),
             public_url: read.optional("public_url", http_url),
             tls: read.tls(),
+            sources: loaded.connections().clone(),
             connections: ConnectionSettings {
                 most: read.size("server.connections_max", 1, 1_000_000),
                 idle: read.millis("server.idle_ms", 100, 600_000),
@@ -173,7 +189,7 @@ impl Config {
                 ca_file: read.optional("egress.ca_file", |text| Ok(PathBuf::from(text))),
                 proxy: read.optional("egress.proxy", http_url),
             },
-            sources: read.sources(),
+            retention: read.retention(),
             audit: AuditSettings { entries: read.days("audit.keep_days"), access: read.days("audit.access_keep_days") },
             log: LogSettings { level: read.text("log.level").to_owned(), format: read.log_format() },
             data,
@@ -238,6 +254,19 @@ impl<'a> Reader<'a> {
         (days > 0).then(|| Duration::from_secs(days * 24 * 3_600))
     }
 
+    fn retention(&mut self) -> RetentionSettings {
+        let [events, attempts, deliveries] =
+            ["retention.payload_days", "retention.attempt_days", "retention.delivery_days"].map(|key| self.days(key));
+        let for_ever = |kept: Option<Duration>| kept.unwrap_or(Duration::MAX);
+        if for_ever(deliveries) < for_ever(events).max(for_ever(attempts)) {
+            let message = "must not be less than retention.payload_days and retention.attempt_days (0 is the longest)";
+            self.complaints.add("retention.delivery_days", message);
+        }
+        let idempotency_keys = self.days("retention.idempotency_key_days");
+        let runs = self.days("retention.run_days");
+        RetentionSettings { events, attempts, deliveries, idempotency_keys, runs }
+    }
+
     fn listen(&mut self) -> SocketAddr {
         let fallback = SocketAddr::from(([127, 0, 0, 1], 0));
         let Ok(address) = self.text("listen").parse::<SocketAddr>() else {
@@ -255,21 +284,6 @@ impl<'a> Reader<'a> {
             _ => self.complaints.add("insecure_bind", "must be true or false"),
         }
         address
-    }
-
-    fn sources(&mut self) -> Vec<(String, Secret)> {
-        let mut sources = Vec::new();
-        for connection in self.loaded.connections() {
-            // Nothing is dialled here: a source that is away must not keep the engine from starting.
-            let scheme = connection.url.split_once(':').map_or("", |(scheme, _)| scheme);
-            if SOURCE_SCHEMES.contains(&scheme) {
-                sources.push((connection.name.clone(), Secret::new(connection.url.clone())));
-            } else {
-                let message = format!("must begin with one of {}, and a colon", SOURCE_SCHEMES.join(", "));
-                self.complaints.add(format!("connections.{}.url", connection.name), message);
-            }
-        }
-        sources
     }
 
     fn tls(&mut self) -> Option<TlsFiles> {
@@ -412,6 +426,7 @@ mod tests {
             ("public_url", "ftp://x"),
             ("tls.key", "key.pem"),
             ("server.idle_ms", "1"),
+            ("retention.delivery_days", "20"),
             ("cors.origins", "https://a.example.com,https://b.example.com/"),
         ];
         let invalid = parse(&bad).unwrap_err();

@@ -59,7 +59,7 @@ enum Stop {
 
 /// One run in this node's hands: what its work may look at, and tell.
 pub(crate) struct HeldRun {
-    pub(super) engine: Arc<Engine>,
+    pub(crate) engine: Arc<Engine>,
     /// The job as it was when the run was taken up.
     pub(crate) job: Job,
     /// The run.

@@ -22,7 +22,8 @@ impl HeldRun {
             Work::Emit { event } => self.emit(event).await,
             Work::Engine(EngineTask::ResendPending { endpoint }) => self.resend_pending(*endpoint).await,
             Work::Engine(EngineTask::Retention) => self.retention().await,
-            Work::Sync(_) | Work::Poll(_) => RunEnd::Failed(RunFailure {
+            Work::Sync(settings) => Box::pin(self.sync(settings)).await,
+            Work::Poll(_) => RunEnd::Failed(RunFailure {
                 code: "not_built".to_owned(),
                 message: "this version does not run jobs of this kind".to_owned(),
                 retryable: false,
@@ -99,10 +100,8 @@ impl HeldRun {
     }
 
     async fn retention(&self) -> RunEnd {
-        match self.engine.forget().await {
-            Ok(()) => RunEnd::Idle,
-            Err(error) => failed(error.code(), error.to_string(), true),
-        }
+        self.engine.retention_round().await;
+        RunEnd::Idle
     }
 
     /// A job acts as an operator without a token.

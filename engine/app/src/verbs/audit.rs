@@ -2,11 +2,11 @@
 
 use engate_model::{AuditId, CallId, Invalid, Timestamp, token::Principal};
 use engate_store::{
-    AccessFilter, AccessPage, AuditEntry, AuditFilter, AuditPage, ChainCheck, ChainFault, Order, RefusedCalls,
+    AccessFilter, AccessPage, AuditEntry, AuditFilter, AuditPage, ChainCheck, ChainFault, Order, RefusedCalls, Total,
 };
 
-use super::VerbError;
-use crate::{engine::Engine, first_start::FIRST_TENANT};
+use super::{VerbError, tenants::FIRST_TENANT};
+use crate::engine::Engine;
 
 /// A place of the chain with its hash, as it was noted elsewhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,13 +78,13 @@ impl Engine {
         Ok(self.store.access_list(principal.tenant, filter, after, order, limit).await?)
     }
 
-    /// Calls without a valid token, the newest minute first. They belong to no tenant, so only the first one's see them.
+    /// Calls without a valid token, the newest minute first, and the number of all rows. They belong to no tenant, so only the first one's see them.
     pub(crate) async fn access_refused_list(
         &self,
         principal: &Principal,
         after: Option<(Timestamp, String)>,
         limit: u32,
-    ) -> Result<Vec<RefusedCalls>, VerbError> {
+    ) -> Result<(Vec<RefusedCalls>, Total), VerbError> {
         let own = self.store.tenant_get(principal.tenant).await?;
         if own.is_none_or(|tenant| tenant.slug != FIRST_TENANT) {
             let detail = format!("only the tenant {FIRST_TENANT} sees calls that belong to no tenant");
@@ -95,6 +95,6 @@ impl Engine {
             self.strangers.put_back(refused);
             return Err(error.into());
         }
-        Ok(self.store.access_refused_list(after, limit).await?)
+        Ok((self.store.access_refused_list(after, limit).await?, self.store.access_refused_count().await?))
     }
 }

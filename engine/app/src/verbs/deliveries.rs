@@ -131,6 +131,10 @@ impl Engine {
             Retried::EndpointDeleted => {
                 return Err(VerbError::conflict("not_allowed_in_state", "the endpoint of this delivery was deleted"));
             }
+            Retried::EventForgotten => {
+                let detail = "the event of this delivery is kept no longer (retention.payload_days); send a new one";
+                return Err(VerbError::conflict("event_not_kept", detail));
+            }
             Retried::Outdated(newer) => {
                 let detail = format!("the endpoint takes the newest version only, and delivery {newer} is newer");
                 return Err(VerbError::conflict("newer_version", detail));

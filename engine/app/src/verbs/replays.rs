@@ -6,7 +6,7 @@ use engate_model::{
     listing::{Sort, SortValue},
     token::Principal,
 };
-use engate_store::{DeliveryFilter, Page, StoreError};
+use engate_store::{DeliveryFilter, Page, StoreError, Total};
 
 use super::VerbError;
 use crate::{engine::Engine, replay::Recorded};
@@ -33,6 +33,8 @@ pub(crate) struct ReplayPage {
     pub(crate) items: Vec<Recorded>,
     /// Code of the last delivery looked at, where there are more.
     pub(crate) next: Option<i64>,
+    /// How many attempts there are on all pages; an estimate, by deliveries, where there are several pages.
+    pub(crate) total: Total,
 }
 
 impl Engine {
@@ -44,8 +46,8 @@ impl Engine {
         after: Option<i64>,
         limit: u32,
     ) -> Result<ReplayPage, VerbError> {
-        let (deliveries, next) = match filter.delivery {
-            Some(id) => (vec![self.delivery_get(principal, id).await?], None),
+        let (deliveries, next, all) = match filter.delivery {
+            Some(id) => (vec![self.delivery_get(principal, id).await?], None, None),
             None => {
                 let mut wanted = DeliveryFilter {
                     created_from: filter.since,
@@ -56,16 +58,19 @@ impl Engine {
                     wanted.integrators.push(self.integrator_named(principal, named).await?);
                 }
                 let page = Page { after: after.map(|code| vec![SortValue::Int(code)]), limit };
-                let page = self.delivery_rows(principal, wanted, &Sort::default(), &page).await?;
+                let page = self.delivery_list(principal, wanted, &Sort::default(), &page).await?;
                 let next = page.next.and_then(|_| page.items.last().map(|last| last.code));
-                (page.items, next)
+                (page.items, next, page.total)
             }
         };
         let mut items = Vec::new();
         for delivery in &deliveries {
             items.extend(self.recorded_attempts(delivery, filter.plugin.as_deref()).await?);
         }
-        Ok(ReplayPage { items, next })
+        let here = Total { count: u64::try_from(items.len()).unwrap_or(u64::MAX), exact: true };
+        let only_page = after.is_none() && next.is_none();
+        let total = all.filter(|_| !only_page).map_or(here, |all| Total { exact: false, ..all });
+        Ok(ReplayPage { items, next, total })
     }
 
     /// A delivery's attempts that a plugin (this one, whatever its version) had part in and that can be replayed.

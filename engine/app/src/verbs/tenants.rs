@@ -12,15 +12,16 @@ use serde_json::{Value, json};
 
 use super::{
     VerbError,
+    demand::Demand,
     integrators::check_slug,
     on_conflict,
+    plugins::bundled::install_bundled,
     tokens::{TokenMade, generate_token},
 };
-use crate::{
-    engine::Engine,
-    first_start::{FIRST_TENANT, install_bundled},
-};
+use crate::engine::Engine;
 
+/// The tenant that exists from the start.
+pub(crate) const FIRST_TENANT: &str = "default";
 /// Who holds a new tenant's first token.
 const FIRST_ADMIN: &str = "admin";
 
@@ -88,8 +89,21 @@ impl Engine {
         name: &str,
         slug: Option<String>,
         title: Option<String>,
+        demand: &Demand<Tenant>,
+    ) -> Result<Tenant, VerbError> {
+        let change = || (slug.clone(), title.clone());
+        demand.settle(|| Box::pin(self.tenant_change(principal, name, change(), demand))).await
+    }
+
+    async fn tenant_change(
+        &self,
+        principal: &Principal,
+        name: &str,
+        (slug, title): (Option<String>, Option<String>),
+        demand: &Demand<Tenant>,
     ) -> Result<Tenant, VerbError> {
         let old = self.tenant_get(principal, name).await?;
+        demand.check(&old)?;
         let tenant = Tenant {
             slug: slug.unwrap_or_else(|| old.slug.clone()),
             name: title.unwrap_or_else(|| old.name.clone()),
@@ -102,8 +116,11 @@ impl Engine {
         if old.slug == FIRST_TENANT && tenant.slug != FIRST_TENANT {
             return Err(system_record());
         }
+        if tenant == old {
+            return Ok(old);
+        }
         let taken = format!("there is a tenant {} already; choose another slug", tenant.slug);
-        let stored = self.store.tenant_update(&self.actor(principal), &tenant).await;
+        let stored = self.store.tenant_update(&self.actor(principal), &old, &tenant).await;
         stored.map_err(on_conflict("already_exists", taken))?;
         let detail = json!({ "slug": tenant.slug, "name": tenant.name });
         self.told_at_home(principal, &tenant, "tenant.update", &detail).await?;
@@ -112,12 +129,22 @@ impl Engine {
 
     /// Deletes a tenant: nobody gets in any more, nothing is delivered any more, its secrets are gone. Its history stays as
     /// long as any history does.
-    pub(crate) async fn tenant_delete(&self, principal: &Principal, name: &str) -> Result<(), VerbError> {
+    pub(crate) async fn tenant_delete(
+        &self,
+        principal: &Principal,
+        name: &str,
+        demand: &Demand<Tenant>,
+    ) -> Result<(), VerbError> {
+        demand.settle(|| Box::pin(self.tenant_remove(principal, name, demand))).await
+    }
+
+    async fn tenant_remove(&self, principal: &Principal, name: &str, demand: &Demand<Tenant>) -> Result<(), VerbError> {
         let tenant = self.tenant_get(principal, name).await?;
+        demand.check(&tenant)?;
         if tenant.slug == FIRST_TENANT {
             return Err(system_record());
         }
-        self.store.tenant_delete(&self.actor(principal), tenant.id).await?;
+        self.store.tenant_delete(&self.actor(principal), &tenant).await?;
         self.told_at_home(principal, &tenant, "tenant.delete", &json!({ "slug": tenant.slug })).await?;
         self.tokens.forget_tenant(tenant.id);
         self.views.refresh(&self.store, tenant.id).await?;

@@ -107,10 +107,16 @@ impl Engine {
     fn extend_spans(self: &Arc<Self>) {
         let engine = Arc::clone(self);
         tokio::spawn(async move {
-            if let Err(error) = engine.store.delivery_span_extend().await
-                && !engine.health.is_stopping()
-            {
-                tracing::warn!(%error, "listings by time are slower until this works again");
+            let extended = async {
+                engine.store.delivery_span_extend().await?;
+                engine.store.delivery_texts_lag().await
+            };
+            match extended.await {
+                Ok(lag) => drop(engine.metrics.texts_lag.set(i64::try_from(lag).unwrap_or(i64::MAX))),
+                Err(error) if !engine.health.is_stopping() => {
+                    tracing::warn!(%error, "listings by time and text are slower until this works again");
+                }
+                Err(_) => {}
             }
         });
     }

@@ -212,6 +212,9 @@ pub struct Checkpoint {
     /// When all keys were last compared, by the source's clock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reconciled_at: Option<Timestamp>,
+    /// Whether the whole table is read again once the pass under way is over: its records have other columns now.
+    #[serde(default)]
+    pub reload: bool,
     /// The largest stamp that was acknowledged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acknowledged_stamp: Option<Timestamp>,
@@ -367,16 +370,22 @@ impl Checkpoint {
             PassKind::Delta => self.committed_upper = Some(upper),
             PassKind::Reconcile => self.reconciled_at = Some(pass.upper),
         }
+        if std::mem::take(&mut self.reload) {
+            self.phase = Phase::Initial;
+        }
         if pass.requests == 0 && pass.sequence == 0 {
             // Nobody has heard of it: its number is free.
             self.passes -= 1;
         }
     }
 
-    /// Reads the whole table again, within the epoch: its records have other columns now.
-    pub fn reload(&mut self) {
-        self.pass = None;
-        self.phase = Phase::Initial;
+    /// Has the whole table read again, within the epoch, once the pass under way is over.
+    pub const fn reload(&mut self) {
+        if self.pass.is_some() {
+            self.reload = true;
+        } else {
+            self.phase = Phase::Initial;
+        }
     }
 
     /// Begins everything anew, for a target that has nothing.

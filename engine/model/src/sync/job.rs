@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::{
     id::EndpointId,
     invalid::{Complaints, Invalid},
-    plugin::{PluginRef, check_plugin_name},
+    plugin::PluginRef,
 };
 
 /// Streams of one job at most.
@@ -219,10 +219,9 @@ impl SyncJob {
         let mut complaints = Complaints::default();
         match &self.source {
             SyncSource::Table { connection } => name(&mut complaints, "source.connection", connection),
-            SyncSource::Plugin { plugin, .. } => {
-                if let Err(message) = check_plugin_name(&plugin.name) {
-                    complaints.add("source.plugin", message);
-                }
+            SyncSource::Plugin { .. } => {
+                complaints
+                    .add("source.kind", "tables are synced; what a plugin pulls becomes events by a job of kind poll");
             }
         }
         if self.streams.is_empty() || self.streams.len() > STREAMS_MAX {

@@ -4,6 +4,10 @@ use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
+
+use super::job::Partition;
+use crate::id::{JobId, TrackId, TypedId as _};
 
 /// What tells two versions of a record apart: half of a SHA-256.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -56,6 +60,14 @@ impl Checksum {
     }
 }
 
+/// The track of a job's stream in a partition: the same for whoever asks.
+pub fn track_id(job: JobId, stream: &str, partition: &Partition) -> TrackId {
+    let job = job.to_string();
+    let pairs = partition.iter().flat_map(|(dimension, value)| [dimension.as_str(), value.as_str()]);
+    let parts: Vec<_> = [job.as_str(), stream].into_iter().chain(pairs).collect();
+    TrackId::from_uuid(Uuid::from_bytes(digest(&parts)))
+}
+
 /// What a pass is called: the same for the same pass of the same track, whoever asks.
 pub fn pass_id(track: &str, epoch: u32, number: u64) -> String {
     name(&[track, &epoch.to_string(), &number.to_string()])
@@ -68,12 +80,16 @@ pub fn page_id(track: &str, epoch: u32, pass: &str, sequence: u32, first_key: &s
 }
 
 fn name(parts: &[&str]) -> String {
+    hex(&digest(parts))
+}
+
+fn digest(parts: &[&str]) -> [u8; 16] {
     let mut hasher = Sha256::new();
     for part in parts {
         hasher.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_le_bytes());
         hasher.update(part.as_bytes());
     }
-    hex(&half(&hasher.finalize()))
+    half(&hasher.finalize())
 }
 
 fn half(digest: &[u8]) -> [u8; 16] {

@@ -21,16 +21,12 @@ pub(crate) async fn nothing_is_ever_written(t: &Subject) {
     t.run(&format!("CREATE TABLE w (id int NOT NULL PRIMARY KEY, s_t_a_m_p_ {times}); INSERT INTO w VALUES (1, NULL)"))
         .await;
     t.run(t.pick(
-        "CREATE FUNCTION eats() RETURNS int LANGUAGE sql AS 'DELETE FROM w RETURNING 1'; CREATE VIEW bait AS SELECT eats() AS \
-         id, CAST(NULL AS timestamp) AS s_t_a_m_p_",
-        "CREATE FUNCTION eats() RETURNS int MODIFIES SQL DATA BEGIN DELETE FROM w; RETURN 1; END; CREATE VIEW bait AS SELECT \
-         eats() AS id, CAST(NULL AS datetime(6)) AS s_t_a_m_p_",
+        "CREATE FUNCTION eats() RETURNS int LANGUAGE sql AS 'DELETE FROM w RETURNING 1'; SELECT 1",
+        "CREATE FUNCTION eats() RETURNS int MODIFIES SQL DATA BEGIN DELETE FROM w; RETURN 1; END",
         "SELECT 1",
     ))
     .await;
     if t.kind != Kind::Sqlite {
-        let listed = t.source.discover("bait").await.unwrap();
-        assert_eq!(listed.items.len(), 1);
         let error = t.source.probe("SELECT eats()").await.unwrap_err();
         assert_eq!(error.code(), "source_refused", "{error}");
     }
@@ -157,8 +153,8 @@ pub(crate) async fn composite_keys_go_on_in_the_databases_own_order(t: &Subject)
             assert_eq!(t.all(&plan, by_stamp, Position::Start, rows).await, whole, "{by_stamp} {rows}");
         }
     }
-    let page =
-        t.source.rows_of(&plan, &[r#"["01","z'","12"]"#.into(), r#"["","é","1"]"#.into(), r#"["9","x","1"]"#.into()]);
+    let wanted = [r#"["01","z'","12"]"#, r#"["","é","1"]"#, r#"["9","x","1"]"#].map(str::to_owned);
+    let page = t.source.rows_of(&plan, &wanted);
     let keys: BTreeSet<_> = page.await.unwrap().into_iter().map(|row| row.key).collect();
     assert_eq!(keys, [r#"["01","z'","12"]"#.to_owned(), r#"["","é","1"]"#.to_owned()].into());
     assert_eq!(plan.gone(r#"["01","z'","12"]"#).unwrap(), r#"{"branch":"01","code":"z'","item":12}"#);
@@ -168,7 +164,7 @@ pub(crate) async fn a_collation_decides_what_comes_next(t: &Subject) {
     let times = t.times();
     let collation = t.pick("COLLATE \"und-x-icu\"", "COLLATE utf8mb4_unicode_ci", "COLLATE NOCASE");
     t.run(&format!("CREATE TABLE k (id varchar(20) {collation} NOT NULL PRIMARY KEY, s_t_a_m_p_ {times})")).await;
-    let words = ["a", "B", "c", "D", "e", "É", "f", "_x", "-y", "10", "9", "zebra", "Zulu", "ä1"];
+    let words = ["a", "B", "c", "D", "e", "Éa", "f", "_x", "-y", "10", "9", "zebra", "Zulu", "ä1"];
     let rows: Vec<_> = words.iter().map(|word| format!("('{word}', '2026-01-01 00:00:00')")).collect();
     t.run(&format!("INSERT INTO k VALUES {}", rows.join(","))).await;
     let plan = t.plan(&stream("k", &["id"])).await;

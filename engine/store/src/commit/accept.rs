@@ -1,9 +1,6 @@
 //! Accepting events: dedupe, check the revision that routed them, write events and deliveries.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use engate_model::{
     DeliveryId, EndpointId, EventId, IntegratorId, TenantId, Timestamp,
@@ -12,7 +9,12 @@ use engate_model::{
     line::Ordering,
 };
 
-use super::{Reply, Setback, access::AcceptedCall};
+use super::{
+    Reply, Setback,
+    access::AcceptedCall,
+    joining::{Join, joining, joins, line_row, write_line_rows},
+    keys::{Key, write_keys},
+};
 use crate::{
     Store,
     access::AccessOfAccept,
@@ -20,7 +22,7 @@ use crate::{
     db::Session,
     error::StoreError,
     inbounds::{self, EncodedState, InboundState},
-    lines::{self, Held, Joined, Joining, LineKey},
+    lines::{self, Held},
     nodes::NodeSerial,
     sql::{Dialect, twins},
     value::{Kind, Value, args, json},
@@ -172,9 +174,9 @@ impl Store {
 
 /// A request as the committer has it: encoded by its producer's task.
 pub(crate) struct AcceptJob {
-    tenant: TenantId,
+    pub(super) tenant: TenantId,
     revision: i64,
-    items: Vec<Item>,
+    pub(super) items: Vec<Item>,
     state: Option<EncodedState>,
     call: Option<AccessOfAccept>,
     pub(super) bytes: usize,
@@ -185,31 +187,16 @@ pub(crate) struct AcceptJob {
 
 /// An event with its deliveries, encoded.
 pub(crate) struct Item {
-    id: EventId,
+    pub(super) id: EventId,
     event: Vec<Value>,
     /// Rows of [`DELIVERY_COLUMNS`], the code left empty.
-    deliveries: Vec<Vec<Value>>,
+    pub(super) deliveries: Vec<Vec<Value>>,
     /// Those of them that join a line.
-    joins: Vec<Join>,
-    key: Option<Key>,
+    pub(super) joins: Vec<Join>,
+    pub(super) key: Option<Key>,
     pub(super) bytes: usize,
     /// Filled in while the batch is written.
-    outcome: Option<AcceptedEvent>,
-}
-
-/// A delivery that joins a line.
-struct Join {
-    /// Its place among the event's deliveries.
-    n: usize,
-    line: LineKey,
-    /// When it may go.
-    from: Timestamp,
-}
-
-struct Key {
-    key: Arc<str>,
-    hash: [u8; 32],
-    accepted_at: Timestamp,
+    pub(super) outcome: Option<AcceptedEvent>,
 }
 
 impl AcceptJob {
@@ -267,7 +254,7 @@ static EVENTS: Bulk = Bulk::new(
     "",
 );
 
-const DELIVERY_COLUMNS: &[(&str, Kind)] = &[
+pub(super) const DELIVERY_COLUMNS: &[(&str, Kind)] = &[
     ("id", Kind::Id),
     ("code", Kind::Int),
     ("tenant_id", Kind::Id),
@@ -284,53 +271,11 @@ const DELIVERY_COLUMNS: &[(&str, Kind)] = &[
     ("correlation_id", Kind::Text),
 ];
 
-/// Where [`DELIVERY_COLUMNS`] have what the line decides.
-const STATE: usize = 8;
-const REASON: usize = 9;
-const DUE_AT: usize = 11;
-const OWNER: usize = 12;
-
 static DELIVERIES: Bulk = Bulk::new(
     "INSERT INTO deliveries (id, code, tenant_id, event_id, event_type, subject, endpoint_id, integrator_id, state, \
      reason, created_at, due_at, owner, correlation_id) ",
     DELIVERY_COLUMNS,
     "",
-);
-
-static LINE_DELIVERIES: Bulk = Bulk::new(
-    "INSERT INTO deliveries (id, code, tenant_id, event_id, event_type, subject, endpoint_id, integrator_id, state, \
-     reason, created_at, due_at, owner, correlation_id, line, waits_behind) ",
-    &LINE_DELIVERY_COLUMNS,
-    "",
-);
-
-const LINE_DELIVERY_COLUMNS: [(&str, Kind); DELIVERY_COLUMNS.len() + 2] = {
-    let mut columns = [("line", Kind::Text); DELIVERY_COLUMNS.len() + 2];
-    let (own, more) = columns.split_at_mut(DELIVERY_COLUMNS.len());
-    own.copy_from_slice(DELIVERY_COLUMNS);
-    if let [_, last] = more {
-        *last = ("waits_behind", Kind::Int);
-    }
-    columns
-};
-
-static KEYS: Bulk = Bulk::new(
-    "INSERT INTO idempotency_keys (tenant_id, key, event_id, body_hash, delivery_count, created_at) ",
-    &[
-        ("tenant_id", Kind::Id),
-        ("key", Kind::Text),
-        ("event_id", Kind::Id),
-        ("body_hash", Kind::Blob),
-        ("delivery_count", Kind::Int),
-        ("created_at", Kind::Int),
-    ],
-    " ON CONFLICT (tenant_id, key) DO NOTHING",
-);
-
-static KEYS_TAKEN: Bulk = Bulk::new(
-    "SELECT k.tenant_id, k.key, k.event_id, k.body_hash, k.delivery_count FROM (",
-    &[("tenant_id", Kind::Id), ("key", Kind::Text)],
-    ") AS v JOIN idempotency_keys k ON k.tenant_id = v.tenant_id AND k.key = v.key",
 );
 
 /// Makes an event ready for the committer.
@@ -361,17 +306,7 @@ pub(crate) fn encode(accept: &AcceptEvent) -> Result<Item, StoreError> {
         ]
     });
     let deliveries: Vec<_> = deliveries.collect();
-    let joins = accept.deliveries.iter().enumerate().filter_map(|(n, new)| {
-        let line = new.ordering.line(&event.event_type, event.subject.as_deref())?;
-        let from = match new.start {
-            Start::HandedOver(_) => event.accepted_at,
-            Start::Pending(from) | Start::Held(from, _) => from,
-            Start::Parked(_) => event.deliver_at.unwrap_or(event.accepted_at),
-            Start::Skipped(_) => return None,
-        };
-        Some(Join { n, line: (new.endpoint, line.into()), from })
-    });
-    let joins = joins.collect();
+    let joins = joins(accept);
     let key = event.idempotency_key.as_deref().map(|key| Key {
         key: key.into(),
         hash: accept.body_hash,
@@ -437,7 +372,7 @@ pub(super) async fn write(session: &mut Session, jobs: &mut [&mut AcceptJob], he
     }
     EVENTS.execute(session, event_cells).await?;
     DELIVERIES.execute(session, delivery_cells).await?;
-    LINE_DELIVERIES.execute(session, line_cells).await?;
+    write_line_rows(session, line_cells).await?;
     let live = jobs.iter().filter(|job| job.settled.is_none());
     inbounds::write_state(session, live.filter_map(|job| job.state.as_ref())).await?;
     Ok(())
@@ -476,43 +411,6 @@ pub(crate) async fn write_facts(session: &mut Session, facts: &[AcceptEvent]) ->
     write_fact_items(session, items.iter_mut().collect()).await
 }
 
-/// The lines that new deliveries join, with their codes; `codes` are those of `new` in its order.
-fn joining<'a>(new: impl Iterator<Item = &'a Item>, codes: &[i64]) -> Joining {
-    let mut joining = Joining::new();
-    let mut first = 0;
-    for item in new {
-        for join in &item.joins {
-            joining.entry(join.line.clone()).or_default().extend(codes.get(first + join.n));
-        }
-        first += item.deliveries.len();
-    }
-    joining
-}
-
-/// The row of a delivery that joins a line; `joined` says how, where it is not to go as was asked for.
-fn line_row(row: &[Value], code: i64, join: &Join, joined: Option<Joined>) -> Vec<Value> {
-    let mut cells = row.to_vec();
-    let mut set = |at: usize, value: Value| {
-        if let Some(cell) = cells.get_mut(at) {
-            *cell = value;
-        }
-    };
-    set(1, Value::from(code));
-    let (mut line, mut waits_behind) = (Some(Arc::clone(&join.line.1)), None);
-    if let Some(joined) = joined {
-        if joined.state.is_finished() {
-            line = None;
-        }
-        waits_behind = joined.waits_behind;
-        set(STATE, joined.state.into());
-        set(REASON, joined.reason.into());
-        set(DUE_AT, Value::Int(None));
-        set(OWNER, Value::Int(None));
-    }
-    cells.extend(args![line, waits_behind]);
-    cells
-}
-
 /// Settles the requests that were routed by a configuration that is no more.
 ///
 /// On PostgreSQL the row is held until the commit, so that a change of the configuration either is seen here or
@@ -537,78 +435,6 @@ pub(super) async fn settle_stale(session: &mut Session, jobs: &mut [&mut AcceptJ
         }
     }
     Ok(())
-}
-
-/// Writes idempotency keys and gives the events whose key was taken the outcome of the first.
-async fn write_keys(session: &mut Session, jobs: &mut [&mut AcceptJob]) -> Result<(), Setback> {
-    let live = jobs.iter().filter(|job| job.settled.is_none());
-    let keyed = live.flat_map(|job| job.items.iter().filter_map(|item| Some((job.tenant, item.key.as_ref()?, item))));
-    let mut keyed: Vec<_> = keyed.collect();
-    if keyed.is_empty() {
-        return Ok(());
-    }
-    // In one order in every transaction, so that two that meet wait instead of deadlocking.
-    keyed.sort_by(|a, b| (a.0, &a.1.key).cmp(&(b.0, &b.1.key)));
-    let mut cells = Vec::new();
-    let mut names = Vec::new();
-    for (tenant, key, item) in &keyed {
-        let count = u64::try_from(item.deliveries.len()).unwrap_or(u64::MAX);
-        names.extend(args![*tenant, Arc::clone(&key.key)]);
-        cells.extend(args![*tenant, Arc::clone(&key.key), item.id, key.hash.as_slice(), count, key.accepted_at]);
-    }
-    let wanted = u64::try_from(keyed.len()).unwrap_or(u64::MAX);
-    if KEYS.execute(session, cells).await? == wanted {
-        return Ok(());
-    }
-    let mut taken = HashMap::new();
-    for row in KEYS_TAKEN.rows(session, names).await? {
-        let mut cells = row.cells();
-        let place = (cells.id()?, cells.text()?);
-        taken.insert(place, Taken { event: cells.id()?, hash: cells.blob()?, delivery_count: cells.small()? });
-    }
-    resolve_keys(jobs, &taken)
-}
-
-/// What an idempotency key stands for.
-struct Taken {
-    event: EventId,
-    hash: Vec<u8>,
-    delivery_count: u32,
-}
-
-/// Matches each key with who has it. A request that holds keys and collides on another is settled and the batch
-/// is written again without it, so that it leaves no key behind.
-fn resolve_keys(jobs: &mut [&mut AcceptJob], taken: &HashMap<(TenantId, String), Taken>) -> Result<(), Setback> {
-    let mut again = false;
-    for job in jobs.iter_mut().filter(|job| job.settled.is_none()) {
-        let mut holds = false;
-        let mut collides = None;
-        for (index, item) in job.items.iter_mut().enumerate() {
-            let Some(key) = &item.key else { continue };
-            let place = (job.tenant, key.key.to_string());
-            let Some(first) = taken.get(&place) else {
-                return Err(StoreError::Unavailable("an idempotency key expired just now; try again".to_owned()).into());
-            };
-            if first.event == item.id {
-                holds = true;
-            } else if first.hash == key.hash {
-                item.outcome = Some(AcceptedEvent {
-                    id: first.event,
-                    duplicate: true,
-                    delivery_count: first.delivery_count,
-                    codes: Vec::new(),
-                    held_back: Vec::new(),
-                });
-            } else {
-                collides = collides.or(Some(index));
-            }
-        }
-        if let Some(index) = collides {
-            job.settled = Some(Accepted::Conflict { index });
-            again |= holds;
-        }
-    }
-    if again { Err(Setback::Again) } else { Ok(()) }
 }
 
 /// Running numbers for `wanted` deliveries.

@@ -257,13 +257,13 @@ const STATE_COLUMNS: &[(&str, Kind)] = &[
     ("value", Kind::Blob),
 ];
 
-static STATE_PUT: Bulk = Bulk::new(
+pub(crate) static STATE_PUT: Bulk = Bulk::new(
     "INSERT INTO plugin_state (tenant_id, plugin, endpoint_id, key, value) ",
     STATE_COLUMNS,
     " ON CONFLICT (tenant_id, plugin, endpoint_id, key) DO UPDATE SET value = excluded.value",
 );
 
-static STATE_DELETE: Bulk = Bulk::new(
+pub(crate) static STATE_DELETE: Bulk = Bulk::new(
     "DELETE FROM plugin_state WHERE (tenant_id, plugin, endpoint_id, key) IN (",
     STATE_COLUMNS.split_at(4).0,
     ")",

@@ -8,7 +8,9 @@
 pub(crate) mod accept;
 pub(crate) mod access;
 pub(crate) mod finish;
+mod joining;
 pub(crate) mod kept;
+mod keys;
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 

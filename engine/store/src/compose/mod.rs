@@ -1,5 +1,5 @@
 //! The only module that composes SQL. What it joins are static texts, numbers of placeholders and, for
-//! PostgreSQL's partitions, ids; a value from outside never becomes part of a statement.
+//! PostgreSQL's partitions, names, times and ids; a value from outside never becomes part of a statement.
 
 mod scan;
 
@@ -15,7 +15,7 @@ use crate::{
     value::{Kind, Row, Value},
 };
 
-pub(crate) use scan::{OrderTerm, Range, Scan, explain, next_value};
+pub(crate) use scan::{OrderTerm, Range, Scan, bounded_count, explain, joined, letters_index, next_value};
 
 /// Rows that one bulk statement takes at most; more are split.
 pub(crate) const BULK_ROWS_MAX: usize = 256;
@@ -183,6 +183,11 @@ pub(crate) fn partition_create(table: &str, column: &str, name: &str, from: &str
         format!("ALTER TABLE {table} ATTACH PARTITION {name} FOR VALUES FROM ('{from}') TO ('{to}')"),
     ];
     texts.into_iter().map(|text| Sql::Composed(text.into())).collect()
+}
+
+/// A statement about one partition: `{w}` stands for its name, `{before}` for a time in microseconds.
+pub(crate) fn in_partition(text: &str, partition: &str, before: i64) -> Sql {
+    Sql::Composed(text.replace("{w}", partition).replace("{before}", &before.to_string()).into())
 }
 
 #[cfg(test)]

@@ -56,6 +56,11 @@ impl Scan<'_> {
         Sql::Composed(format!("SELECT count(*) FROM (SELECT one FROM ({rows}) AS merged LIMIT ${bound}) AS cut").into())
     }
 
+    /// All rows, in no order.
+    pub(crate) fn all(&self, dialect: Dialect, columns: &str) -> Sql {
+        Sql::Composed(self.union(dialect, columns, "").into())
+    }
+
     /// Aggregates over all rows of `columns`.
     pub(crate) fn aggregate(&self, dialect: Dialect, aggregates: &str, columns: &str) -> Sql {
         let rows = self.union(dialect, columns, "");
@@ -77,6 +82,29 @@ impl Scan<'_> {
         }
         text
     }
+}
+
+/// The first rows of deliveries that the index of texts leads to, in an order, cut at the placeholder `limit`.
+pub(crate) fn joined(dialect: Dialect, columns: &str, on: &str, order: &[OrderTerm], limit: usize) -> Sql {
+    let join = dialect.pick("CROSS JOIN deliveries ON code = of_code", "JOIN deliveries ON id = of_id");
+    let order = order_by(dialect, order);
+    Sql::Composed(format!("SELECT {columns} FROM delivery_texts {join} WHERE 1 = 1{on}{order} LIMIT ${limit}").into())
+}
+
+/// The number of rows of a statement, counted up to the placeholder `bound`.
+pub(crate) fn bounded_count(select: &str, bound: usize) -> Sql {
+    Sql::Composed(format!("SELECT count(*) FROM ({select} LIMIT ${bound}) AS counted").into())
+}
+
+/// PostgreSQL's index of any three letters, with the operators of an extension that lies in `schema`.
+pub(crate) fn letters_index(schema: &str) -> Sql {
+    let schema = schema.replace('"', "\"\"");
+    Sql::Composed(
+        format!(
+            "CREATE INDEX IF NOT EXISTS delivery_search_letters ON delivery_search USING gin (folded \"{schema}\".gin_trgm_ops)"
+        )
+        .into(),
+    )
 }
 
 /// The next value of an index's column beyond the placeholder `after`, or the first where `first` is set: from one

@@ -1,11 +1,11 @@
 //! The narrowest ranges of indexes that hold everything a filter takes.
 
-use engate_model::{EndpointId, delivery::DeliveryState, listing::Column};
+use engate_model::{EndpointId, Timestamp, delivery::DeliveryState, listing::Column};
 
 use super::{
     Lister,
     conditions::Conditions,
-    filter::{DeliveryFilter, SuccessFilter, column_of},
+    filter::{DeliveryFilter, SuccessFilter, column_of, holds},
     near::late_index,
 };
 use crate::{
@@ -32,7 +32,19 @@ pub(crate) struct Scope {
     /// Of this reason, or of none.
     pub reason: Option<Option<String>>,
     /// Columns in which there is nothing.
-    absent: Vec<Column>,
+    pub absent: Vec<Column>,
+    /// Columns with a text.
+    pub equal: Vec<(Column, String)>,
+    /// Holding that in subject or correlation id, folded.
+    pub text: Option<String>,
+    /// With a code from the first to the second.
+    pub codes: Option<(i64, i64)>,
+    /// Tried last at the first instant or later, before the second.
+    pub attempted: Option<(Timestamp, Timestamp)>,
+    /// Due at the first instant or later, before the second.
+    pub due: Option<(Timestamp, Timestamp)>,
+    /// Whether it is one meaning of a searched word, so that the others are only compared.
+    pub searched: bool,
 }
 
 /// Ranges and the conditions on all of them.
@@ -48,7 +60,17 @@ impl Scope {
         // Named twice, a type would be read twice.
         filter.event_types.sort_unstable();
         filter.event_types.dedup();
-        Self { filter, reason: None, absent: Vec::new() }
+        Self {
+            filter,
+            reason: None,
+            absent: Vec::new(),
+            equal: Vec::new(),
+            text: None,
+            codes: None,
+            attempted: None,
+            due: None,
+            searched: false,
+        }
     }
 
     /// The same where `column` has nothing.
@@ -75,10 +97,10 @@ impl Scope {
 }
 
 /// One way to get at the rows: its ranges, and what of the filter they leave to be checked.
-struct Way {
-    ranges: Vec<Range>,
-    on: Conditions,
-    left: Scope,
+pub(super) struct Way {
+    pub ranges: Vec<Range>,
+    pub on: Conditions,
+    pub left: Scope,
 }
 
 impl Lister {
@@ -110,7 +132,9 @@ impl Lister {
         ways.extend(self.by_type(scope));
         ways.extend(self.by_attempts(scope).await?);
         ways.extend(self.by_reason(scope));
-        let window = self.window(filter).await?;
+        ways.extend(self.by_due(scope));
+        ways.extend(self.by_search(scope).await?);
+        let window = self.window(scope).await?;
         let mut candidates = Vec::with_capacity(ways.len());
         for way in ways {
             candidates.push(self.in_window(way, scope, &window));
@@ -128,7 +152,7 @@ impl Lister {
         let Some((bare, access)) = candidates.into_iter().nth(best) else {
             return Ok((None, self.everything(scope, None)));
         };
-        let checked = !window.and_late && bare.on.text() != access.on.text();
+        let checked = window.late.is_none() && bare.on.text() != access.on.text();
         Ok((checked.then_some(bare), access))
     }
 
@@ -148,14 +172,14 @@ impl Lister {
         let bare = Access { ranges: way.ranges.clone(), on: way.on.clone() };
         self.check_rest(&way.left, &mut way.on);
         let mut access = Access { ranges: way.ranges, on: way.on };
-        if let Some(codes) = window.codes.as_ref().filter(|_| window.and_late) {
-            access.ranges.push(self.late_range(scope, codes, &mut access.on));
+        if let (Some(codes), Some(late)) = (&window.codes, window.late) {
+            access.ranges.push(self.late_range(scope, late, codes, &mut access.on));
         }
         (bare, access)
     }
 
-    /// What succeeded late, within the wanted time: it may have any code.
-    fn late_range(&self, scope: &Scope, codes: &[(i64, i64)], on: &mut Conditions) -> Range {
+    /// What was tried or succeeded late, within the wanted time: it may have any code.
+    fn late_range(&self, scope: &Scope, late: Column, codes: &[(i64, i64)], on: &mut Conditions) -> Range {
         let mut own = Conditions::default();
         std::mem::swap(&mut own, on);
         // The values so far stay where they are; only this range's text is taken out again.
@@ -166,14 +190,30 @@ impl Lister {
             let (from, to) = (own.bind((*from).into()), own.bind((*to).into()));
             own.and(&format!("code NOT BETWEEN ${from} AND ${to}"));
         }
-        let (index, late) = late_index(Column::IntegratedAt);
+        let (index, late) = late_index(late);
         let rest = own.split_text(shared);
         *on = own;
         Range { index: Some(index), condition: format!("tenant_id = ${tenant} AND {late}{rest}") }
     }
 
-    fn check_rest(&self, scope: &Scope, on: &mut Conditions) {
+    pub(super) fn check_rest(&self, scope: &Scope, on: &mut Conditions) {
         scope.filter.conditions(self.dialect, on);
+        if let Some(text) = &scope.text {
+            let condition = holds(self.dialect, &["subject", "correlation_id"], text, on);
+            on.and(&format!("({condition})"));
+        }
+        for (column, text) in &scope.equal {
+            on.one_of(column_of(*column), [text]);
+        }
+        if let Some((first, last)) = scope.codes {
+            on.extend([("code >=", first.into()), ("code <=", last.into())]);
+        }
+        if let Some((from, before)) = scope.attempted {
+            on.extend([("last_attempt_at >=", from.into()), ("last_attempt_at <", before.into())]);
+        }
+        if let Some((from, before)) = scope.due {
+            on.extend([("due_at >=", from.into()), ("due_at <", before.into())]);
+        }
         match &scope.reason {
             Some(Some(reason)) => on.one_of("reason", [reason]),
             Some(None) => on.and("reason IS NULL"),
@@ -290,19 +330,40 @@ impl Lister {
         Some(Way { ranges, on, left })
     }
 
-    /// Which codes may have been created, or have succeeded, in the wanted time.
-    async fn window(&mut self, filter: &DeliveryFilter) -> Result<Window, StoreError> {
+    /// By when they are due.
+    fn by_due(&self, scope: &Scope) -> Option<Way> {
+        let (from, before) = scope.due?;
+        let mut on = Conditions::default();
+        let tenant = on.bind(self.tenant.into());
+        let (from, before) = (on.bind(from.into()), on.bind(before.into()));
+        let condition =
+            format!("tenant_id = ${tenant} AND due_at IS NOT NULL AND due_at >= ${from} AND due_at < ${before}");
+        let mut left = scope.clone();
+        left.due = None;
+        Some(Way { ranges: vec![Range { index: Some("deliveries_waiting"), condition }], on, left })
+    }
+
+    /// Which codes may have been created, tried, or have succeeded, in the wanted time.
+    async fn window(&mut self, scope: &Scope) -> Result<Window, StoreError> {
+        let filter = &scope.filter;
         let created = (filter.created_from, filter.created_before);
         let integrated = (filter.integrated_from, filter.integrated_before);
-        let mut window = Window { codes: None, and_late: false };
+        let attempted = scope.attempted.map_or((None, None), |(from, before)| (Some(from), Some(before)));
+        let mut window = Window { codes: scope.codes.map(|codes| vec![codes]), late: None };
         let nowhere = (None, None);
-        if created != nowhere {
-            window.codes = Some(self.codes_between(created).await?);
+        let (times, late) = if created != nowhere {
+            (created, None)
         } else if integrated != nowhere {
-            let from = integrated.0.map(|from| from.before(super::near::LATE));
-            window.codes = Some(self.codes_between((from, integrated.1)).await?);
-            window.and_late = true;
-        }
+            (integrated, Some(Column::IntegratedAt))
+        } else if attempted != nowhere {
+            (attempted, Some(Column::LastAttemptAt))
+        } else {
+            return Ok(window);
+        };
+        let from = times.0.map(|from| if late.is_some() { from.before(super::near::LATE) } else { from });
+        // Codes that are wanted as well are checked on the rows.
+        window.codes = Some(self.codes_between((from, times.1)).await?);
+        window.late = late;
         Ok(window)
     }
 
@@ -332,8 +393,8 @@ impl Lister {
 /// Codes to which ranges are cut.
 struct Window {
     codes: Option<Vec<(i64, i64)>>,
-    /// Whether what succeeded late is to be looked for beside them.
-    and_late: bool,
+    /// The time by which what came late is to be looked for beside them.
+    late: Option<Column>,
 }
 
 fn without_states(scope: &Scope) -> Scope {
@@ -344,7 +405,7 @@ fn without_states(scope: &Scope) -> Scope {
 
 /// Ranges of an index that is ordered by state, success and code: each pair that the filter takes, so that a page of
 /// what failed is read without passing over millions that did not.
-fn states(index: &'static str, start: &str, filter: &DeliveryFilter) -> Vec<Range> {
+pub(super) fn states(index: &'static str, start: &str, filter: &DeliveryFilter) -> Vec<Range> {
     let mut ranges = Vec::new();
     for state in DeliveryState::ALL {
         // What is in hand is in none of these indexes.
@@ -365,7 +426,7 @@ fn states(index: &'static str, start: &str, filter: &DeliveryFilter) -> Vec<Rang
 }
 
 /// What is in hand; there is never much of it.
-fn in_hand(start: &str, filter: &DeliveryFilter) -> Option<Range> {
+pub(super) fn in_hand(start: &str, filter: &DeliveryFilter) -> Option<Range> {
     if !(filter.states.is_empty() || filter.states.contains(&DeliveryState::Delivering)) {
         return None;
     }

@@ -122,12 +122,7 @@ impl DeliveryFilter {
 impl Meaning {
     fn condition(&self, dialect: Dialect, on: &mut Conditions) -> String {
         match self {
-            Self::Text(word) => {
-                let pattern = dialect.pick::<fn(&str) -> String>(glob, regex)(word);
-                let (at, like) = (on.bind(pattern.into()), dialect.pick("GLOB", "~"));
-                let texts = ["subject", "event_type", "reason", "correlation_id"];
-                texts.map(|column| format!("{column} {like} ${at}")).join(" OR ")
-            }
+            Self::Text(word) => holds(dialect, &["subject", "event_type", "reason", "correlation_id"], word, on),
             Self::Codes(first, last) => {
                 format!("code BETWEEN ${} AND ${}", on.bind((*first).into()), on.bind((*last).into()))
             }
@@ -147,6 +142,13 @@ impl Meaning {
     }
 }
 
+/// That one of the columns holds a folded word.
+pub(super) fn holds(dialect: Dialect, columns: &[&str], word: &str, on: &mut Conditions) -> String {
+    let pattern = dialect.pick::<fn(&str) -> String>(glob, regex)(word);
+    let (at, like) = (on.bind(pattern.into()), dialect.pick("GLOB", "~"));
+    columns.iter().map(|column| format!("{column} {like} ${at}")).collect::<Vec<_>>().join(" OR ")
+}
+
 /// The database's column.
 pub(crate) const fn column_of(column: Column) -> &'static str {
     match column {
@@ -156,7 +158,8 @@ pub(crate) const fn column_of(column: Column) -> &'static str {
         Column::EventType => "event_type",
         Column::Subject => "subject",
         Column::Endpoint => "endpoint_id",
-        Column::Integrator => "integrator_id",
+        // Its column is the id; what people see, and so what an order goes by, is the name.
+        Column::Integrator => "(SELECT i.name FROM integrators i WHERE i.id = integrator_id)",
         Column::State => "state",
         Column::Success => "success",
         Column::Reason => "reason",

@@ -3,7 +3,8 @@
 //! Who acts here: [`Store::delivery_list`] opens a snapshot with a bound on its time and has a `Lister` read a page.
 //! The lister looks for the narrowest ranges of the indexes there are (`access`). Where they hold few rows it sorts
 //! those; where the order is the code it reads them in it; where many rows share a value it goes from value to value
-//! (`values`); and for times it goes by spans of codes (`spans`, `near`), since codes and times run almost alike. What
+//! (`values`); for times it goes by spans of codes (`spans`, `near`), since codes and times run almost alike; and texts have
+//! an index of their own that follows in the background (`texts`, `words`). What
 //! none of that answers in time is refused with [`StoreError::TooBroad`]: a listing never keeps a reader for long.
 //!
 //! No index here has an entry for the ordinary delivery, which was tried once, at once, and taken.
@@ -13,18 +14,25 @@ mod conditions;
 mod filter;
 mod near;
 mod spans;
+mod texts;
 mod values;
+mod words;
 
-use std::time::Duration;
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
 use engate_model::{
-    TenantId,
+    IntegratorId, TenantId,
     delivery::Delivery,
     listing::{Column, Sort, SortKey, SortValue},
 };
 
 pub use filter::{DeliveryFilter, Meaning, SuccessFilter};
 pub(crate) use spans::SpanWatch;
+pub(crate) use texts::{read_texts, searchable, texts_delete};
 
 use crate::{
     Store,
@@ -34,7 +42,7 @@ use crate::{
     error::StoreError,
     events::PAGE_MAX,
     sql::{Dialect, Sql},
-    value::Value,
+    value::{Value, args},
 };
 use access::{Access, Scope};
 use filter::column_of;
@@ -115,11 +123,12 @@ impl Store {
     ) -> Result<DeliveryPage, StoreError> {
         let limit = usize::try_from(page.limit.clamp(1, PAGE_MAX)).unwrap_or(usize::MAX);
         let mut lister = Lister::open(self, tenant, self.page_time_max()).await?;
+        lister.read_names(sort).await?;
         let scope = Scope::of(filter);
         let mut items = lister.rows(&scope, sort.keys(), page.after.as_deref(), limit + 1).await?;
         let more = items.len() > limit;
         items.truncate(limit);
-        let next = items.last().filter(|_| more).map(|last| sort.place(last));
+        let next = items.last().filter(|_| more).map(|last| lister.names.place(sort, last));
         Ok(DeliveryPage { items, next, total: None })
     }
 
@@ -136,6 +145,7 @@ impl Store {
     ) -> Result<Vec<String>, StoreError> {
         let mut lister = Lister::open(self, tenant, self.page_time_max()).await?;
         lister.plans = Some(Vec::new());
+        lister.read_names(sort).await?;
         lister.rows(&Scope::of(filter), sort.keys(), None, 101).await?;
         Ok(lister.plans.take().unwrap_or_default())
     }
@@ -170,6 +180,12 @@ pub(crate) struct Lister {
     sorted_max: u64,
     /// The first code that no span covers.
     tail: i64,
+    /// The last code that the index of texts has.
+    texts_to: i64,
+    /// Whether free text can be searched by an index.
+    searchable: bool,
+    /// Of integrators, where the order goes by them.
+    names: Arc<Names>,
     /// How each statement is run, where somebody asks.
     plans: Option<Vec<String>>,
 }
@@ -178,8 +194,35 @@ impl Lister {
     async fn open(store: &Store, tenant: TenantId, time: Duration) -> Result<Self, StoreError> {
         let mut reader = store.db().snapshot_within(time).await?;
         let dialect = reader.session.dialect();
-        let tail = spans::covered(&mut reader.session).await?.map_or(i64::MIN, |last| last + 1);
-        Ok(Self { reader, dialect, tenant, sorted_max: store.sorted_max(), tail, plans: None })
+        let (covered, texts_to) = spans::reached(&mut reader.session).await?;
+        Ok(Self {
+            reader,
+            dialect,
+            tenant,
+            sorted_max: store.sorted_max(),
+            tail: covered.map_or(i64::MIN, |last| last + 1),
+            texts_to,
+            searchable: store.searchable(),
+            names: Arc::default(),
+            plans: None,
+        })
+    }
+
+    /// Reads the names of integrators, where the order goes by them.
+    async fn read_names(&mut self, sort: &Sort) -> Result<(), StoreError> {
+        if sort.goes_by_names() {
+            let sql = "SELECT id, name FROM integrators WHERE tenant_id = $1";
+            let rows = self.reader.session.rows(sql, args![self.tenant]).await?;
+            let mut names = Names::default();
+            for row in rows {
+                let mut cells = row.cells();
+                let (id, name): (IntegratorId, String) = (cells.id()?, cells.text()?);
+                names.by_name.entry(name.clone()).or_default().push(id);
+                names.by_id.insert(id, name);
+            }
+            self.names = Arc::new(names);
+        }
+        Ok(())
     }
 
     /// The first `limit` rows beyond `after` in the order of `keys`, of which the last is the code.
@@ -192,6 +235,12 @@ impl Lister {
     ) -> Result<Vec<Delivery>, StoreError> {
         self.reader.check()?;
         let Some(first) = keys.first() else { return Ok(Vec::new()) };
+        if !scope.searched
+            && !scope.filter.words.is_empty()
+            && let Some(rows) = self.by_word(scope, keys, after, limit).await?
+        {
+            return Ok(rows);
+        }
         if first.column == Column::Code {
             return match self.narrowest(scope).await? {
                 (None, access) => self.page(access, keys, after, limit).await,
@@ -210,13 +259,15 @@ impl Lister {
             | Column::EventType
             | Column::Attempts
             | Column::Reason => Box::pin(self.value_by_value(scope, keys, after, limit)).await,
-            Column::CreatedAt | Column::LastAttemptAt | Column::IntegratedAt => {
-                self.with_absent(scope, keys, after, limit, false).await
-            }
-            Column::NextAttemptAt => self.with_absent(scope, keys, after, limit, true).await,
+            Column::CreatedAt
+            | Column::LastAttemptAt
+            | Column::IntegratedAt
+            | Column::NextAttemptAt
+            | Column::Subject
+            | Column::CorrelationId => self.with_absent(scope, keys, after, limit).await,
             Column::Id => self.indexed(scope, self.dialect.pick(access::BY_ID, ""), keys, after, limit).await,
             Column::Event => self.indexed(scope, "deliveries_event", keys, after, limit).await,
-            Column::Code | Column::Subject | Column::CorrelationId => self.page(access, keys, after, limit).await,
+            Column::Code => self.page(access, keys, after, limit).await,
         }
     }
 
@@ -258,7 +309,6 @@ impl Lister {
         keys: &[SortKey],
         after: Option<&[SortValue]>,
         limit: usize,
-        waiting: bool,
     ) -> Result<Vec<Delivery>, StoreError> {
         let Some((first, rest)) = keys.split_first() else { return Ok(Vec::new()) };
         let after_absent = after.and_then(<[_]>::split_first).filter(|(value, _)| **value == SortValue::Null);
@@ -278,19 +328,33 @@ impl Lister {
                 break;
             }
             match (of_absent, absent, present) {
-                (true, Some(place), _) => {
-                    let scope = scope.without(first.column);
-                    rows.append(&mut Box::pin(self.rows(&scope, rest, place, left)).await?);
-                }
-                (false, _, Some(place)) if waiting => {
-                    let index = "deliveries_waiting";
-                    rows.append(&mut self.indexed(scope, index, keys, place, left).await?);
-                }
-                (false, _, Some(place)) => rows.append(&mut self.near(scope, keys, place, left).await?),
+                (true, Some(place), _) => rows.append(&mut self.absent(scope, *first, rest, place, left).await?),
+                (false, _, Some(place)) => rows.append(&mut match first.column {
+                    Column::NextAttemptAt => self.indexed(scope, "deliveries_waiting", keys, place, left).await?,
+                    Column::Subject | Column::CorrelationId => self.by_text(scope, keys, place, left).await?,
+                    _ => self.near(scope, keys, place, left).await?,
+                }),
                 _ => {}
             }
         }
         Ok(rows)
+    }
+
+    /// The first rows that have nothing in the first column.
+    async fn absent(
+        &mut self,
+        scope: &Scope,
+        first: SortKey,
+        rest: &[SortKey],
+        place: Option<&[SortValue]>,
+        limit: usize,
+    ) -> Result<Vec<Delivery>, StoreError> {
+        match (first.column, rest) {
+            (Column::Subject | Column::CorrelationId, [key]) if key.column == Column::Code && self.has_texts() => {
+                self.by_absent_text(scope, first.column, *key, place, limit).await
+            }
+            _ => Box::pin(self.rows(&scope.without(first.column), rest, place, limit)).await,
+        }
     }
 
     /// The first rows of a range that an index has in the wanted order.
@@ -383,6 +447,20 @@ impl Lister {
     async fn total(&mut self, scope: &Scope) -> Result<u64, StoreError> {
         let access = self.access(scope).await?;
         self.count(&access, TOTAL_EXACT_MAX + 1).await
+    }
+}
+
+/// The names of a tenant's integrators.
+#[derive(Default)]
+pub(crate) struct Names {
+    by_id: HashMap<IntegratorId, String>,
+    by_name: BTreeMap<String, Vec<IntegratorId>>,
+}
+
+impl Names {
+    /// Where a delivery stands in an order.
+    fn place(&self, sort: &Sort, delivery: &Delivery) -> Vec<SortValue> {
+        sort.place(delivery, self.by_id.get(&delivery.integrator).map_or("", String::as_str))
     }
 }
 

@@ -2,7 +2,7 @@
 //! codes. A span of codes says when its deliveries were created; those tried or taken within [`LATE`] of that are
 //! found by it, the others by an index that has only them.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use engate_model::{
     delivery::Delivery,
@@ -10,7 +10,7 @@ use engate_model::{
 };
 
 use super::{
-    Lister,
+    Lister, Names,
     access::{Access, Scope},
     filter::column_of,
 };
@@ -43,7 +43,8 @@ impl Lister {
     ) -> Result<Vec<Delivery>, StoreError> {
         let Some(first) = keys.first().copied() else { return Ok(Vec::new()) };
         let slack = if first.column == Column::CreatedAt { 0 } else { LATE_MICROS };
-        let mut best = Best { sort: Sort::by(keys.iter().copied()), limit, rows: Vec::new() };
+        let sort = Sort::by(keys.iter().copied());
+        let mut best = Best { sort, names: Arc::clone(&self.names), limit, rows: Vec::new() };
         if slack > 0 {
             let (index, late) = late_index(first.column);
             let mut access = self.everything(scope, Some(index));
@@ -117,17 +118,18 @@ fn wanted(scope: &Scope, column: Column) -> (i64, i64) {
 }
 
 /// The first rows of an order, out of what was read so far.
-struct Best {
-    sort: Sort,
-    limit: usize,
-    rows: Vec<Delivery>,
+pub(super) struct Best {
+    pub(super) sort: Sort,
+    pub(super) names: Arc<Names>,
+    pub(super) limit: usize,
+    pub(super) rows: Vec<Delivery>,
 }
 
 impl Best {
-    fn add(&mut self, rows: Vec<Delivery>) {
+    pub(super) fn add(&mut self, rows: Vec<Delivery>) {
         self.rows.extend(rows);
-        let sort = &self.sort;
-        self.rows.sort_by_cached_key(|row| Placed(sort, sort.place(row)));
+        let (sort, names) = (&self.sort, &self.names);
+        self.rows.sort_by_cached_key(|row| Placed(sort, names.place(sort, row)));
         // Windows may overlap where codes and times do not run alike.
         self.rows.dedup_by_key(|row| row.code);
         self.rows.truncate(self.limit);
@@ -135,7 +137,7 @@ impl Best {
 
     /// Whether there are enough, all of them before that time.
     fn ends_before(&self, first: SortKey, beyond: i64) -> bool {
-        let last = self.rows.get(self.limit.saturating_sub(1)).map(|row| first.column.of(row));
+        let last = self.rows.get(self.limit.saturating_sub(1)).map(|row| first.column.of(row, ""));
         last.is_some_and(|last| first.compare(&last, &SortValue::Int(beyond)).is_lt())
     }
 }

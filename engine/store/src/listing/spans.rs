@@ -33,7 +33,8 @@ pub(crate) struct SpanWatch {
 }
 
 impl Store {
-    /// Makes the spans that can be made, up to some; says how many. To be called every few seconds.
+    /// Makes the spans that can be made, up to some, and takes texts into their index; says how many spans. To be called
+    /// every few seconds.
     ///
     /// # Errors
     /// When the database gives no answer.
@@ -56,6 +57,7 @@ impl Store {
             session.commit().await?;
             made += 1;
         }
+        self.delivery_texts_extend(settled).await?;
         Ok(made)
     }
 
@@ -107,9 +109,19 @@ async fn settled(session: &mut Session, watch: &SpanWatch) -> Result<i64, StoreE
 }
 
 /// The last code that a span covers.
-pub(super) async fn covered(session: &mut Session) -> Result<Option<i64>, StoreError> {
+async fn covered(session: &mut Session) -> Result<Option<i64>, StoreError> {
     let sql = "SELECT last_code FROM delivery_spans ORDER BY first_code DESC LIMIT 1";
     session.row(sql, args![]).await?.map(|row| row.cells().int()).transpose()
+}
+
+/// The last code that a span covers, and the last one whose texts are in their index.
+pub(super) async fn reached(session: &mut Session) -> Result<(Option<i64>, i64), StoreError> {
+    let sql = "SELECT code, (SELECT last_code FROM delivery_spans ORDER BY first_code DESC LIMIT 1) FROM delivery_marks \
+               WHERE name = 'texts'";
+    let Some(row) = session.row(sql, args![]).await? else { return Ok((None, 0)) };
+    let mut cells = row.cells();
+    let texts_to = cells.int()?;
+    Ok((cells.int_opt()?, texts_to))
 }
 
 /// A span as it is read.

@@ -1,14 +1,14 @@
 //! Orders by a column in which many rows are alike: from value to value, each a listing of its own.
 
 use engate_model::{
-    EndpointId, IntegratorId, TypedId as _,
+    EndpointId, TypedId as _,
     delivery::{Delivery, DeliveryState},
     listing::{Column, SortKey, SortValue},
 };
 use uuid::Uuid;
 
 use super::{
-    Lister,
+    Lister, Names,
     access::Scope,
     filter::{DeliveryFilter, SuccessFilter},
 };
@@ -41,7 +41,7 @@ impl Lister {
                 Some((order, place)) if order.is_eq() => Some(place),
                 _ => None,
             };
-            let Some(narrow) = scope.narrowed(first.column, &value) else { continue };
+            let Some(narrow) = scope.narrowed(first.column, &value, &self.names) else { continue };
             rows.append(&mut self.rows(&narrow, rest, place, limit.saturating_sub(rows.len())).await?);
             if rows.len() >= limit {
                 break;
@@ -51,7 +51,7 @@ impl Lister {
     }
 
     /// Every value that the column may have in this scope.
-    async fn values(&mut self, scope: &Scope, column: Column) -> Result<Vec<SortValue>, StoreError> {
+    pub(super) async fn values(&mut self, scope: &Scope, column: Column) -> Result<Vec<SortValue>, StoreError> {
         Ok(match column {
             Column::State => DeliveryState::ALL.map(|state| SortValue::Text(state.code().to_owned())).to_vec(),
             Column::Success => [-1, 0, 1].map(SortValue::Int).to_vec(),
@@ -59,12 +59,7 @@ impl Lister {
                 let ids = self.endpoints(&scope.filter, VALUES_MAX).await?;
                 ids.into_iter().map(|id| SortValue::Id(id.uuid().as_u128())).collect()
             }
-            Column::Integrator => {
-                let sql = "SELECT id FROM integrators WHERE tenant_id = $1";
-                let rows = self.reader.session.rows(sql, args![self.tenant]).await?;
-                let ids = rows.iter().map(|row| row.cells().id::<IntegratorId>());
-                ids.map(|id| Ok(SortValue::Id(id?.uuid().as_u128()))).collect::<Result<_, StoreError>>()?
-            }
+            Column::Integrator => self.names.by_name.keys().cloned().map(SortValue::Text).collect(),
             Column::EventType => self.texts("deliveries_type", "tenant_id = $1", "event_type").await?,
             Column::Reason => {
                 let condition = "tenant_id = $1 AND owner IS NULL AND reason IS NOT NULL";
@@ -118,7 +113,7 @@ impl Lister {
 
 impl Scope {
     /// The same where the column has that value; none where that takes nothing.
-    fn narrowed(&self, column: Column, value: &SortValue) -> Option<Self> {
+    fn narrowed(&self, column: Column, value: &SortValue, names: &Names) -> Option<Self> {
         let mut scope = self.clone();
         let filter = &mut scope.filter;
         match (column, value) {
@@ -133,9 +128,10 @@ impl Scope {
                 };
                 filter.success = narrowed(&filter.success, success)?;
             }
-            (Column::Integrator, SortValue::Id(bits)) => {
-                let id = IntegratorId::from_uuid(Uuid::from_u128(*bits));
-                filter.integrators = narrowed(&filter.integrators, id)?;
+            (Column::Integrator, SortValue::Text(name)) => {
+                let mut ids = names.by_name.get(name)?.clone();
+                ids.retain(|id| filter.integrators.is_empty() || filter.integrators.contains(id));
+                filter.integrators = (!ids.is_empty()).then_some(ids)?;
             }
             (Column::Endpoint, SortValue::Id(bits)) => {
                 let id = EndpointId::from_uuid(Uuid::from_u128(*bits));
@@ -153,11 +149,17 @@ impl Scope {
     }
 }
 
+/// Those of `to` that `given` has too, if it has any; none where that is nothing.
+pub(super) fn narrowed_to<T: PartialEq + Clone>(given: &[T], to: &[T]) -> Option<Vec<T>> {
+    let kept: Vec<T> = to.iter().filter(|one| given.is_empty() || given.contains(one)).cloned().collect();
+    (!kept.is_empty()).then_some(kept)
+}
+
 fn narrowed<T: PartialEq>(given: &[T], to: T) -> Option<Vec<T>> {
     (given.is_empty() || given.contains(&to)).then(|| vec![to])
 }
 
-fn narrow_attempts(filter: &mut DeliveryFilter, to: u32) -> Option<()> {
+pub(super) fn narrow_attempts(filter: &mut DeliveryFilter, to: u32) -> Option<()> {
     let taken = filter.attempts_min.is_none_or(|min| min <= to) && filter.attempts_max.is_none_or(|max| to <= max);
     (filter.attempts_min, filter.attempts_max) = (Some(to), Some(to));
     taken.then_some(())

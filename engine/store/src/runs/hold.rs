@@ -1,9 +1,10 @@
 //! Runs in the hands of nodes: taken up, kept, ended, and taken back from those that fell silent.
 
 use engate_model::{
-    RunId, TenantId, Timestamp,
-    job::{Job, Pause, Run, RunState},
+    JobId, RunId, TenantId, Timestamp,
+    job::{Job, JobState, Pause, Run, RunState},
     run::RunCounts,
+    schedule::Schedule,
 };
 use serde_json::json;
 
@@ -216,8 +217,12 @@ impl Store {
         let failed = match finish.state {
             RunState::Failed | RunState::Abandoned => true,
             RunState::Succeeded => false,
-            _ if finish.again_at.is_some() => return again(session, job, finish.again_at).await.map(|()| false),
-            _ => return Ok(false),
+            _ => {
+                if let Some(at) = finish.again_at {
+                    again(session, job.id, at).await?;
+                }
+                return Ok(false);
+            }
         };
         let sql = "UPDATE jobs SET failures = CASE WHEN $2 = 1 THEN failures + 1 ELSE 0 END WHERE id = $1 \
                    RETURNING failures, paused_at";
@@ -237,7 +242,9 @@ impl Store {
             write_facts(session, &finish.facts_of_pause).await?;
             return Ok(true);
         }
-        again(session, job, finish.again_at).await?;
+        if let Some(at) = finish.again_at {
+            again(session, job.id, at).await?;
+        }
         Ok(false)
     }
 
@@ -258,9 +265,9 @@ impl Store {
         let rows = session.rows(sql, args![now, SILENCES_MAX]).await?;
         for row in &rows {
             let mut cells = row.cells();
-            let job: engate_model::JobId = cells.id()?;
+            let job: JobId = cells.id()?;
             if cells.text()? != RunState::Queued.as_str() {
-                wake_always(&mut session, job, now).await?;
+                again(&mut session, job, now).await?;
             }
         }
         session.commit().await?;
@@ -281,9 +288,9 @@ impl Store {
         let Some(row) = session.row(sql, args![id, tenant, actor.now, reason]).await? else { return Ok(None) };
         let mut cells = row.cells();
         let state = cells.code(RunState::from_label)?;
-        let job: engate_model::JobId = cells.id()?;
+        let job: JobId = cells.id()?;
         if state.is_over() {
-            wake_always(&mut session, job, actor.now).await?;
+            again(&mut session, job, actor.now).await?;
         }
         let detail = json!({ "run": id });
         self.audit(&mut session, actor, tenant, "run.cancel", &job.to_string(), &detail).await?;
@@ -317,7 +324,7 @@ async fn take(
     if claimed.backfill.is_none() && now.since(start_at) > deadline {
         let sql = "UPDATE runs SET state = 'skipped', reason = $2, finished_at = $3 WHERE id = $1";
         session.execute(sql, args![id, START_DEADLINE, now]).await?;
-        wake_always(session, job.id, now).await?;
+        again(session, job.id, now).await?;
         return Ok(None);
     }
     let sql = "UPDATE jobs SET fence = fence + 1 WHERE id = $1 RETURNING fence";
@@ -331,24 +338,13 @@ async fn take(
     Ok(Some(ClaimedRun { run: claimed, job, fence }))
 }
 
-/// A job without instants of its own comes again at `at`, unless it was stopped meanwhile.
-async fn again(session: &mut Session, job: &Job, at: Option<Timestamp>) -> Result<(), StoreError> {
-    if at.is_some() {
-        let sql =
-            "UPDATE jobs SET next_at = $2 WHERE id = $1 AND revision = $3 AND next_at IS NULL AND paused_at IS NULL";
-        session.execute(sql, args![job.id, at, job.revision]).await?;
-    }
-    Ok(())
-}
-
-/// After a run that nobody ends, an `always` job has to come again all the same.
-async fn wake_always(session: &mut Session, job: engate_model::JobId, now: Timestamp) -> Result<(), StoreError> {
+/// An `always` job comes again at `at`: as it is now, whatever it was when the run was taken up.
+async fn again(session: &mut Session, id: JobId, at: Timestamp) -> Result<(), StoreError> {
     let sql = concat!("SELECT ", crate::jobs::columns!(), " FROM jobs WHERE id = $1");
-    let Some(row) = session.row(sql, args![job]).await? else { return Ok(()) };
+    let Some(row) = session.row(sql, args![id]).await? else { return Ok(()) };
     let job = crate::jobs::job(&row)?;
-    let always = matches!(job.settings.schedule, engate_model::schedule::Schedule::Always);
-    if always && job.state() == engate_model::job::JobState::Active {
-        again(session, &job, Some(now)).await?;
+    if job.settings.schedule == Schedule::Always && job.state() == JobState::Active {
+        session.execute("UPDATE jobs SET next_at = $2 WHERE id = $1 AND next_at IS NULL", args![id, at]).await?;
     }
     Ok(())
 }

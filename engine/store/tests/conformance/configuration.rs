@@ -31,9 +31,13 @@ pub(crate) async fn tenants_and_settings(t: &Subject) {
     t.store.tenant_create(&actor(), &second).await.unwrap();
     let twin = Tenant { id: TenantId::new(at(6), unique()), ..second.clone() };
     conflicts(t.store.tenant_create(&actor(), &twin).await);
-    not_found(t.store.tenant_update(&actor(), &twin).await);
+    not_found(t.store.tenant_update(&actor(), &twin, &twin).await);
+    let seen = second.clone();
     second.name = "Dois".into();
-    t.store.tenant_update(&actor(), &second).await.unwrap();
+    t.store.tenant_update(&actor(), &seen, &second).await.unwrap();
+    // Somebody else changed it since.
+    stale(t.store.tenant_update(&actor(), &seen, &seen).await);
+    stale(t.store.tenant_delete(&actor(), &seen).await);
     assert_eq!(t.store.tenant_get(second.id).await.unwrap().as_ref(), Some(&second));
     assert_eq!(t.store.tenant_by_slug("two").await.unwrap().as_ref(), Some(&second));
     assert_eq!(t.store.tenant_by_slug("three").await.unwrap(), None);
@@ -76,10 +80,10 @@ pub(crate) async fn a_client_holds_one_live_token(t: &Subject) {
     conflicts(t.store.token_create(&actor(), &token("erp", None), &[2; 32]).await);
     assert_eq!(by_hash([1; 32]).await.as_ref(), Some(&first));
     assert_eq!(by_hash([9; 32]).await, None);
-    let revoked = t.store.token_revoke(&actor(), t.tenant, first.id).await.unwrap();
+    let revoked = t.store.token_revoke(&actor(), t.tenant, first.id, None).await.unwrap();
     assert_eq!(revoked.revoked_at, Some(at(1)));
     let later = Actor::system(at(77), unique());
-    assert_eq!(t.store.token_revoke(&later, t.tenant, first.id).await.unwrap().revoked_at, Some(at(1)));
+    assert_eq!(t.store.token_revoke(&later, t.tenant, first.id, None).await.unwrap().revoked_at, Some(at(1)));
     assert_eq!(by_hash([1; 32]).await, Some(revoked), "the caller judges");
     let short = token("erp", Some(50));
     t.store.token_create(&actor(), &short, &[2; 32]).await.unwrap();
@@ -88,7 +92,7 @@ pub(crate) async fn a_client_holds_one_live_token(t: &Subject) {
     t.store.token_create(&Actor::system(at(50), unique()), &heir, &[3; 32]).await.unwrap();
     assert_eq!(t.store.token_get(t.tenant, short.id).await.unwrap().unwrap().revoked_at, Some(at(50)));
     assert_eq!(t.store.token_list(t.tenant).await.unwrap().len(), 3);
-    not_found(t.store.token_revoke(&actor(), TenantId::new(at(0), unique()), heir.id).await);
+    not_found(t.store.token_revoke(&actor(), TenantId::new(at(0), unique()), heir.id, None).await);
 }
 
 pub(crate) async fn the_last_admin_token_stays(t: &Subject) {
@@ -118,18 +122,24 @@ pub(crate) async fn the_last_admin_token_stays(t: &Subject) {
     );
     // Of two that give each other up at once, one stays.
     let (first, second) = (actor(), actor());
-    let (a, b) =
-        tokio::join!(t.store.token_revoke(&first, t.tenant, one.id), t.store.token_revoke(&second, t.tenant, two.id));
+    let (a, b) = tokio::join!(
+        t.store.token_revoke(&first, t.tenant, one.id, None),
+        t.store.token_revoke(&second, t.tenant, two.id, None)
+    );
     assert_eq!([a.is_ok(), b.is_ok()].iter().filter(|done| **done).count(), 1, "{a:?} {b:?}");
     let left = if a.is_ok() { two } else { one };
-    conflicts(t.store.token_revoke(&actor(), t.tenant, left.id).await);
+    conflicts(t.store.token_revoke(&actor(), t.tenant, left.id, None).await);
+    // Its uses are no change.
+    let left = Token { last_used_at: None, ..left };
+    let other = Token { expires_at: Some(at(5)), ..left.clone() };
+    stale(t.store.token_update(&actor(), &other, &left, &json!({})).await);
     let narrowed = Token { limits: narrow.limits.clone(), ..left.clone() };
-    conflicts(t.store.token_update(&actor(), &narrowed, &json!({})).await);
-    t.store.token_revoke(&actor(), t.tenant, narrow.id).await.unwrap();
+    conflicts(t.store.token_update(&actor(), &left, &narrowed, &json!({})).await);
+    t.store.token_revoke(&actor(), t.tenant, narrow.id, None).await.unwrap();
     let heir = token(4, "heir", &[]);
     t.store.token_replace(&actor(), left.id, at(60_000), &heir, &[4; 32]).await.unwrap();
     assert_eq!(t.store.token_get(t.tenant, left.id).await.unwrap().unwrap().revoked_at, Some(at(60_000)));
-    t.store.token_revoke(&Actor::system(at(70), unique()), t.tenant, left.id).await.unwrap();
+    t.store.token_revoke(&Actor::system(at(70), unique()), t.tenant, left.id, None).await.unwrap();
     let ended = t.store.token_get(t.tenant, left.id).await.unwrap().unwrap();
     assert_eq!(ended.revoked_at, Some(at(70)), "a grace can be ended");
 }
@@ -137,8 +147,9 @@ pub(crate) async fn the_last_admin_token_stays(t: &Subject) {
 pub(crate) async fn a_deleted_tenant_keeps_nothing_that_opens_a_door(t: &Subject) {
     let waiting = t.waiting(t.endpoint, 50_000).await;
     t.store.secret_put(&actor(), t.tenant, "s", &Secret::new("oculto")).await.unwrap();
-    t.store.tenant_delete(&actor(), t.tenant).await.unwrap();
-    not_found(t.store.tenant_delete(&actor(), t.tenant).await);
+    let seen = t.store.tenant_get(t.tenant).await.unwrap().unwrap();
+    t.store.tenant_delete(&actor(), &seen).await.unwrap();
+    not_found(t.store.tenant_delete(&actor(), &seen).await);
     assert_eq!(t.store.tenant_get(t.tenant).await.unwrap(), None);
     assert_eq!(t.state_of(waiting).await, DeliveryState::Cancelled);
     assert_eq!(t.store.secret_list(t.tenant).await.unwrap(), []);

@@ -286,6 +286,7 @@ pub(crate) fn attempt(number: u32, body: &[u8]) -> Attempt {
             url: "https://example.com/hook".into(),
             headers: vec![("Content-Type".into(), "application/json".into())],
             body: body.to_vec(),
+            body_kept: true,
         }),
         response: Some(Response {
             status: 200,

@@ -16,6 +16,9 @@ mod opening;
 mod ordering;
 mod orders;
 mod plugins;
+mod retaining;
+mod running;
+mod syncing;
 
 macro_rules! conformance {
     ($($room:ident: $($case:ident),+;)+) => {
@@ -105,6 +108,17 @@ conformance! {
         v26_v37_any_filter_order_and_page_is_what_memory_would_give,
         pages_go_on_where_they_were_whatever_is_written_meanwhile,
         a_search_that_takes_too_long_is_told_so;
+    running:
+        a_tick_makes_its_runs_and_moves_the_job_on_once,
+        two_schedulers_and_ten_thousand_fires_make_no_duplicate,
+        overlapping_runs_are_left_out_kept_waiting_or_take_the_others_place,
+        a_run_is_held_under_a_lease_and_a_late_holder_is_refused,
+        a_run_whose_nodes_keep_falling_silent_is_given_up,
+        failures_in_a_row_pause_a_job_and_a_success_counts_them_anew,
+        runs_of_a_backfill_wait_for_each_other_and_hold_up_no_other,
+        what_starts_too_late_is_left_out_and_a_stopped_run_says_so,
+        jobs_change_by_one_hand_at_a_time_and_go_with_their_runs,
+        old_runs_are_forgotten_by_age_and_number;
     configuration:
         tenants_and_settings,
         a_client_holds_one_live_token,
@@ -128,10 +142,22 @@ conformance! {
         inbounds_come_back_as_they_were_put,
         a_name_belongs_to_one_tenant_of_all,
         what_receivers_keep_is_written_with_the_events_or_not_at_all;
+    retaining:
+        old_events_go_and_what_is_needed_stays,
+        the_newest_of_each_subject_stays_through_any_number_of_rounds,
+        old_attempts_and_deliveries_go_but_the_last_of_each_type,
+        partitions_are_dropped_whole_and_keep_what_has_to_stay,
+        what_lost_its_event_is_not_tried_again;
     keyed_calls:
         a_key_means_one_call_of_one_client_for_a_day,
         of_many_under_one_key_one_makes_the_call,
         what_is_kept_of_a_call_is_sealed;
+    syncing:
+        a_step_of_a_track_is_written_whole_or_not_at_all,
+        a_run_that_was_overtaken_writes_nothing,
+        what_was_sent_is_found_in_its_epoch_and_forgotten_by_its_stamp,
+        what_is_refused_waits_until_it_is_taken_or_given_up,
+        a_track_is_set_back_approved_and_begun_anew;
     opening:
         data_survives_opening_again,
         the_wrong_key_is_told_at_once,

@@ -143,9 +143,9 @@ struct RefusedView {
 }
 
 /// Lists calls that came without a valid token, by source and minute. They belong to no tenant: only the tenant `default`
-/// sees them.
+/// sees them. Beyond 10,000 `total` is that number and `total_estimated` is true.
 #[utoipa::path(get, path = "/v1/audit/refused", tag = "audit", operation_id = "access_refused_list", params(PageParams),
-    responses((status = 200, description = "One page, the newest minute first; `total` is null", body = Listing<RefusedView>)))]
+    responses((status = 200, description = "One page, the newest minute first", body = Listing<RefusedView>)))]
 async fn refused(
     State(engine): State<Arc<Engine>>,
     Caller(principal): Caller,
@@ -154,13 +154,14 @@ async fn refused(
     let limit = page.limit.unwrap_or(LIMIT_DEFAULT);
     let after = page.cursor.as_deref().map(refused_place).transpose()?;
     // One more than is shown tells whether there is a next page.
-    let mut rows = engine.access_refused_list(&principal, after, limit.saturating_add(1)).await?;
+    let (mut rows, total) = engine.access_refused_list(&principal, after, limit.saturating_add(1)).await?;
     let found = rows.len();
     rows.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
     let last = rows.last().filter(|_| rows.len() < found);
     let next = last.map(|last| cursor_write(&format!("{} {}", last.minute.as_micros(), last.source)));
     let items = rows.into_iter().map(|RefusedCalls { minute, source, calls }| RefusedView { minute, source, calls });
-    Ok(Json(Listing { items: items.collect(), total: None, total_estimated: false, next }))
+    let Total { count, exact } = total;
+    Ok(Json(Listing { items: items.collect(), total: Some(count), total_estimated: !exact, next }))
 }
 
 fn refused_place(cursor: &str) -> Result<(Timestamp, String), Invalid> {

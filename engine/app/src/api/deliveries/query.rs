@@ -80,8 +80,8 @@ pub(super) struct DeliveryQuery {
     /// ids, number of attempts, dates (`21/11`, `21/11/2026`, `11/2026`). Accents and capitals do not count.
     #[param(min_length = 1, max_length = 255)]
     q: Option<String>,
-    /// Columns in turn, `-` for the largest first: `integrator,-attempts`; `code` where nothing is said. Nothing counts as
-    /// smaller than anything; of equals the smaller code comes first.
+    /// Columns in turn, `-` for the largest first: `integrator,-attempts`; `code` where nothing is said. `integrator` goes by
+    /// the name. Nothing counts as smaller than anything; of equals the smaller code comes first.
     #[param(min_length = 1, max_length = 255)]
     sort: Option<String>,
     /// Zone in which days are meant, such as `America/Sao_Paulo`; the setting `locale.timezone` where nothing is said.

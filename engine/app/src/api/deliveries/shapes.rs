@@ -124,6 +124,8 @@ pub(crate) struct RequestView {
     body: String,
     /// `utf8` or `base64`.
     body_encoding: &'static str,
+    /// False where the body was the event's payload, which is kept no longer: `body` is empty then.
+    body_kept: bool,
 }
 
 /// A response as it came in.
@@ -170,8 +172,9 @@ impl From<Attempt> for AttemptView {
 
 impl From<Request> for RequestView {
     fn from(request: Request) -> Self {
-        let (body, body_encoding) = shown(request.body);
-        Self { method: request.method, url: request.url, headers: by_name(request.headers), body, body_encoding }
+        let Request { method, url, headers, body, body_kept } = request;
+        let (body, body_encoding) = shown(body);
+        Self { method, url, headers: by_name(headers), body, body_encoding, body_kept }
     }
 }
 

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use axum::{Json, extract::State, http::StatusCode};
-use engate_model::{DiffId, Invalid, Timestamp};
+use engate_model::{DiffId, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
     api::{
         extract::{At, Body, Caller, Params},
-        page::{LIMIT_DEFAULT, Listing, PageParams, cursor_read, cursor_write},
+        page::{LIMIT_DEFAULT, Listing, PageParams, cursor_id, cursor_write},
         problem::Problem,
     },
     engine::Engine,
@@ -181,7 +181,8 @@ pub(super) async fn get(
     At((name, id)): At<(String, DiffId)>,
     Params(page): Params<PageParams>,
 ) -> Result<Json<DiffFoundView>, Problem> {
-    let from = page.cursor.as_deref().map(place).transpose()?.unwrap_or(0);
+    // How many were shown before: what is kept only grows.
+    let from = page.cursor.as_deref().map(cursor_id).transpose()?.unwrap_or(0);
     let limit = usize::try_from(page.limit.unwrap_or(LIMIT_DEFAULT)).unwrap_or(usize::MAX);
     let job = engine.plugin_diff_get(&principal, &name, id)?;
     let found = job.read(|progress| {
@@ -206,10 +207,4 @@ pub(super) async fn cancel(
     At((name, id)): At<(String, DiffId)>,
 ) -> Result<Json<DiffView>, Problem> {
     Ok(Json(DiffView::of(&*engine.plugin_diff_cancel(&principal, &name, id)?)))
-}
-
-/// How many were shown before: what is kept only grows.
-fn place(cursor: &str) -> Result<usize, Invalid> {
-    let wrong = |_| Invalid::field("cursor", "not a cursor of this list; pass on `next` of the page before as it is");
-    cursor_read(cursor)?.parse().map_err(wrong)
 }

@@ -16,13 +16,14 @@ use utoipa::IntoParams;
 pub(super) use self::shapes::TokenMadeView;
 use self::shapes::{TokenChangeBody, TokenNewBody, TokenRegenerateBody, TokenView};
 use super::{
+    conditional::{IfMatch, IfMatchHeader, Tagged},
     extract::{At, BODY_BYTES_MAX, Body, Caller, Params, read_body, read_json},
     page::{Listing, PageParams},
     permission::Permission,
     problem::Problem,
     routes::Routes,
 };
-use crate::engine::Engine;
+use crate::{engine::Engine, verbs::demand::Demand};
 
 pub(super) fn routes() -> Routes {
     Routes::default()
@@ -83,22 +84,25 @@ async fn get(
     State(engine): State<Arc<Engine>>,
     Caller(principal): Caller,
     At(id): At<TokenId>,
-) -> Result<Json<TokenView>, Problem> {
-    Ok(Json(TokenView::of(engine.token_get(&principal, id).await?)))
+) -> Result<Tagged<TokenView>, Problem> {
+    Ok(Tagged(TokenView::of(engine.token_get(&principal, id).await?)))
 }
 
 /// Changes what a token may do and when it ends. Its value stays; the next call with it goes by the new limits.
 #[utoipa::path(patch, path = "/v1/tokens/{id}", tag = "tokens", operation_id = "token_update",
-    params(("id" = String, Path, description = "Its id")), request_body = TokenChangeBody,
+    params(("id" = String, Path, description = "Its id"), IfMatchHeader), request_body = TokenChangeBody,
     responses((status = 200, description = "Changed", body = TokenView), (status = 404, description = "There is none"),
+        (status = 412, description = "It was changed since that `ETag` was answered"),
         (status = 409, description = "It was revoked, or is the last admin's: `last_admin_token`")))]
 async fn update(
     State(engine): State<Arc<Engine>>,
     Caller(principal): Caller,
     At(id): At<TokenId>,
+    if_match: IfMatch,
     Body(body): Body<TokenChangeBody>,
-) -> Result<Json<TokenView>, Problem> {
-    Ok(Json(TokenView::of(engine.token_update(&principal, id, body.checked()?).await?)))
+) -> Result<Tagged<TokenView>, Problem> {
+    let demand = if_match.demand(TokenView::of);
+    Ok(Tagged(TokenView::of(engine.token_update(&principal, id, body.checked()?, &demand).await?)))
 }
 
 /// Gives a client another value and tells it, this once.
@@ -124,15 +128,17 @@ async fn regenerate(
 
 /// Ends a token; the next call with it is refused.
 #[utoipa::path(delete, path = "/v1/tokens/{id}", tag = "tokens", operation_id = "token_revoke",
-    params(("id" = String, Path, description = "Its id")),
+    params(("id" = String, Path, description = "Its id"), IfMatchHeader),
     responses((status = 204, description = "Revoked"), (status = 404, description = "There is none"),
+        (status = 412, description = "It was changed since that `ETag` was answered"),
         (status = 409, description = "`last_admin_token`: nobody would be left to mend things")))]
 async fn revoke(
     State(engine): State<Arc<Engine>>,
     Caller(principal): Caller,
     At(id): At<TokenId>,
+    if_match: IfMatch,
 ) -> Result<StatusCode, Problem> {
-    engine.token_revoke(&principal, id).await?;
+    engine.token_revoke(&principal, id, &if_match.demand(TokenView::of)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -141,6 +147,6 @@ async fn revoke(
     responses((status = 204, description = "Revoked"),
         (status = 409, description = "`last_admin_token`: nobody would be left to mend things")))]
 async fn revoke_self(State(engine): State<Arc<Engine>>, Caller(principal): Caller) -> Result<StatusCode, Problem> {
-    engine.token_revoke(&principal, principal.token).await?;
+    engine.token_revoke(&principal, principal.token, &Demand::none()).await?;
     Ok(StatusCode::NO_CONTENT)
 }

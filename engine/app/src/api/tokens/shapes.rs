@@ -6,10 +6,11 @@ use engate_model::{
     token::{Role, Token, TokenLimits},
 };
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::{
-    api::{extract::present, openapi::contract, rate::CallRate},
+    api::{conditional::Shown, extract::present, openapi::contract, rate::CallRate},
     verbs::tokens::{TokenChange, TokenMade, TokenNew},
 };
 
@@ -198,6 +199,15 @@ pub(crate) struct TokenView {
     /// When it was last used, within some seconds; null: it was not.
     #[schema(value_type = Option<String>, format = DateTime)]
     last_used_at: Option<Timestamp>,
+}
+
+impl Shown for TokenView {
+    fn content(&self) -> Value {
+        let mut content = serde_json::to_value(self).unwrap_or_default();
+        // Every call with it changes that, and no edit is decided on it.
+        content.as_object_mut().map(|fields| fields.remove("last_used_at"));
+        content
+    }
 }
 
 /// A token just made, with its value.

@@ -82,6 +82,11 @@ impl Setting {
         }
     }
 
+    /// What every call gets: settings, secrets, state.
+    pub(super) fn parts(&self) -> (Arc<Value>, Secrets, Arc<BTreeMap<String, Vec<u8>>>) {
+        (Arc::clone(&self.config), self.secrets.clone(), Arc::clone(&self.state))
+    }
+
     /// The merged settings.
     pub(super) fn config(&self) -> &Value {
         &self.config
@@ -200,7 +205,7 @@ impl Guest {
     }
 
     /// What a call may cost where nobody has set anything.
-    fn limits(&self) -> Limits {
+    pub(super) fn limits(&self) -> Limits {
         Limits::default().for_component(self.installed.size_bytes)
     }
 
@@ -241,7 +246,7 @@ impl Guest {
 }
 
 impl Cost {
-    fn of(record: &CallRecord) -> Self {
+    pub(super) fn of(record: &CallRecord) -> Self {
         Self { elapsed: record.elapsed, memory_peak_bytes: record.memory_peak_bytes, fuel: record.fuel }
     }
 
@@ -259,7 +264,7 @@ impl Cost {
     }
 }
 
-fn instant(ms: u64) -> Timestamp {
+pub(super) fn instant(ms: u64) -> Timestamp {
     Timestamp::from_millis(i64::try_from(ms).unwrap_or(i64::MAX))
 }
 
@@ -272,7 +277,7 @@ pub(super) fn bytes(payload: &sdk::Payload) -> &[u8] {
     }
 }
 
-fn sent(request: OutgoingRequest) -> sdk::Request {
+pub(super) fn sent(request: OutgoingRequest) -> sdk::Request {
     sdk::Request {
         method: request.method,
         url: request.url,

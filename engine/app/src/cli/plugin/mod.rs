@@ -11,6 +11,7 @@ mod new;
 mod project;
 mod replay;
 mod sources;
+mod sync_guest;
 mod test;
 
 pub(super) use check::throw_away_host;

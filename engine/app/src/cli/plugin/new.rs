@@ -51,6 +51,28 @@ impl Language {
     }
 }
 
+/// A world there is a template for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(in crate::cli) enum Kind {
+    /// Delivers events to a partner
+    Integrator,
+    /// Takes the pages of a sync job (Rust)
+    SyncTarget,
+    /// Feeds a sync or polling job (Rust)
+    SyncSource,
+}
+
+impl Kind {
+    /// The folder of what differs from the language's own template.
+    const fn folder(self) -> Option<&'static str> {
+        match self {
+            Self::Integrator => None,
+            Self::SyncTarget => Some("rust-sync-target"),
+            Self::SyncSource => Some("rust-sync-source"),
+        }
+    }
+}
+
 /// What to make.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct NewArgs {
@@ -61,13 +83,17 @@ pub(in crate::cli) struct NewArgs {
     /// The language to write it in
     #[arg(long, value_enum)]
     lang: Language,
+
+    /// What it is for; in languages other than Rust an integrator
+    #[arg(long, value_enum, default_value = "integrator")]
+    world: Kind,
 }
 
 /// Makes the project in a new folder below this one.
 pub(super) fn run(args: &NewArgs, screen: Screen) -> Result<(), Failure> {
     check_name(&args.name)?;
     let folder = PathBuf::from(&args.name);
-    make(&folder, &args.name, args.lang)?;
+    make(&folder, &args.name, args.lang, args.world)?;
     if screen.json {
         return screen.line(serde_json::json!({"folder": folder, "language": args.lang.folder()}).to_string());
     }
@@ -90,13 +116,24 @@ fn check_name(name: &str) -> Result<(), Failure> {
     )))
 }
 
-/// Writes the template of `language` to `folder`, which must not be there yet.
-fn make(folder: &Path, name: &str, language: Language) -> Result<(), Failure> {
-    let template = TEMPLATES.get_dir(language.folder());
-    let template = template.ok_or_else(|| Failure::failed(format!("there is no template {}", language.folder())))?;
+/// Writes the template of `language` to `folder`, which must not be there yet, and over it what is different for the world.
+fn make(folder: &Path, name: &str, language: Language, world: Kind) -> Result<(), Failure> {
+    let found =
+        |place: &str| TEMPLATES.get_dir(place).ok_or_else(|| Failure::failed(format!("there is no template {place}")));
+    let template = found(language.folder())?;
+    let over = world.folder().map(found).transpose()?;
+    if over.is_some() && language != Language::Rust {
+        return Err(Failure::usage(
+            "sinks and sources have a template in Rust only: --lang rust. In other languages begin with an integrator, \
+             whose wit/engate.wit has all worlds",
+        ));
+    }
     fs::create_dir(folder).map_err(|error| Failure::usage(format!("{}: {error}", folder.display())))?;
     let names = |text: &str| text.replace(NAME, name).replace(SNAKE, &name.replace('-', "_")).replace(SDK, "sdk");
     write_all(template, template.path(), folder, &names)?;
+    if let Some(over) = over {
+        write_all(over, over.path(), folder, &names)?;
+    }
     write(&folder.join("wit/engate.wit"), CONTRACT.as_bytes())?;
     if language == Language::Rust { write_sdk(&folder.join("sdk")) } else { Ok(()) }
 }
@@ -160,7 +197,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         for language in Language::value_variants() {
             let place = folder.path().join(language.folder());
-            make(&place, "acme-orders", *language).unwrap();
+            make(&place, "acme-orders", *language, Kind::Integrator).unwrap();
             let mut files = Vec::new();
             collect(&place, &mut files);
             for needed in ["engate-plugin.toml", "README.md", ".gitignore", "wit/engate.wit", "fixtures/hello.json"] {
@@ -170,7 +207,26 @@ mod tests {
                 let text = fs::read_to_string(&file).unwrap_or_default();
                 assert!(![NAME, SNAKE, SDK].iter().any(|word| text.contains(word)), "{}", file.display());
             }
-            assert!(make(&place, "acme-orders", *language).is_err(), "a folder that is there is left alone");
+            let again = make(&place, "acme-orders", *language, Kind::Integrator);
+            assert!(again.is_err(), "a folder that is there is left alone");
+        }
+    }
+
+    #[test]
+    fn a_sink_and_a_source_begin_in_rust() {
+        let folder = tempfile::tempdir().unwrap();
+        for (world, line) in [(Kind::SyncTarget, "export_sink!"), (Kind::SyncSource, "export_source!")] {
+            let place = folder.path().join(line);
+            make(&place, "acme-orders", Language::Rust, world).unwrap();
+            assert!(fs::read_to_string(place.join("src/lib.rs")).unwrap().contains(line));
+            let mut files = Vec::new();
+            collect(&place, &mut files);
+            for file in files {
+                let text = fs::read_to_string(&file).unwrap_or_default();
+                assert!(![NAME, SNAKE, SDK].iter().any(|word| text.contains(word)), "{}", file.display());
+            }
+            let refused = make(&folder.path().join("go"), "acme-orders", Language::Go, world).unwrap_err();
+            assert!(refused.to_string().contains("--lang rust"));
         }
     }
 

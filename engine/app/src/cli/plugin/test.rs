@@ -280,8 +280,9 @@ async fn check(guest: &Guest, file: &Path, update: bool, tally: &mut Tally) -> R
     let text = fs::read_to_string(file).map_err(|error| error.to_string())?;
     let fixture = Fixture::parse(&text)?;
     let answers = answers(guest, &fixture, tally).await?;
-    if update && answers.plan.is_none() && answers.verdicts.is_empty() && answers.answer.is_none() {
-        let nothing = "it has neither an event with a payload nor exchanges nor a call; there is nothing to write";
+    if update && tally.calls == 0 {
+        let nothing =
+            "it has neither an event with a payload, exchanges, a call, a sink nor a source; there is nothing to write";
         return Err(nothing.to_owned());
     }
     if update {
@@ -321,6 +322,21 @@ async fn answers(guest: &Guest, fixture: &Fixture, tally: &mut Tally) -> Result<
             tally.bytes_out = bytes(&answer.body).len();
         }
         answers.answer = Some(answer);
+    }
+    if let Some(calls) = fixture.sink()? {
+        tally.bytes_in += calls.encode.iter().flat_map(|(_, page)| &page.changes).map(|c| c.data.len()).sum::<usize>();
+        answers.sync = guest.sink(&setting, calls, |cost| tally.add(cost)).await.map_err(|fault| fault.to_string())?;
+        if let Some(Ok(request)) = &answers.sync.request {
+            tally.bytes_out = bytes(&request.body).len();
+        }
+    }
+    if let Some(call) = fixture.source()? {
+        let answered = call.web.iter().filter_map(|answer| answer.as_ref().ok());
+        tally.bytes_in += answered.map(|response| bytes(&response.body).len()).sum::<usize>();
+        answers.sync = guest.source(&setting, call, |cost| tally.add(cost)).await.map_err(|fault| fault.to_string())?;
+        if let Some((Ok(feed), _)) = &answers.sync.pulled {
+            tally.bytes_out = feed.changes.iter().map(|change| change.data.len()).sum();
+        }
     }
     Ok(answers)
 }

@@ -7,7 +7,7 @@ use engate_model::{
     DeliveryId, EndpointId, EventId, callback,
     delivery::{Attempt, Delivery, DeliveryState, NotificationStatus},
     endpoint::{Endpoint, subscribes},
-    event::{EventType, NoDelivery},
+    event::{Event, EventType, NoDelivery},
     line::Ordering,
     routing::FILTERED,
     token::Principal,
@@ -29,6 +29,9 @@ pub(super) const SEND_TIME_MAX: Duration = Duration::from_secs(130);
 const LOOK_PAUSE: Duration = Duration::from_millis(50);
 /// Sendings under way at once of those that one call asks for; the endpoint's own bound counts as well.
 const AT_ONCE_MAX: usize = 16;
+
+/// Newest events of a type that are looked through for one that the endpoint's filter takes.
+const LOOKED_BACK_MAX: u32 = 200;
 
 /// An event type as one endpoint has it.
 #[derive(Debug, Clone)]
@@ -153,7 +156,9 @@ impl Engine {
                 Err(VerbError::conflict("waits_behind", detail))
             }
             Sending::Filtered => {
-                let detail = format!("the endpoint's filter does not take the newest event of type {event_type}");
+                let detail = format!(
+                    "the endpoint's filter takes none of the newest {LOOKED_BACK_MAX} events of type {event_type}"
+                );
                 Err(VerbError::conflict(FILTERED, detail))
             }
             Sending::InProgress => Err(VerbError::conflict(
@@ -269,10 +274,8 @@ impl Engine {
         let mut waited = false;
         while Instant::now() < until {
             let versions = self.store.version_list(endpoint.tenant, endpoint.id, &[key]).await?;
-            let Some(version) = versions.into_iter().next() else { return Ok(Sending::NeverPublished) };
-            if self.is_filtered(endpoint, &version).await? {
-                return Ok(Sending::Filtered);
-            }
+            let Some(newest) = versions.into_iter().next() else { return Ok(Sending::NeverPublished) };
+            let Some(version) = self.version_taken(endpoint, newest).await? else { return Ok(Sending::Filtered) };
             // While this one waited for another of its line, the engine may have sent it by itself.
             if let Some(sent) =
                 version.delivery.as_ref().filter(|sent| waited && sent.last_attempt_at >= Some(asked_at))
@@ -337,15 +340,24 @@ impl Engine {
         Ok(None)
     }
 
-    /// Whether the endpoint's filter keeps the version from it.
-    async fn is_filtered(&self, endpoint: &Endpoint, version: &Version) -> Result<bool, VerbError> {
+    /// The newest version that the endpoint's filter takes: `newest`, or one of the [`LOOKED_BACK_MAX`] before it.
+    async fn version_taken(&self, endpoint: &Endpoint, newest: Version) -> Result<Option<Version>, VerbError> {
         if endpoint.filter.is_none() {
-            return Ok(false);
+            return Ok(Some(newest));
         }
-        let Some(event) = self.store.event_get(endpoint.tenant, version.event).await? else { return Ok(false) };
         let view = self.views.get(&self.store, endpoint.tenant).await?;
-        let routes = view.catalog.route(&event);
-        Ok(routes.to.iter().any(|route| route.endpoint == endpoint.id && route.skipped == Some(FILTERED)))
+        let is_filtered = |event: &Event| {
+            let routes = view.catalog.route(event);
+            routes.to.iter().any(|route| route.endpoint == endpoint.id && route.skipped == Some(FILTERED))
+        };
+        match self.store.event_get(endpoint.tenant, newest.event).await? {
+            Some(event) if is_filtered(&event) => {}
+            _ => return Ok(Some(newest)),
+        }
+        let events = self.store.event_newest(endpoint.tenant, &newest.event_type, LOOKED_BACK_MAX).await?;
+        let Some(event) = events.iter().find(|event| !is_filtered(event)) else { return Ok(None) };
+        let delivery = self.store.delivery_of(endpoint.tenant, event.id, endpoint.id).await?;
+        Ok(Some(Version { event_type: newest.event_type, event: event.id, delivery }))
     }
 
     async fn attempt_made(&self, delivery: &Delivery, number: u32) -> Result<Option<Attempt>, VerbError> {

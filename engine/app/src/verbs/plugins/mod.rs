@@ -1,5 +1,6 @@
 //! Installed plugins: versions, channels, grants, settings, and trying one out. Nothing here sends anything.
 
+pub(crate) mod bundled;
 mod compile;
 mod fit;
 mod grants;

@@ -17,7 +17,7 @@ use engate_model::{
 use serde_json::{Map, Value};
 
 use self::{pins::Pins, strength::check_value};
-use super::{VerbError, access::token_hash, on_conflict};
+use super::{VerbError, access::token_hash, demand::Demand, on_conflict};
 use crate::engine::Engine;
 
 /// A token to make.
@@ -118,8 +118,20 @@ impl Engine {
         principal: &Principal,
         id: TokenId,
         change: TokenChange,
+        demand: &Demand<Token>,
+    ) -> Result<Token, VerbError> {
+        demand.settle(|| Box::pin(self.token_change(principal, id, change.clone(), demand))).await
+    }
+
+    async fn token_change(
+        &self,
+        principal: &Principal,
+        id: TokenId,
+        change: TokenChange,
+        demand: &Demand<Token>,
     ) -> Result<Token, VerbError> {
         let old = self.token_get(principal, id).await?;
+        demand.check(&old)?;
         if old.revoked_at.is_some() {
             return Err(ended("it was revoked", &old));
         }
@@ -138,7 +150,7 @@ impl Engine {
         complaints.finish(())?;
         let token = Token { limits, expires_at: change.expires_at.unwrap_or(old.expires_at), ..old.clone() };
         let changes = changes(&old, &token);
-        self.store.token_update(&self.actor(principal), &token, &changes).await.map_err(last_admin)?;
+        self.store.token_update(&self.actor(principal), &old, &token, &changes).await.map_err(last_admin)?;
         self.tokens.forget(id);
         Ok(token)
     }
@@ -177,8 +189,20 @@ impl Engine {
     }
 
     /// Ends a token; the next call with it is refused. One that was revoked stays so.
-    pub(crate) async fn token_revoke(&self, principal: &Principal, id: TokenId) -> Result<(), VerbError> {
-        self.store.token_revoke(&self.actor(principal), principal.tenant, id).await.map_err(last_admin)?;
+    pub(crate) async fn token_revoke(
+        &self,
+        principal: &Principal,
+        id: TokenId,
+        demand: &Demand<Token>,
+    ) -> Result<(), VerbError> {
+        demand.settle(|| Box::pin(self.token_end(principal, id, demand))).await
+    }
+
+    async fn token_end(&self, principal: &Principal, id: TokenId, demand: &Demand<Token>) -> Result<(), VerbError> {
+        let seen = self.token_get(principal, id).await?;
+        demand.check(&seen)?;
+        let actor = self.actor(principal);
+        self.store.token_revoke(&actor, principal.tenant, id, Some(&seen)).await.map_err(last_admin)?;
         self.tokens.forget(id);
         Ok(())
     }

@@ -1,5 +1,7 @@
-//! What people read of a refusal in Portuguese of Brazil (seed P31): title and cure of every code, and the messages that
-//! come of a field's schema. Codes and fields stay as they are.
+//! What people read of a refusal in Portuguese of Brazil (seed P31): title and cure of every code, the messages that
+//! come of a field's schema, and what verbs say (`sentences`). Codes and fields stay as they are.
+
+mod sentences;
 
 use axum::{
     body::Body,
@@ -31,8 +33,8 @@ const TEXTS: &[(&str, &str, &str)] = &[
     ),
     (
         "redacted",
-        "A resposta pode conter o que este token não vê",
-        "Peça JSON ou NDJSON, de que os campos ocultos são retirados.",
+        "A resposta pode revelar o que este token não vê",
+        "Peça JSON ou NDJSON, de que os campos ocultos são retirados, e não filtre nem ordene por eles.",
     ),
     ("link_forged", "O link não é válido", "Use o link exatamente como foi entregue."),
     ("link_not_yet_valid", "O link ainda não é válido", "Compare os relógios das duas máquinas."),
@@ -103,6 +105,11 @@ const TEXTS: &[(&str, &str, &str)] = &[
         "newer_version",
         "Uma versão mais nova tomou o lugar",
         "Envie a mais nova; um endpoint com a ordem `latest` não recebe nada mais antigo depois dela.",
+    ),
+    (
+        "event_not_kept",
+        "O que seria enviado não é mais guardado",
+        "Publique o evento de novo; `retention.payload_days` diz por quanto tempo os eventos são guardados.",
     ),
     (
         "never_published",
@@ -303,8 +310,8 @@ fn translated(problem: ProblemBody) -> ProblemBody {
     let Some((title, cure)) = meaning(problem.code) else { return problem };
     let errors: Vec<_> = problem.errors.into_iter().map(|error| error.with_message(message)).collect();
     let detail = if errors.is_empty() {
-        // What happened this time is told in English only, so it stands behind what the code means.
-        format!("{} ({})", cure.replace('`', ""), problem.detail)
+        // What happened this time; told in English only, it stands behind what the code means.
+        sentences::told(&problem.detail).unwrap_or_else(|| format!("{} ({})", cure.replace('`', ""), problem.detail))
     } else {
         errors.iter().map(|error| error.told()).collect::<Vec<_>>().join("; ")
     };
@@ -313,6 +320,9 @@ fn translated(problem: ProblemBody) -> ProblemBody {
 
 /// A field's message; one that is not known here stays English.
 fn message(text: String) -> String {
+    if let Some(told) = sentences::told(&text) {
+        return told;
+    }
     for (head, tail, portuguese_head, portuguese_tail) in MESSAGES {
         let Some(rest) = text.strip_prefix(head) else { continue };
         // What has no end of its own either is the whole message or goes on with what it names.

@@ -1,0 +1,66 @@
+//! Sources that are open, by the names that jobs use; and how far behind each stream is.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Mutex, PoisonError},
+};
+
+use engate_model::{Secret, Timestamp, run::RunFailure};
+use engate_source::{Connection, ConnectionOptions};
+
+use crate::metrics::{Metrics, StreamLabels};
+
+/// Streams whose lag is told at most.
+const LAGS_MAX: usize = 10_000;
+
+/// Connections to the tables of other systems.
+pub(crate) struct Sources {
+    configured: BTreeMap<String, Secret>,
+    open: Mutex<HashMap<String, Connection>>,
+    /// Up to when, by this node's clock, a stream's target has everything.
+    covered: Mutex<HashMap<StreamLabels, Timestamp>>,
+}
+
+impl Sources {
+    pub(crate) fn new(configured: BTreeMap<String, Secret>) -> Self {
+        Self { configured, open: Mutex::default(), covered: Mutex::default() }
+    }
+
+    /// A connection; the same one for whoever asks.
+    ///
+    /// # Errors
+    /// `no_connection` where none is configured under this name, or what is wrong with its address.
+    pub(crate) fn get(&self, name: &str) -> Result<Connection, RunFailure> {
+        let failure = |code: &str, message: String| RunFailure { code: code.to_owned(), message, retryable: false };
+        let Some(url) = self.configured.get(name) else {
+            let message = format!(
+                "no connection is called {name}; write its url under [connections.{name}] in the engine's configuration"
+            );
+            return Err(failure("no_connection", message));
+        };
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(connection) = open.get(name) {
+            return Ok(connection.clone());
+        }
+        let opened = Connection::open(url.expose(), ConnectionOptions::default());
+        let connection = opened.map_err(|error| failure(error.code(), format!("connection {name}: {error}")))?;
+        open.insert(name.to_owned(), connection.clone());
+        Ok(connection)
+    }
+
+    /// A stream's target has everything up to `at`.
+    pub(super) fn cover(&self, stream: StreamLabels, at: Timestamp) {
+        let mut covered = self.covered.lock().unwrap_or_else(PoisonError::into_inner);
+        if covered.len() < LAGS_MAX || covered.contains_key(&stream) {
+            covered.insert(stream, at);
+        }
+    }
+
+    /// Has the metrics say how far behind each stream is by now.
+    pub(crate) fn tell_lags(&self, metrics: &Metrics, now: Timestamp) {
+        for (stream, at) in self.covered.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            let seconds = i64::try_from(now.since(*at).as_secs()).unwrap_or(i64::MAX);
+            metrics.sync_lag.get_or_create(stream).set(seconds);
+        }
+    }
+}

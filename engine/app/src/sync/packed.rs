@@ -1,0 +1,64 @@
+//! The page in hand as it is kept: packed, and the same after it is unpacked.
+
+use std::io::{Read as _, Write as _};
+
+use engate_model::{
+    Timestamp,
+    run::RunFailure,
+    sink::{Change, Operation},
+    sync::RowHash,
+};
+use flate2::{Compression, read::DeflateDecoder, write::DeflateEncoder};
+use serde::{Deserialize, Serialize};
+
+/// Bytes of an unpacked page at most: a page's bound, and room for what is around the records.
+const UNPACKED_MAX: u64 = 256 << 20;
+
+/// A change with what is written down once it is acknowledged.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Entry {
+    #[serde(rename = "k")]
+    pub(super) key: String,
+    #[serde(rename = "o")]
+    pub(super) operation: Operation,
+    #[serde(rename = "d")]
+    pub(super) data: String,
+    #[serde(rename = "h")]
+    pub(super) hash: RowHash,
+    #[serde(rename = "s")]
+    pub(super) stamp: Option<Timestamp>,
+    /// Whether the source has nothing of it any more, not even a mark.
+    #[serde(rename = "g", default)]
+    pub(super) gone: bool,
+}
+
+impl Entry {
+    pub(super) fn change(&self) -> Change {
+        Change { key: self.key.clone(), operation: self.operation, data: self.data.clone() }
+    }
+}
+
+pub(super) fn pack(entries: &[Entry]) -> Result<Vec<u8>, RunFailure> {
+    let pack = || {
+        let mut encoder = DeflateEncoder::new(Vec::new(), Compression::fast());
+        serde_json::to_writer(&mut encoder, entries)?;
+        encoder.flush()?;
+        encoder.finish()
+    };
+    pack().map_err(|error: std::io::Error| unreadable(&error.to_string()))
+}
+
+pub(super) fn unpack(packed: &[u8]) -> Result<Vec<Entry>, RunFailure> {
+    let mut text = Vec::new();
+    let read = DeflateDecoder::new(packed).take(UNPACKED_MAX).read_to_end(&mut text);
+    read.map_err(|error| unreadable(&error.to_string()))?;
+    serde_json::from_slice(&text).map_err(|error| unreadable(&error.to_string()))
+}
+
+fn unreadable(why: &str) -> RunFailure {
+    RunFailure {
+        code: "page_unreadable".to_owned(),
+        message: format!("the page in hand cannot be kept or read: {why}"),
+        retryable: false,
+    }
+}

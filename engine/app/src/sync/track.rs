@@ -1,0 +1,411 @@
+//! One track of a run: its checkpoint in hand, from pass to pass until there is nothing left to do.
+
+use std::time::Duration;
+
+use engate_model::{
+    Timestamp,
+    run::{RunCounts, RunFailure},
+    sink::{Page, Pass, StreamInfo, Totals},
+    sync::{
+        Drift, PageSize, Partition, PassKind, PassState, Planted, Position, Sizer, Stage, StreamSpec,
+        checkpoint::Clocks,
+        drift,
+        page::{page_id, track_id},
+        window,
+    },
+};
+use engate_source::Plan;
+use engate_store::{PageChange, PluginWrites, Refused, SyncCommit, Track, TrackState};
+
+use super::{
+    SyncRun, Tables, Target, TrackEnd, Writes,
+    packed::{Entry, pack, unpack},
+    reading::{Batch, From, of_source, of_store},
+    sending::{Journey, Settled},
+};
+
+/// A quiet pass is written down once it has moved the covered range by so much: an idle job writes next to nothing.
+const QUIET_STEP: Duration = Duration::from_secs(10);
+
+/// A track in this run's hands.
+pub(super) struct Hand<'a> {
+    pub(super) stream: &'a StreamSpec,
+    pub(super) plan: Plan,
+    pub(super) info: StreamInfo,
+    /// As it was last written down, and in `checkpoint` where it is.
+    pub(super) state: TrackState,
+    /// The changes of the page in hand.
+    pub(super) entries: Vec<Entry>,
+    /// Records in quarantine.
+    held: u64,
+    /// Whether the pass under way is written down.
+    durable: bool,
+    sizer: Sizer,
+}
+
+/// What a step writes down beside the checkpoint.
+#[derive(Default)]
+pub(super) struct Step {
+    pub(super) sent: Vec<engate_store::Sent>,
+    pub(super) gone: Vec<String>,
+    pub(super) refused: Vec<Refused>,
+    pub(super) writes: Writes,
+    pub(super) forget_before: Option<Timestamp>,
+    pub(super) remember: bool,
+}
+
+/// Works on one track until there is nothing left to do, or it is told to stop.
+pub(super) async fn work<S: Tables, T: Target>(
+    run: &SyncRun<'_, S, T>,
+    stream: &StreamSpec,
+    partition: &Partition,
+) -> Result<TrackEnd, RunFailure> {
+    let plan = run.source.plan(stream, partition).await.map_err(of_source)?;
+    let id = track_id(run.job, &stream.name, partition);
+    let track =
+        Track { id, tenant: run.tenant, job: run.job, stream: stream.name.clone(), partition: partition.clone() };
+    let state = run.store.track_claim(&track, run.fence, run.clock.now()).await.map_err(of_store)?;
+    let held = run.store.quarantine_count(id).await.map_err(of_store)?;
+    let entries = state.page.as_deref().map_or_else(|| Ok(Vec::new()), unpack)?;
+    let shape = plan.shape();
+    let info = StreamInfo {
+        name: stream.name.clone(),
+        target: stream.target_of(partition),
+        key: shape.key.clone(),
+        columns: shape.columns.iter().map(drift::ColumnShape::column).collect(),
+    };
+    let most = PageSize { rows: run.settings.page_rows, bytes: run.settings.page_bytes };
+    let durable = state.checkpoint.pass.is_some();
+    let mut hand = Hand { stream, plan, info, state, entries, held, durable, sizer: Sizer::new(most) };
+    hand.check_quarantine(run)?;
+    if !prepare(run, &mut hand).await? {
+        return Ok(TrackEnd::Stopped);
+    }
+    let reconcile = stream.reconcile_ms.map(Duration::from_millis);
+    let mut delta_done = false;
+    loop {
+        if hand.state.checkpoint.pass.is_none() {
+            let source = run.source.clock().await.map_err(of_source)?;
+            let Some(kind) = hand.state.checkpoint.next_kind(source, reconcile, delta_done) else {
+                return Ok(TrackEnd::Idle);
+            };
+            let clocks = Clocks { source, engine: run.clock.now() };
+            hand.state.checkpoint.begin(kind, &id.to_string(), clocks, &run.rules);
+        }
+        let kind = hand.pass()?.kind;
+        if !pass(run, &mut hand).await? {
+            return Ok(TrackEnd::Stopped);
+        }
+        delta_done |= kind == PassKind::Delta;
+    }
+}
+
+/// Has the target ready for what the table is now; false where it was told to stop before.
+async fn prepare<S: Tables, T: Target>(run: &SyncRun<'_, S, T>, hand: &mut Hand<'_>) -> Result<bool, RunFailure> {
+    let added = match &hand.state.checkpoint.shape {
+        None => false,
+        Some(before) => match drift::judge(before, hand.plan.shape()) {
+            Drift::Same => return Ok(true),
+            Drift::Automatic { added } => added,
+            Drift::Conflict(message) => {
+                let message = format!("table {}: {message}", hand.plan.table());
+                return Err(RunFailure { code: "schema_conflict".to_owned(), message, retryable: false });
+            }
+        },
+    };
+    let refused = |failure: engate_model::verdict::Failure| RunFailure {
+        code: failure.code,
+        message: failure.message,
+        retryable: failure.retryable,
+    };
+    let asked = run.target.open(&hand.info).await.map_err(refused)?;
+    for request in &asked.value {
+        if !run.deliver_plain(request).await? {
+            return Ok(false);
+        }
+    }
+    hand.state.checkpoint.shape = Some(hand.plan.shape().clone());
+    if added {
+        run.report.note("info", format!("stream {}: new columns, all rows are read again", hand.stream.name));
+        hand.state.checkpoint.reload();
+    }
+    hand.commit(run, PageChange::Keep, Step { writes: asked.writes, ..Step::default() }).await?;
+    Ok(true)
+}
+
+/// Carries a pass to its end; false where it was told to stop before.
+async fn pass<S: Tables, T: Target>(run: &SyncRun<'_, S, T>, hand: &mut Hand<'_>) -> Result<bool, RunFailure> {
+    if hand.state.checkpoint.piece().is_none() && hand.pass()?.stage == Stage::Reading {
+        let replays = run.replays(hand, &hand.sizer).await?;
+        if !replays.is_empty() {
+            let after = hand.pass()?.position.clone();
+            let batch = Batch { entries: replays, after, seen: Default::default(), unchanged: 0, end: false };
+            hand.take(run, batch).await?;
+        }
+    }
+    loop {
+        if run.stop.is_cancelled() {
+            return Ok(false);
+        }
+        if hand.state.checkpoint.piece().is_some() {
+            if !hand.send(run).await? {
+                return Ok(false);
+            }
+            continue;
+        }
+        let pass = hand.pass()?;
+        let position = pass.position.clone();
+        match (pass.stage, position) {
+            (Stage::Reading, position) => {
+                let from = From { position, under_way: &[] };
+                let batch = run.read(hand, pass, &hand.sizer, from).await?;
+                hand.take(run, batch).await?;
+            }
+            (Stage::Sweeping, Position::Sent(after)) => {
+                let batch = run.sweep(hand, &hand.sizer, &after).await?;
+                hand.take(run, batch).await?;
+            }
+            (Stage::Sweeping | Stage::Closing, _) => return hand.close(run).await,
+        }
+    }
+}
+
+impl Hand<'_> {
+    fn pass(&self) -> Result<&PassState, RunFailure> {
+        self.state.checkpoint.pass.as_ref().ok_or_else(|| RunFailure {
+            code: "checkpoint_unreadable".to_owned(),
+            message: "the checkpoint has no pass where one is under way; rewind the stream".to_owned(),
+            retryable: false,
+        })
+    }
+
+    fn check_quarantine<S: Tables, T: Target>(&self, run: &SyncRun<'_, S, T>) -> Result<(), RunFailure> {
+        if self.held <= u64::from(run.settings.quarantine_max) {
+            return Ok(());
+        }
+        let message = format!(
+            "{} records are in quarantine, and the job allows {}; replay or discard them, or allow more",
+            self.held, run.settings.quarantine_max
+        );
+        Err(RunFailure { code: "quarantine_full".to_owned(), message, retryable: false })
+    }
+
+    /// Takes what was read in hand: a page to be sent is written down, anything else is passed over.
+    async fn take<S: Tables, T: Target>(&mut self, run: &SyncRun<'_, S, T>, batch: Batch) -> Result<(), RunFailure> {
+        run.report.count(RunCounts { unchanged: batch.unchanged, ..RunCounts::default() });
+        if !batch.entries.is_empty() {
+            let page = self.stage(batch)?;
+            return self.commit(run, page, Step::default()).await;
+        }
+        let end = batch.end;
+        self.state.checkpoint.pass_over(batch.after, batch.seen);
+        if !end {
+            return self.commit(run, PageChange::Clear, Step::default()).await;
+        }
+        if self.pass()?.stage == Stage::Sweeping {
+            self.state.checkpoint.swept();
+        } else {
+            let reconciles = self.pass()?.kind == PassKind::Reconcile;
+            let sum = if reconciles { Some(run.sum_of_sent(self).await?) } else { None };
+            self.state.checkpoint.read_out(sum);
+        }
+        if self.durable {
+            return self.commit(run, PageChange::Clear, Step::default()).await;
+        }
+        Ok(())
+    }
+
+    fn stage(&mut self, batch: Batch) -> Result<PageChange, RunFailure> {
+        let changes = u32::try_from(batch.entries.len()).unwrap_or(u32::MAX);
+        let packed = pack(&batch.entries)?;
+        self.state.checkpoint.stage(changes, batch.after, batch.seen);
+        self.entries = batch.entries;
+        Ok(PageChange::Put(packed))
+    }
+
+    /// Sends the piece in hand and reads the next page meanwhile; false where it was told to stop.
+    async fn send<S: Tables, T: Target>(&mut self, run: &SyncRun<'_, S, T>) -> Result<bool, RunFailure> {
+        let Some(piece) = self.state.checkpoint.piece() else { return Ok(true) };
+        let (pass, page) = self.page(piece.from, piece.to)?;
+        let (journey, ahead) = tokio::join!(run.deliver(&pass, &page), self.read_ahead(run));
+        let journey = match journey {
+            Ok(journey) => journey,
+            Err(failure) => {
+                if run.rules.planted == Some(Planted::WatermarkAhead) {
+                    self.state.checkpoint.set_aside();
+                    self.commit(run, PageChange::Clear, Step::default()).await?;
+                }
+                return Err(failure);
+            }
+        };
+        let Journey { settled, strained } = journey;
+        if strained {
+            self.sizer.shrink();
+        } else {
+            self.sizer.taken();
+        }
+        let step = match settled {
+            Settled::Interrupted => return Ok(false),
+            Settled::Taken { rejections, writes } => self.taken(run, piece, &rejections, writes)?,
+            Settled::Halve { code, message } => {
+                self.sizer.shrink();
+                if self.state.checkpoint.halve() {
+                    self.commit(run, PageChange::Keep, Step::default()).await?;
+                    return Ok(true);
+                }
+                self.set_aside(run, piece, &code, &message)?
+            }
+        };
+        // What the page leaves behind and the next page are one step.
+        let next = match (self.state.checkpoint.piece(), ahead) {
+            (None, Some(batch)) => Some(batch?),
+            _ => None,
+        };
+        let page = match next {
+            Some(batch) if !batch.entries.is_empty() => {
+                run.report.count(RunCounts { unchanged: batch.unchanged, ..RunCounts::default() });
+                self.stage(batch)?
+            }
+            next => return self.go_on(run, next, step).await,
+        };
+        self.commit(run, page, step).await?;
+        self.check_quarantine(run).map(|()| true)
+    }
+
+    /// Writes a settled piece down with nothing new to send behind it. That the table is read to its end is part of the same
+    /// step, since what comes later may not follow a pass whose end the target was told.
+    async fn go_on<S: Tables, T: Target>(
+        &mut self,
+        run: &SyncRun<'_, S, T>,
+        next: Option<Batch>,
+        step: Step,
+    ) -> Result<bool, RunFailure> {
+        let change = if self.state.checkpoint.piece().is_some() { PageChange::Keep } else { PageChange::Clear };
+        let reconciles = self.pass()?.kind == PassKind::Reconcile;
+        match next {
+            Some(batch) if batch.end && !reconciles => {
+                run.report.count(RunCounts { unchanged: batch.unchanged, ..RunCounts::default() });
+                self.state.checkpoint.pass_over(batch.after, batch.seen);
+                self.state.checkpoint.read_out(None);
+                self.commit(run, change, step).await?;
+            }
+            next => {
+                self.commit(run, change, step).await?;
+                if let Some(batch) = next {
+                    self.take(run, batch).await?;
+                }
+            }
+        }
+        self.check_quarantine(run).map(|()| true)
+    }
+
+    /// The page behind the one in hand, where this is the last piece of that and there is more to read.
+    async fn read_ahead<S: Tables, T: Target>(&self, run: &SyncRun<'_, S, T>) -> Option<Result<Batch, RunFailure>> {
+        let pass = self.state.checkpoint.pass.as_ref()?;
+        let page = pass.page.as_ref()?;
+        if pass.stage != Stage::Reading || page.pieces.len() != 1 || run.stop.is_cancelled() {
+            return None;
+        }
+        let from = From { position: page.after.clone(), under_way: &self.entries };
+        Some(run.read(self, pass, &self.sizer, from).await)
+    }
+
+    /// The pass and the page as the plugin sees them.
+    fn page(&self, from: u32, to: u32) -> Result<(Pass, Page), RunFailure> {
+        let (pass, track) = (self.pass()?, &self.state.track);
+        let entries = self.entries.get(from as usize..to as usize).unwrap_or_default();
+        let (first, last) = (entries.first(), entries.last());
+        let (Some(first), Some(last)) = (first, last) else {
+            let message = "the page in hand is not the one of the checkpoint; rewind the stream".to_owned();
+            return Err(RunFailure { code: "page_unreadable".to_owned(), message, retryable: false });
+        };
+        let sequence = pass.next_number();
+        let epoch = self.state.checkpoint.epoch;
+        let id = page_id(&track.id.to_string(), epoch, &pass.id, sequence, &first.key, &last.key);
+        let page = Page { id, sequence, changes: entries.iter().map(Entry::change).collect() };
+        Ok((self.pass_of(pass), page))
+    }
+
+    fn pass_of(&self, pass: &PassState) -> Pass {
+        let pairs = self.state.track.partition.iter().map(|(dimension, value)| (dimension.clone(), value.clone()));
+        Pass {
+            id: pass.id.clone(),
+            stream: self.info.clone(),
+            partition: pairs.collect(),
+            range_start: pass.lower.unwrap_or(pass.upper),
+            started_at: pass.started_at,
+        }
+    }
+
+    /// All is acknowledged: the target is told, and the range counts as covered. False where it was told to stop before.
+    async fn close<S: Tables, T: Target>(&mut self, run: &SyncRun<'_, S, T>) -> Result<bool, RunFailure> {
+        let pass = self.pass()?.clone();
+        let mut step = Step { remember: pass.requests > 0, ..Step::default() };
+        if pass.requests > 0 {
+            let totals = Totals {
+                records: pass.records,
+                requests: pass.requests,
+                started_at: pass.started_at,
+                ended_at: pass.ended_at,
+            };
+            let asked = run.target.close(&self.pass_of(&pass), totals).await;
+            let asked = asked.map_err(|f| RunFailure { code: f.code, message: f.message, retryable: f.retryable })?;
+            if let Some(request) = &asked.value
+                && !run.deliver_plain(request).await?
+            {
+                return Ok(false);
+            }
+            step.writes = asked.writes;
+        }
+        let maximum = match run.rules.planted {
+            Some(Planted::MaximumOfAnotherSnapshot) => run.source.largest_stamp(&self.plan).await.map_err(of_source)?,
+            _ => None,
+        };
+        let before = self.state.checkpoint.committed_upper;
+        let reconciles = self.stream.reconcile_ms.is_some();
+        self.state.checkpoint.finish(reconciles, maximum, &run.rules);
+        if !reconciles && pass.kind != PassKind::Reconcile {
+            step.forget_before = Some(window::settled_before(pass.upper, &run.rules));
+        }
+        let moved = before.is_none_or(|before| pass.upper < before || pass.upper.since(before) >= QUIET_STEP);
+        if self.durable || pass.kind != PassKind::Delta || moved {
+            self.commit(run, PageChange::Clear, step).await?;
+        }
+        self.durable = false;
+        if pass.kind != PassKind::Reconcile {
+            run.report.covered(&self.stream.name, &self.state.track.partition, pass.started_at);
+        }
+        Ok(true)
+    }
+
+    /// Adds to what is in quarantine.
+    pub(super) const fn hold_more(&mut self, count: u64) {
+        self.held += count;
+    }
+
+    /// Writes a step down, whole or not at all.
+    pub(super) async fn commit<S: Tables, T: Target>(
+        &mut self,
+        run: &SyncRun<'_, S, T>,
+        page: PageChange,
+        step: Step,
+    ) -> Result<(), RunFailure> {
+        let plugin: Option<PluginWrites> =
+            (!step.writes.is_empty()).then(|| (run.plugin.to_owned(), step.writes.into_iter().collect()));
+        let commit = SyncCommit {
+            from: &self.state,
+            checkpoint: &self.state.checkpoint,
+            page,
+            sent: step.sent,
+            gone: step.gone,
+            refused: step.refused,
+            forget_before: step.forget_before,
+            plugin,
+            remember: step.remember,
+            now: run.clock.now(),
+        };
+        self.state.version = run.store.sync_commit(commit).await.map_err(of_store)?;
+        self.durable = self.state.checkpoint.pass.is_some();
+        Ok(())
+    }
+}
