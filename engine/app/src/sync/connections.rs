@@ -5,7 +5,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use engate_model::{Secret, Timestamp, run::RunFailure, wizard::requirements::Dialect};
+use engate_model::{Secret, Timestamp, run::RunFailure};
 use engate_source::{Connection, ConnectionOptions};
 
 use crate::metrics::{Metrics, StreamLabels};
@@ -51,16 +51,6 @@ impl Sources {
         let connection = opened.map_err(|error| failure(error.code(), format!("connection {name}: {error}")))?;
         open.insert(name.to_owned(), connection.clone());
         Ok(connection)
-    }
-
-    /// Which database is behind a name.
-    pub(crate) fn dialect(&self, name: &str) -> Option<Dialect> {
-        let url = self.configured.get(name)?.expose();
-        Some(match url.split_once(':').map_or("", |(scheme, _)| scheme) {
-            "sqlite" => Dialect::Sqlite,
-            "mysql" | "mariadb" => Dialect::Mysql,
-            _ => Dialect::Postgres,
-        })
     }
 
     /// Closes every session.
