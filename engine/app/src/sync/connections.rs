@@ -26,11 +26,6 @@ impl Sources {
         Self { configured, open: Mutex::default(), covered: Mutex::default() }
     }
 
-    /// Their names.
-    pub(crate) fn names(&self) -> Vec<String> {
-        self.configured.keys().cloned().collect()
-    }
-
     /// A connection; the same one for whoever asks.
     ///
     /// # Errors

@@ -2,7 +2,6 @@
 
 mod runs;
 mod shapes;
-mod tracks;
 
 use std::sync::Arc;
 
@@ -41,7 +40,6 @@ pub(super) fn routes() -> Routes {
         .add(__path_resume, Permission::ManageJobs, resume)
         .add(__path_start, Permission::ManageJobs, start)
         .merge(runs::routes())
-        .merge(tracks::routes())
 }
 
 /// Which jobs.
