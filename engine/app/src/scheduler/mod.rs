@@ -6,6 +6,7 @@
 //! (that is the model's) or who has a run (that is the store's).
 
 mod held;
+mod poll;
 mod ticker;
 mod work;
 

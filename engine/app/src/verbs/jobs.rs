@@ -1,10 +1,10 @@
 //! Jobs: what runs when, and what is done with a job by hand: run it now, pause it, start it, have it run for times past,
 //! look into it.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use engate_model::{
-    BackfillId, Invalid, JobId, RunId, Timestamp, callback,
+    BackfillId, Invalid, JobId, RunId, TenantId, Timestamp, callback,
     callback::Fact,
     invalid::Complaints,
     job::{Debugging, Job, JobSettings, JobState, Pause, Run, RunState, RunTrigger, Work},
@@ -25,6 +25,9 @@ pub(crate) const REASON_BYTES_MAX: usize = 500;
 /// Payloads are logged this long at most, and within this many bytes.
 pub(crate) const DEBUG_TTL_MAX: Duration = Duration::from_secs(24 * 3_600);
 pub(crate) const DEBUG_BYTES_MAX: u64 = 1 << 30;
+/// Rows of a deleted job that go in one step, and the pause after each.
+const FORGET_STEP: u32 = 2_000;
+const FORGET_PAUSE: Duration = Duration::from_millis(20);
 
 /// One instant to come.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -165,7 +168,7 @@ impl Engine {
 
     /// Deletes a job with its history; what is under way is stopped.
     pub(crate) async fn job_delete(
-        &self,
+        self: &Arc<Self>,
         principal: &Principal,
         id: JobId,
         demand: &Demand<Job>,
@@ -179,7 +182,22 @@ impl Engine {
         };
         demand.settle(delete).await?;
         self.scheduler.poke(id);
+        self.forget_tracks(principal.tenant, id);
         Ok(())
+    }
+
+    /// Forgets, by and by, what is known of a deleted job's tables.
+    fn forget_tracks(self: &Arc<Self>, tenant: TenantId, id: JobId) {
+        let engine = Arc::clone(self);
+        tokio::spawn(async move {
+            loop {
+                match engine.store.tracks_forget(tenant, id, FORGET_STEP).await {
+                    Ok(0) => return,
+                    Ok(_) => tokio::time::sleep(FORGET_PAUSE).await,
+                    Err(error) => return tracing::warn!(%error, job = %id, "checkpoints of a deleted job stay"),
+                }
+            }
+        });
     }
 
     /// Pauses a job: its instants pass and are not made up for. What is under way ends.

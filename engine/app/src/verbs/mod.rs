@@ -24,6 +24,7 @@ pub(crate) mod secrets;
 pub(crate) mod settings;
 pub(crate) mod tenants;
 pub(crate) mod tokens;
+pub(crate) mod tracks;
 pub(crate) mod wizards;
 
 use engate_model::{

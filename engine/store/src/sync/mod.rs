@@ -5,6 +5,7 @@
 //! and version; a run that was overtaken finds another and writes nothing.
 
 mod commit;
+mod feeds;
 mod quarantine;
 mod rows;
 
