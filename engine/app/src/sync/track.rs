@@ -249,7 +249,6 @@ impl Hand<'_> {
             Settled::Interrupted => return Ok(false),
             Settled::Taken { rejections, writes } => self.taken(run, piece, &rejections, writes)?,
             Settled::Halve { code, message } => {
-                self.sizer.shrink();
                 if self.state.checkpoint.halve() {
                     self.commit(run, PageChange::Keep, Step::default()).await?;
                     return Ok(true);
