@@ -78,8 +78,9 @@ impl World {
         let (mut rows, mut after) = (BTreeMap::new(), None::<String>);
         loop {
             let url = format!("{}/_stub/tables/customers/rows?limit=500", self.stub.address());
-            let call = self.http.get(url).query(&after.iter().map(|after| ("after", after)).collect::<Vec<_>>());
-            let text = call.send().await.unwrap().text().await.unwrap();
+            let after_it: Vec<_> = after.iter().map(|after| ("after", after)).collect();
+            let url = reqwest::Url::parse_with_params(&url, after_it).unwrap();
+            let text = self.http.get(url).send().await.unwrap().text().await.unwrap();
             let page: Value = serde_json::from_str(&text).unwrap();
             // Before the first page there is no table.
             let Some(items) = page["items"].as_array() else { return rows };
