@@ -47,7 +47,7 @@ async fn runs_until<T>(api: &Api, job: &Value, what: &str, found: impl Fn(&[Valu
 fn emits(backend: Backend) {
     run_on(backend, Setup::new(), async |app| {
         app.receiver.always("/hook", 200);
-        app.endpoint_at("/hook", &["day.closed"]).await;
+        let endpoint = app.endpoint_at("/hook", &["day.closed"]).await;
         let job = app.api.post("/v1/jobs", &emitting("close", json!({"kind": "manual"}))).await.expect(201);
         assert_eq!((&job["state"], &job["next_at"]), (&json!("active"), &Value::Null));
         let made = app.api.post(&format!("/v1/jobs/{}/run", id(&job)), &json!(null)).await.expect(202);
@@ -56,7 +56,7 @@ fn emits(backend: Backend) {
         assert_eq!((&run["id"], &run["rows"], &run["attempts"]), (&made["id"], &json!(1), &json!(1)));
         let received = app.receiver.wait("/hook", 1).await.remove(0);
         assert_eq!(received.json()["job"], "close");
-        let delivery = app.api.deliveries("state=succeeded").await.remove(0);
+        let delivery = app.api.delivery_in(&endpoint, "succeeded").await;
         assert_eq!(delivery["correlation_id"], run["id"], "one id from the tick to the attempt");
         let event = app.api.get(&format!("/v1/events/{}", delivery["event"].as_str().unwrap())).await.expect(200);
         assert_eq!(event["occurred_at"], run["scheduled_at"]);

@@ -12,8 +12,8 @@ use crate::{engine::Engine, metrics::HistoryLabels};
 
 /// Between two rounds.
 const EVERY: Duration = Duration::from_secs(1_800);
-/// Before the first one, so that a start has the database for itself.
-const FIRST: Duration = Duration::from_secs(60);
+/// Before the first one.
+const FIRST: Duration = Duration::from_secs(1);
 /// Rows of one step.
 const STEP: u32 = 500;
 /// Pause after each step.

@@ -133,8 +133,8 @@ impl Server {
             tokio::spawn(Arc::clone(&engine).pace()),
             tokio::spawn(Arc::clone(&engine).schedule()),
             tokio::spawn(Arc::clone(&engine).upkeep(stopped.clone())),
-            tokio::spawn(Arc::clone(&engine).wizards_keep(stopped.clone())),
             tokio::spawn(Arc::clone(&engine).retain(stopped.clone())),
+            tokio::spawn(Arc::clone(&engine).wizards_keep(stopped.clone())),
             tokio::spawn(listener::serve(listener, router, tls.clone(), connections, stopped.clone())),
         ];
         tasks.extend(tls.map(|tls| tokio::spawn(tls.keep_fresh(stopped))));
@@ -171,6 +171,7 @@ impl Server {
         self.engine.scheduler.settle().await;
         self.engine.drain().await;
         self.engine.upkeep_end().await;
+        self.engine.sources.close().await;
         self.engine.store.close().await;
     }
 }

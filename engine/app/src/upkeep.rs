@@ -32,6 +32,7 @@ impl Engine {
             }
             if look.is_multiple_of(FORGET_EVERY) {
                 tell(self.forget_audit().await, "old entries could not be forgotten; trying again");
+                tell(self.tracks_forget().await, "what deleted jobs left could not be forgotten; trying again");
             }
             look += 1;
         }

@@ -230,11 +230,28 @@ pub(crate) async fn sink_binding(
     store: &Store,
     view: &View,
     endpoint: &Endpoint,
-    sink: &engate_model::sync::SyncSink,
+    sink: &engate_model::sync::PluginSink,
 ) -> Result<Binding, StoreError> {
     let integrator = view.catalog.integrator(endpoint.integrator);
     let layers = [integrator.and_then(|i| i.config.as_ref()), endpoint.config.as_ref(), sink.config.as_ref()];
     resolve_plugin(store, endpoint.tenant, World::SyncTarget, &sink.plugin, &layers).await
+}
+
+/// What a job polls; `endpoint` lends its address and settings, where the job names one.
+pub(crate) async fn source_binding(
+    store: &Store,
+    view: &View,
+    tenant: TenantId,
+    endpoint: Option<&Endpoint>,
+    poll: &engate_model::job::PollJob,
+) -> Result<Binding, StoreError> {
+    let integrator = endpoint.and_then(|endpoint| view.catalog.integrator(endpoint.integrator));
+    let layers = [
+        integrator.and_then(|integrator| integrator.config.as_ref()),
+        endpoint.and_then(|endpoint| endpoint.config.as_ref()),
+        poll.config.as_ref(),
+    ];
+    resolve_plugin(store, tenant, World::SyncSource, &poll.plugin, &layers).await
 }
 
 async fn resolve(store: &Store, endpoint: &Endpoint, integrator: Option<&Integrator>) -> Result<Binding, StoreError> {

@@ -82,6 +82,8 @@ impl Connection {
             }
             "sqlite" => {
                 let path = url.trim_start_matches("sqlite:").trim_start_matches("//");
+                // How it is opened is not for the address to say.
+                let path = path.split_once('?').map_or(path, |(path, _)| path);
                 Pool::Sqlite(sqlite_pool(path, sessions))
             }
             _ => {

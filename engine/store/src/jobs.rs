@@ -125,6 +125,7 @@ impl Store {
         let sql = "DELETE FROM jobs WHERE id = $1 AND tenant_id = $2";
         found(session.execute(sql, args![job.id, job.tenant]).await?, "job")?;
         session.execute("DELETE FROM runs WHERE job_id = $1", args![job.id]).await?;
+        session.execute("DELETE FROM feeds WHERE job_id = $1", args![job.id]).await?;
         self.audit(&mut session, actor, job.tenant, "job.delete", &job.id.to_string(), &detail(job)).await?;
         session.commit().await
     }

@@ -23,6 +23,7 @@ const LIST: &[(i64, &str, &str)] = &[
     (3, "sync", include_str!("../migrations/0003_sync.sql")),
     (4, "wizards", include_str!("../migrations/0004_wizards.sql")),
     (5, "history", include_str!("../migrations/0005_history.sql")),
+    (6, "feeds", include_str!("../migrations/0006_feeds.sql")),
 ];
 
 /// Brings the database to this version's schema.

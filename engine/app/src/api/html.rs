@@ -11,8 +11,14 @@ const STYLE: &str = "\
 body{margin:2rem auto;max-width:72rem;padding:0 1rem}\
 h1{font-size:1.4rem}h2{font-size:1.1rem;margin-top:1.5rem}\
 table{border-collapse:collapse;width:100%;font-size:.85rem}\
-th,td{border:1px solid #8888;padding:.25rem .4rem;text-align:left;vertical-align:top;overflow-wrap:anywhere}\
+th,td{border:1px solid #8888;padding:.25rem .4rem;text-align:left;vertical-align:top;overflow-wrap:break-word}\
+th{background:#8882}p{max-width:52rem}code{font-size:.9em}\
 thead{display:table-header-group}tr{break-inside:avoid}\
+td.id{font-family:ui-monospace,monospace;font-size:.75rem;overflow-wrap:anywhere}td.time{white-space:nowrap}\
+@media screen and (max-width:56rem){table.rows,.rows tbody,.rows tr,.rows td{display:block}.rows thead{display:none}\
+.rows tr{border:1px solid #8888;border-radius:.4rem;margin:0 0 .75rem;padding:.3rem .6rem}\
+.rows td{border:0;display:grid;grid-template-columns:9rem 1fr;gap:.5rem;padding:.15rem 0}\
+.rows td::before{content:attr(data-label);font:600 .85rem/1.5 system-ui,sans-serif;white-space:normal}.rows td:empty{display:none}}\
 @media print{@page{size:A4 landscape;margin:12mm}:root{color-scheme:light;font-size:9pt}body{margin:0;max-width:none;padding:0}\
 a{color:inherit;text-decoration:none}}";
 
@@ -30,6 +36,11 @@ pub(super) fn escaped(text: &str) -> String {
         }
     }
     out
+}
+
+/// As [`escaped`], with the places at which a long name may be broken.
+pub(super) fn breakable(text: &str) -> String {
+    escaped(text).replace('.', ".<wbr>")
 }
 
 /// A whole page; `title` is text, `body` is HTML.

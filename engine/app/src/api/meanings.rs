@@ -53,6 +53,12 @@ pub(crate) const MEANINGS: &[Meaning] = &[
         "Call from one of the token's `origins`, or have an admin change them.",
     ),
     meaning(
+        "not_a_sync",
+        StatusCode::CONFLICT,
+        "The job carries no tables",
+        "Only jobs whose `run` is of the kind `sync` have checkpoints and a quarantine.",
+    ),
+    meaning(
         "run_in_progress",
         StatusCode::CONFLICT,
         "A run of the job is not over",

@@ -90,6 +90,13 @@ pub(super) enum JobCommand {
         #[arg(long, value_name = "SECONDS", default_value_t = 900)]
         ttl: u64,
     },
+    /// See the tables of a connection, with the keys and watermarks that a sync needs
+    Discover {
+        /// The connection's name in the engine's configuration
+        connection: String,
+        /// Only tables whose names begin so
+        prefix: Option<String>,
+    },
     /// Delete a job with its history
     Delete {
         /// Its name or id
@@ -315,6 +322,9 @@ pub(super) async fn run(command: JobCommand, remote: &Remote) -> Result<(), Fail
                 client.send(Method::PUT, &path, &json!({ "ttl_s": ttl })).await?
             };
             show(&answer, screen)
+        }
+        JobCommand::Discover { connection, prefix } => {
+            super::discover::discover(&client, screen, &connection, prefix).await
         }
         JobCommand::Delete { job } => {
             let id = find(&client, &job).await?;

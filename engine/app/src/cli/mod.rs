@@ -10,6 +10,7 @@ mod client;
 mod declared;
 mod delivery;
 mod demo;
+mod discover;
 mod doctor;
 mod endpoint;
 mod event;

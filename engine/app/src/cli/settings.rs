@@ -123,8 +123,20 @@ fn show(gathered: &Gathered, screen: Screen) -> Result<(), Failure> {
         return screen.line(json!({ "items": settings.collect::<Vec<_>>() }).to_string());
     }
     screen.line("# Engate's settings. A flag comes before a variable, a variable before this file.")?;
-    gathered.loaded.all().iter().try_for_each(|setting| screen.line(setting_lines(setting, gathered.file.as_deref())))
+    let file = gathered.file.as_deref();
+    gathered.loaded.all().iter().try_for_each(|setting| screen.line(setting_lines(setting, file)))?;
+    screen.line(CONNECTIONS_LINES)?;
+    gathered
+        .loaded
+        .connections()
+        .keys()
+        .try_for_each(|name| screen.line(format!("# [connections.{name}]\n# url = \"***\"")))
 }
+
+/// What `engate config show` says of connections, whose names are the operator's own.
+const CONNECTIONS_LINES: &str = "
+# Databases of other systems that jobs may read: [connections.NAME] with url = \"postgres://..\", \"mysql://..\",
+# \"mariadb://..\" or \"sqlite:FILE\"; variable ENGATE_CONNECTIONS_NAME_URL. They are only ever read.";
 
 /// One setting as lines of a configuration file.
 fn setting_lines(resolved: &config::Resolved, file: Option<&Path>) -> String {

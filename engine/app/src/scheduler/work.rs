@@ -23,11 +23,7 @@ impl HeldRun {
             Work::Engine(EngineTask::ResendPending { endpoint }) => self.resend_pending(*endpoint).await,
             Work::Engine(EngineTask::Retention) => self.retention().await,
             Work::Sync(settings) => Box::pin(self.sync(settings)).await,
-            Work::Poll(_) => RunEnd::Failed(RunFailure {
-                code: "not_built".to_owned(),
-                message: "this version does not run jobs of this kind".to_owned(),
-                retryable: false,
-            }),
+            Work::Poll(poll) => Box::pin(self.poll(poll)).await,
         }
     }
 

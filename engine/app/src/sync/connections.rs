@@ -26,6 +26,11 @@ impl Sources {
         Self { configured, open: Mutex::default(), covered: Mutex::default() }
     }
 
+    /// Their names.
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.configured.keys().cloned().collect()
+    }
+
     /// A connection; the same one for whoever asks.
     ///
     /// # Errors
@@ -46,6 +51,14 @@ impl Sources {
         let connection = opened.map_err(|error| failure(error.code(), format!("connection {name}: {error}")))?;
         open.insert(name.to_owned(), connection.clone());
         Ok(connection)
+    }
+
+    /// Closes every session.
+    pub(crate) async fn close(&self) {
+        let open: Vec<_> = self.open.lock().unwrap_or_else(PoisonError::into_inner).drain().collect();
+        for (_, connection) in open {
+            connection.close().await;
+        }
     }
 
     /// A stream's target has everything up to `at`.

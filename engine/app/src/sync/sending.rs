@@ -83,8 +83,9 @@ impl<S: Tables, T: Target> SyncRun<'_, S, T> {
         }
     }
 
-    /// Sends a request of which only the status counts; false where it was told to stop before.
-    pub(super) async fn deliver_plain(&self, request: &T::Request) -> Result<bool, RunFailure> {
+    /// Sends a request of which only the status counts; false where it was told to stop before. One that does not decide
+    /// may be refused.
+    pub(super) async fn deliver_plain(&self, request: &T::Request, decides: bool) -> Result<bool, RunFailure> {
         let mut tries = 0;
         loop {
             tries += 1;
@@ -96,12 +97,15 @@ impl<S: Tables, T: Target> SyncRun<'_, S, T> {
                 Ok(response) => match judge_status(response.status) {
                     Verdict::Success { .. } => return Ok(true),
                     Verdict::Retry { code, message, .. } => {
-                        let passes = matches!(response.status, 408 | 409 | 429 | 500..);
-                        if !passes {
-                            return Err(RunFailure { code, message, retryable: false });
+                        let retryable = matches!(response.status, 408 | 425 | 429 | 500..);
+                        let why = RunFailure { code, message, retryable };
+                        match (retryable, decides) {
+                            (true, _) => (self.wish_of(&response), why),
+                            (false, true) => return Err(why),
+                            (false, false) => return Ok(true),
                         }
-                        (self.wish_of(&response), RunFailure { code, message, retryable: true })
                     }
+                    Verdict::Fail { .. } | Verdict::Disable { .. } if !decides => return Ok(true),
                     Verdict::Fail { code, message } => return Err(RunFailure { code, message, retryable: false }),
                     Verdict::Disable { message } => {
                         return Err(RunFailure { code: "gone".to_owned(), message, retryable: false });

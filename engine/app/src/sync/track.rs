@@ -119,8 +119,9 @@ async fn prepare<S: Tables, T: Target>(run: &SyncRun<'_, S, T>, hand: &mut Hand<
         retryable: failure.retryable,
     };
     let asked = run.target.open(&hand.info).await.map_err(refused)?;
-    for request in &asked.value {
-        if !run.deliver_plain(request).await? {
+    for (n, request) in asked.value.iter().enumerate() {
+        // The last one decides: one that creates may find what it would create.
+        if !run.deliver_plain(request, n + 1 == asked.value.len()).await? {
             return Ok(false);
         }
     }
@@ -248,7 +249,6 @@ impl Hand<'_> {
             Settled::Interrupted => return Ok(false),
             Settled::Taken { rejections, writes } => self.taken(run, piece, &rejections, writes)?,
             Settled::Halve { code, message } => {
-                self.sizer.shrink();
                 if self.state.checkpoint.halve() {
                     self.commit(run, PageChange::Keep, Step::default()).await?;
                     return Ok(true);
@@ -351,7 +351,7 @@ impl Hand<'_> {
             let asked = run.target.close(&self.pass_of(&pass), totals).await;
             let asked = asked.map_err(|f| RunFailure { code: f.code, message: f.message, retryable: f.retryable })?;
             if let Some(request) = &asked.value
-                && !run.deliver_plain(request).await?
+                && !run.deliver_plain(request, true).await?
             {
                 return Ok(false);
             }

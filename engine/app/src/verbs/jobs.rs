@@ -14,7 +14,11 @@ use engate_model::{
 use engate_store::{AcceptEvent, NewRun, Order, RunFilter, RunPage};
 
 use super::{VerbError, demand::Demand, on_conflict};
-use crate::{accept::NewEvent, engine::Engine};
+use crate::{
+    accept::NewEvent,
+    engine::Engine,
+    scheduler::debug::{self, DebugFile},
+};
 
 /// Runs of one backfill at most.
 pub(crate) const BACKFILL_RUNS_MAX: usize = 10_000;
@@ -179,6 +183,8 @@ impl Engine {
         };
         demand.settle(delete).await?;
         self.scheduler.poke(id);
+        // Where there are none, there is nothing to remove.
+        let _ = tokio::fs::remove_dir_all(debug::folder(&self.config, id)).await;
         Ok(())
     }
 
@@ -235,6 +241,22 @@ impl Engine {
         };
         let demand = Demand::none();
         demand.settle(|| Box::pin(self.job_change(principal, id, "job.debug", &edit, &demand))).await
+    }
+
+    /// The files of payloads that this node holds of a job.
+    pub(crate) async fn job_debug_files(&self, principal: &Principal, id: JobId) -> Result<Vec<DebugFile>, VerbError> {
+        self.job_get(principal, id).await?;
+        Ok(debug::files(&debug::folder(&self.config, id)))
+    }
+
+    /// One of them.
+    pub(crate) async fn job_debug_file(&self, principal: &Principal, id: JobId, run: RunId) -> Result<String, VerbError> {
+        self.job_get(principal, id).await?;
+        match tokio::fs::read_to_string(debug::file(&self.config, id, run)).await {
+            Ok(lines) => Ok(lines),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(VerbError::NotFound("file of payloads")),
+            Err(error) => Err(VerbError::Internal(format!("a file of payloads cannot be read: {error}"))),
+        }
     }
 
     async fn job_change(

@@ -402,7 +402,8 @@ pub fn position_after(rows: &[(Option<Timestamp>, &[String])], by_stamp: bool, r
             return Some(Position::Stamp(stamp.after(Duration::from_micros(1))));
         }
         (Some(Planted::OtherOrder), true, stamp) => {
-            let key = rows.iter().map(|(_, key)| *key).max()?;
+            let length = |key: &[String]| key.iter().map(String::len).sum::<usize>();
+            let key = rows.iter().map(|(_, key)| *key).max_by_key(|key| (length(key), key.to_vec()))?;
             return Some(Position::Row { stamp, key: key.to_vec() });
         }
         _ => {}

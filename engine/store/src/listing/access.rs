@@ -22,6 +22,8 @@ pub(crate) const BY_ID: &str = "sqlite_autoindex_deliveries_1";
 const ENDPOINT_RANGES_MAX: usize = 8;
 /// The same for event types.
 const TYPE_RANGES_MAX: usize = 32;
+/// Rows of ranges that are rather read to their end than walked through.
+const READ_WHOLE_MAX: u64 = 5_000;
 /// Rows up to which ranges are compared by how many they hold.
 const COMPARED_MAX: u64 = 20_001;
 
@@ -52,6 +54,22 @@ pub(crate) struct Scope {
 pub(crate) struct Access {
     pub ranges: Vec<Range>,
     pub on: Conditions,
+}
+
+/// The narrowest ranges known.
+pub(super) struct Narrowest {
+    /// The ranges alone, where something is left to check on their rows and they hold many.
+    pub bare: Option<Access>,
+    /// With what is left to check.
+    pub access: Access,
+    /// Whether the last of its ranges is of what came late, and may have any code.
+    pub late: bool,
+}
+
+impl From<Access> for Narrowest {
+    fn from(access: Access) -> Self {
+        Self { bare: None, access, late: false }
+    }
 }
 
 impl Scope {
@@ -86,6 +104,13 @@ impl Scope {
         scope
     }
 
+    /// The same where `column` has that text.
+    pub(super) fn of_text(&self, column: Column, text: &str) -> Self {
+        let mut scope = self.clone();
+        scope.equal.push((column, text.to_owned()));
+        scope
+    }
+
     fn narrow_success(&mut self, to: &[SuccessFilter]) {
         let given = std::mem::take(&mut self.filter.success);
         let kept = to.iter().copied().filter(|success| given.is_empty() || given.contains(success));
@@ -114,18 +139,17 @@ impl Lister {
 
     /// The narrowest ranges known; each is in the order of the code where the index is.
     pub(super) async fn access(&mut self, scope: &Scope) -> Result<Access, StoreError> {
-        Ok(self.narrowest(scope).await?.1)
+        Ok(self.narrowest(scope).await?.access)
     }
 
-    /// The narrowest ranges known with what is left to check on their rows; before it, where something is left, the
-    /// ranges alone.
-    pub(super) async fn narrowest(&mut self, scope: &Scope) -> Result<(Option<Access>, Access), StoreError> {
+    /// The narrowest ranges known with what is left to check on their rows.
+    pub(super) async fn narrowest(&mut self, scope: &Scope) -> Result<Narrowest, StoreError> {
         let filter = &scope.filter;
         if !filter.ids.is_empty() {
-            return Ok((None, self.everything(scope, self.dialect.pick(Some(BY_ID), None))));
+            return Ok(self.everything(scope, self.dialect.pick(Some(BY_ID), None)).into());
         }
         if filter.event.is_some() {
-            return Ok((None, self.everything(scope, Some("deliveries_event"))));
+            return Ok(self.everything(scope, Some("deliveries_event")).into());
         }
         let mut ways = vec![self.by_state(scope)];
         ways.extend(self.by_endpoint(scope).await?);
@@ -139,9 +163,8 @@ impl Lister {
         for way in ways {
             candidates.push(self.in_window(way, scope, &window));
         }
-        let mut best = 0;
+        let (mut best, mut fewest) = (0, u64::MAX);
         if candidates.len() > 1 {
-            let mut fewest = u64::MAX;
             for (n, (bare, _)) in candidates.iter().enumerate() {
                 let count = self.count(bare, COMPARED_MAX).await?;
                 if count <= fewest {
@@ -150,10 +173,10 @@ impl Lister {
             }
         }
         let Some((bare, access)) = candidates.into_iter().nth(best) else {
-            return Ok((None, self.everything(scope, None)));
+            return Ok(self.everything(scope, None).into());
         };
-        let checked = window.late.is_none() && bare.on.text() != access.on.text();
-        Ok((checked.then_some(bare), access))
+        let checked = fewest > READ_WHOLE_MAX && bare.on.text() != access.on.text();
+        Ok(Narrowest { bare: checked.then_some(bare), access, late: window.late.is_some() })
     }
 
     /// The way with its ranges cut to the window of codes; without and with what is left to check.

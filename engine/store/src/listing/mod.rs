@@ -4,28 +4,26 @@
 //! The lister looks for the narrowest ranges of the indexes there are (`access`). Where they hold few rows it sorts
 //! those; where the order is the code it reads them in it; where many rows share a value it goes from value to value
 //! (`values`); for times it goes by spans of codes (`spans`, `near`), since codes and times run almost alike; and texts have
-//! an index of their own that follows in the background (`texts`, `words`). What
+//! an index of their own that follows in the background (`texts`, `by_text`, `words`). What
 //! none of that answers in time is refused with [`StoreError::TooBroad`]: a listing never keeps a reader for long.
 //!
 //! No index here has an entry for the ordinary delivery, which was tried once, at once, and taken.
 
 mod access;
+mod by_text;
 mod conditions;
 mod filter;
+mod names;
 mod near;
 mod spans;
 mod texts;
 mod values;
 mod words;
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use engate_model::{
-    IntegratorId, TenantId,
+    TenantId,
     delivery::Delivery,
     listing::{Column, Sort, SortKey, SortValue},
 };
@@ -42,10 +40,12 @@ use crate::{
     error::StoreError,
     events::PAGE_MAX,
     sql::{Dialect, Sql},
-    value::{Value, args},
+    value::Value,
 };
-use access::{Access, Scope};
+use access::{Access, Narrowest, Scope};
 use filter::column_of;
+use names::Names;
+use near::Best;
 
 /// Up to here a listing's total is counted; beyond, it is at least that many.
 pub const TOTAL_EXACT_MAX: u64 = 10_000;
@@ -208,23 +208,6 @@ impl Lister {
         })
     }
 
-    /// Reads the names of integrators, where the order goes by them.
-    async fn read_names(&mut self, sort: &Sort) -> Result<(), StoreError> {
-        if sort.goes_by_names() {
-            let sql = "SELECT id, name FROM integrators WHERE tenant_id = $1";
-            let rows = self.reader.session.rows(sql, args![self.tenant]).await?;
-            let mut names = Names::default();
-            for row in rows {
-                let mut cells = row.cells();
-                let (id, name): (IntegratorId, String) = (cells.id()?, cells.text()?);
-                names.by_name.entry(name.clone()).or_default().push(id);
-                names.by_id.insert(id, name);
-            }
-            self.names = Arc::new(names);
-        }
-        Ok(())
-    }
-
     /// The first `limit` rows beyond `after` in the order of `keys`, of which the last is the code.
     async fn rows(
         &mut self,
@@ -242,10 +225,7 @@ impl Lister {
             return Ok(rows);
         }
         if first.column == Column::Code {
-            return match self.narrowest(scope).await? {
-                (None, access) => self.page(access, keys, after, limit).await,
-                (Some(bare), access) => self.walk(&bare, &access, *first, after, limit).await,
-            };
+            return self.by_code(scope, *first, after, limit).await;
         }
         let access = self.access(scope).await?;
         if self.count(&access, self.sorted_max + 1).await? <= self.sorted_max {
@@ -269,6 +249,25 @@ impl Lister {
             Column::Event => self.indexed(scope, "deliveries_event", keys, after, limit).await,
             Column::Code => self.page(access, keys, after, limit).await,
         }
+    }
+
+    /// The first rows by code.
+    async fn by_code(
+        &mut self,
+        scope: &Scope,
+        key: SortKey,
+        after: Option<&[SortValue]>,
+        limit: usize,
+    ) -> Result<Vec<Delivery>, StoreError> {
+        let Narrowest { bare, mut access, late } = self.narrowest(scope).await?;
+        let Some(bare) = bare else { return self.page(access, &[key], after, limit).await };
+        let mut best = Best { sort: Sort::by([key]), names: Arc::clone(&self.names), limit, rows: Vec::new() };
+        if let Some(range) = late.then(|| access.ranges.pop()).flatten() {
+            let late = Access { ranges: vec![range], on: access.on.clone() };
+            best.add(self.page(late, &[key], after, limit).await?);
+        }
+        best.add(self.walk(&bare, &access, key, after, limit).await?);
+        Ok(best.rows)
     }
 
     /// The first rows by code, where not every row of the ranges is taken: from one window of codes to the next, so that
@@ -349,9 +348,9 @@ impl Lister {
         place: Option<&[SortValue]>,
         limit: usize,
     ) -> Result<Vec<Delivery>, StoreError> {
-        match (first.column, rest) {
-            (Column::Subject | Column::CorrelationId, [key]) if key.column == Column::Code && self.has_texts() => {
-                self.by_absent_text(scope, first.column, *key, place, limit).await
+        match first.column {
+            Column::Subject | Column::CorrelationId if self.has_texts() => {
+                self.by_absent_text(scope, first.column, rest, place, limit).await
             }
             _ => Box::pin(self.rows(&scope.without(first.column), rest, place, limit)).await,
         }
@@ -447,20 +446,6 @@ impl Lister {
     async fn total(&mut self, scope: &Scope) -> Result<u64, StoreError> {
         let access = self.access(scope).await?;
         self.count(&access, TOTAL_EXACT_MAX + 1).await
-    }
-}
-
-/// The names of a tenant's integrators.
-#[derive(Default)]
-pub(crate) struct Names {
-    by_id: HashMap<IntegratorId, String>,
-    by_name: BTreeMap<String, Vec<IntegratorId>>,
-}
-
-impl Names {
-    /// Where a delivery stands in an order.
-    fn place(&self, sort: &Sort, delivery: &Delivery) -> Vec<SortValue> {
-        sort.place(delivery, self.by_id.get(&delivery.integrator).map_or("", String::as_str))
     }
 }
 

@@ -10,9 +10,10 @@ use engate_model::{
 };
 
 use super::{
-    Lister, Names,
+    Lister,
     access::{Access, Scope},
     filter::column_of,
+    names::Names,
 };
 use crate::error::StoreError;
 

@@ -1,26 +1,19 @@
-//! Texts of deliveries, by an index of their own: orders by subject and correlation id, and free search.
+//! Texts of deliveries have an index of their own, for orders by subject and correlation id, and for free search: here it is
+//! made.
 //!
 //! Whoever writes deliveries pays nothing for it: the index follows them by code in the background, as spans do. What it
 //! does not have yet, the tail, is looked through beside it. Texts never change, so what is in it stays true.
 
 use engate_model::{
     DeliveryId, TenantId,
-    delivery::Delivery,
-    listing::{Column, SortKey, SortValue, folded},
+    listing::{Column, folded},
 };
 
-use super::{
-    Lister, SORTED_MAX,
-    access::{Scope, Way, in_hand, states},
-    conditions::Conditions,
-    near::Best,
-    order,
-};
+use super::{Lister, access::Scope};
 use crate::{
     Store,
-    compose::{Bulk, Range, joined},
-    db::Session,
-    deliveries::{delivery, delivery_columns},
+    compose::{Bulk, letters_index},
+    db::{Db, Session},
     error::StoreError,
     sql::{Dialect, Sql},
     value::{Kind, Row, Value, args},
@@ -30,13 +23,6 @@ use crate::{
 const STEP: i64 = 500;
 /// Steps of one call, so that a call ends within seconds.
 const STEPS_MAX: u32 = 64;
-/// Deliveries that a free search takes from the index at most; more are read in the order of the listing.
-const FOUND_MAX: u64 = 5_000;
-/// Letters that the index knows texts by.
-pub(super) const LETTERS: usize = 3;
-/// Groups of letters of one word that are looked up; the rest of a longer word is compared on the rows.
-const GROUPS_MAX: usize = 24;
-
 static TEXTS_SQLITE: Bulk = Bulk::new(
     "INSERT INTO delivery_texts (of_tenant, field, text, of_code) ",
     &[("of_tenant", Kind::Id), ("field", Kind::Int), ("text", Kind::Text), ("of_code", Kind::Int)],
@@ -92,7 +78,7 @@ impl Texts {
 }
 
 /// The number of a column's texts, and of those that have none.
-const fn field_of(column: Column, present: bool) -> i64 {
+pub(super) const fn field_of(column: Column, present: bool) -> i64 {
     let absent = if matches!(column, Column::Subject) { 0 } else { 2 };
     absent + present as i64
 }
@@ -205,234 +191,8 @@ pub(crate) async fn texts_delete(session: &mut Session, texts: &[Texts]) -> Resu
     Ok(())
 }
 
-impl Lister {
-    /// The first rows in the order of a text that they have.
-    pub(super) async fn by_text(
-        &mut self,
-        scope: &Scope,
-        keys: &[SortKey],
-        after: Option<&[SortValue]>,
-        limit: usize,
-    ) -> Result<Vec<Delivery>, StoreError> {
-        let Some((first, rest)) = keys.split_first() else { return Ok(Vec::new()) };
-        let column = super::filter::column_of(first.column);
-        let mut tail = self.access(scope).await?;
-        tail.on.and(&format!("{column} IS NOT NULL"));
-        if self.texts_to > 0 {
-            tail.on.extend([("code >", self.texts_to.into())]);
-            if self.count(&tail, SORTED_MAX + 1).await? > SORTED_MAX {
-                // The index is far behind: the rows are read as they come.
-                let mut access = self.access(scope).await?;
-                access.on.and(&format!("{column} IS NOT NULL"));
-                return self.page(access, keys, after, limit).await;
-            }
-        }
-        let sort = engate_model::listing::Sort::by(keys.iter().copied());
-        let mut best = Best { sort, names: self.names.clone(), limit, rows: Vec::new() };
-        best.add(self.page(tail, keys, after, limit).await?);
-        if self.texts_to == 0 {
-            return Ok(best.rows);
-        }
-        let mut rows = Vec::new();
-        let place = after.and_then(<[_]>::split_first);
-        if let Some((SortValue::Text(text), place)) = place {
-            rows = self.of_text(scope, first.column, text, rest, Some(place), limit).await?;
-        }
-        let left = limit.saturating_sub(rows.len());
-        if left > 0 {
-            let mut found = self.beyond_text(scope, *first, place.map(|(text, _)| text), left).await?;
-            let last = found.last().filter(|_| found.len() >= left).map(|last| first.column.of(last, ""));
-            // Of the last text there may be more, and in another order.
-            found.retain(|row| Some(first.column.of(row, "")) != last);
-            rows.append(&mut found);
-            if let Some(SortValue::Text(text)) = last {
-                let left = limit.saturating_sub(rows.len());
-                rows.append(&mut self.of_text(scope, first.column, &text, rest, None, left).await?);
-            }
-        }
-        best.add(rows);
-        Ok(best.rows)
-    }
-
-    /// The first rows that have nothing there, by their codes.
-    pub(super) async fn by_absent_text(
-        &mut self,
-        scope: &Scope,
-        column: Column,
-        key: SortKey,
-        after: Option<&[SortValue]>,
-        limit: usize,
-    ) -> Result<Vec<Delivery>, StoreError> {
-        let absent = scope.without(column);
-        let mut tail = self.access(&absent).await?;
-        tail.on.extend([("code >", self.texts_to.into())]);
-        let sort = engate_model::listing::Sort::by([key]);
-        let mut best = Best { sort, names: self.names.clone(), limit, rows: Vec::new() };
-        best.add(self.page(tail, &[key], after, limit).await?);
-        let place = after.and_then(<[_]>::first);
-        best.add(self.coded(scope, field_of(column, false), "", key, place, limit).await?);
-        Ok(best.rows)
-    }
-
-    /// Whether the index of texts is there and near enough to be of use.
-    pub(super) fn has_texts(&self) -> bool {
-        self.texts_to > 0
-    }
-
-    /// The first rows of one text that the index has, in the order of the other columns.
-    async fn of_text(
-        &mut self,
-        scope: &Scope,
-        column: Column,
-        text: &str,
-        rest: &[SortKey],
-        place: Option<&[SortValue]>,
-        limit: usize,
-    ) -> Result<Vec<Delivery>, StoreError> {
-        let field = field_of(column, true);
-        match rest {
-            [key] if key.column == Column::Code => {
-                self.coded(scope, field, text, *key, place.and_then(<[_]>::first), limit).await
-            }
-            _ => {
-                let sql = "SELECT count(*) FROM (SELECT 1 AS one FROM delivery_texts WHERE of_tenant = $1 AND field = $2 AND \
-                           text = $3 LIMIT $4) AS counted";
-                let row = self.reader.session.row(sql, args![self.tenant, field, text, self.sorted_max + 1]).await?;
-                if row.map_or(Ok(0), |row| row.cells().count())? > self.sorted_max {
-                    let mut narrow = scope.clone();
-                    narrow.equal.push((column, text.to_owned()));
-                    return Box::pin(self.rows(&narrow, rest, place, limit)).await;
-                }
-                let mut on = self.joined(scope, field);
-                let at = on.bind(text.into());
-                on.and(&format!("text = ${at}"));
-                if let Some(place) = place {
-                    on.beyond(rest, place);
-                }
-                self.read_joined(on, &order(rest), limit).await
-            }
-        }
-    }
-
-    /// The first rows of one text by their codes.
-    async fn coded(
-        &mut self,
-        scope: &Scope,
-        field: i64,
-        text: &str,
-        key: SortKey,
-        after: Option<&SortValue>,
-        limit: usize,
-    ) -> Result<Vec<Delivery>, StoreError> {
-        let mut on = self.joined(scope, field);
-        let at = on.bind(text.into());
-        on.and(&format!("text = ${at}"));
-        if let Some(SortValue::Int(code)) = after {
-            let at = on.bind((*code).into());
-            on.and(&format!("of_code {} ${at}", if key.descending { "<" } else { ">" }));
-        }
-        let order = [term("of_code", key.descending)];
-        self.read_joined(on, &order, limit).await
-    }
-
-    /// The first rows of the texts beyond one, in the order of the index.
-    async fn beyond_text(
-        &mut self,
-        scope: &Scope,
-        key: SortKey,
-        after: Option<&SortValue>,
-        limit: usize,
-    ) -> Result<Vec<Delivery>, StoreError> {
-        let mut on = self.joined(scope, field_of(key.column, true));
-        if let Some(SortValue::Text(text)) = after {
-            let at = on.bind(text.into());
-            on.and(&format!("text {} ${at}", if key.descending { "<" } else { ">" }));
-        }
-        let order = [term("text", key.descending), term("of_code", key.descending)];
-        self.read_joined(on, &order, limit).await
-    }
-
-    /// The conditions of a read that begins with the index of texts.
-    fn joined(&self, scope: &Scope, field: i64) -> Conditions {
-        let mut on = Conditions::default();
-        let (tenant, field) = (on.bind(self.tenant.into()), on.bind(field.into()));
-        on.and(&format!("of_tenant = ${tenant} AND field = ${field}"));
-        self.check_rest(scope, &mut on);
-        on
-    }
-
-    async fn read_joined(
-        &mut self,
-        on: Conditions,
-        order: &[crate::compose::OrderTerm],
-        limit: usize,
-    ) -> Result<Vec<Delivery>, StoreError> {
-        self.reader.check()?;
-        let limit = Value::from(u64::try_from(limit).unwrap_or(u64::MAX));
-        let (values, at) = on.values_with(limit);
-        let sql = joined(self.dialect, delivery_columns!(), on.text(), order, at);
-        self.explain(&sql, &values).await?;
-        let rows = self.reader.session.rows(sql, values).await?;
-        rows.iter().map(|row| delivery(&mut row.cells())).collect()
-    }
-
-    /// By the word that a text must hold, where the index finds few such.
-    pub(super) async fn by_search(&mut self, scope: &Scope) -> Result<Option<Way>, StoreError> {
-        let Some(word) = scope.text.as_deref().filter(|word| word.chars().count() >= LETTERS) else { return Ok(None) };
-        if !self.has_texts() || !self.searchable {
-            return Ok(None);
-        }
-        let pattern = self.dialect.pick::<fn(&str) -> String>(groups, like)(word);
-        let found = match self.dialect {
-            Dialect::Sqlite => "SELECT rowid FROM delivery_search WHERE delivery_search MATCH ",
-            Dialect::Postgres => "SELECT of_id FROM delivery_search WHERE folded LIKE ",
-        };
-        let sql = crate::compose::bounded_count(&format!("{found}$1"), 2);
-        let row = self.reader.session.row(sql, args![pattern.as_str(), FOUND_MAX + 1]).await?;
-        if row.map_or(Ok(0), |row| row.cells().count())? > FOUND_MAX {
-            return Ok(None);
-        }
-        let mut on = Conditions::default();
-        let (tenant, pattern) = (on.bind(self.tenant.into()), on.bind(pattern.into()));
-        // The unary plus keeps SQLite from reading the whole tenant instead.
-        let (of_tenant, column) = self.dialect.pick(("+tenant_id", "code"), ("tenant_id", "id"));
-        let condition = format!("{of_tenant} = ${tenant} AND {column} IN ({found}${pattern})");
-        let mut ranges = vec![Range { index: None, condition }];
-        let beyond = on.bind(self.texts_to.into());
-        let start = format!("tenant_id = ${tenant} AND code > ${beyond}");
-        ranges.extend(states("deliveries_tenant", &start, &scope.filter));
-        ranges.extend(in_hand(&start, &scope.filter));
-        Ok(Some(Way { ranges, on, left: scope.clone() }))
-    }
-}
-
-const fn term(column: &'static str, descending: bool) -> crate::compose::OrderTerm {
-    crate::compose::OrderTerm { column, descending, nulls: false }
-}
-
-/// Every group of letters of a word, as SQLite's full-text search asks for all of them.
-fn groups(word: &str) -> String {
-    let letters: Vec<char> = word.chars().collect();
-    let groups = letters.windows(LETTERS).take(GROUPS_MAX);
-    let quoted = groups.map(|group| format!("\"{}\"", group.iter().collect::<String>().replace('"', "\"\"")));
-    quoted.collect::<Vec<_>>().join(" AND ")
-}
-
-/// A word anywhere in a text, as PostgreSQL's LIKE has it.
-fn like(word: &str) -> String {
-    let mut pattern = String::from("%");
-    for c in word.chars() {
-        if matches!(c, '%' | '_' | '\\') {
-            pattern.push('\\');
-        }
-        pattern.push(c);
-    }
-    pattern.push('%');
-    pattern
-}
-
 /// Makes the index that a free search needs on PostgreSQL; says whether it is there.
-pub(crate) async fn searchable(db: &crate::db::Db) -> Result<bool, StoreError> {
+pub(crate) async fn searchable(db: &Db) -> Result<bool, StoreError> {
     if db.dialect() == Dialect::Sqlite {
         return Ok(true);
     }
@@ -449,14 +209,14 @@ pub(crate) async fn searchable(db: &crate::db::Db) -> Result<bool, StoreError> {
     }
 }
 
-async fn make_searchable(db: &crate::db::Db) -> Result<bool, StoreError> {
+async fn make_searchable(db: &Db) -> Result<bool, StoreError> {
     let mut session = db.begin().await?;
     // One after the other: creating it twice at once fails.
     session.execute("SELECT pg_advisory_xact_lock($1)", args![LOCK]).await?;
     session.execute("CREATE EXTENSION IF NOT EXISTS pg_trgm WITH SCHEMA public", args![]).await?;
     let sql = "SELECT n.nspname::text FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'pg_trgm'";
     let Some(row) = session.row(sql, args![]).await? else { return Ok(false) };
-    let sql = crate::compose::letters_index(&row.cells().text()?);
+    let sql = letters_index(&row.cells().text()?);
     session.execute(sql, args![]).await?;
     session.commit().await?;
     Ok(true)
@@ -468,14 +228,6 @@ const LOCK: i64 = 0x656e_6761_7465_0002;
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_word_is_asked_for_by_its_letters_and_nothing_in_it_is_a_pattern() {
-        assert_eq!(groups("abcd"), "\"abc\" AND \"bcd\"");
-        assert_eq!(groups("a\"b"), "\"a\"\"b\"");
-        assert_eq!(like("5%_x"), "%5\\%\\_x%");
-        assert!(groups(&"x".repeat(500)).len() < 300);
-    }
 
     #[test]
     fn texts_that_are_absent_are_told_from_empty_ones() {

@@ -8,9 +8,10 @@ use engate_model::{
 use uuid::Uuid;
 
 use super::{
-    Lister, Names,
+    Lister,
     access::Scope,
     filter::{DeliveryFilter, SuccessFilter},
+    names::Names,
 };
 use crate::{
     compose::{Range, Scan, next_value},
@@ -141,8 +142,13 @@ impl Scope {
                 filter.event_types = narrowed(&filter.event_types, key.clone())?;
             }
             (Column::Attempts, SortValue::Int(number)) => narrow_attempts(filter, u32::try_from(*number).ok()?)?,
-            (Column::Reason, SortValue::Text(reason)) => scope.reason = Some(Some(reason.clone())),
-            (Column::Reason, SortValue::Null) => scope.reason = Some(None),
+            (Column::Reason, SortValue::Text(_) | SortValue::Null) => {
+                let wanted = if let SortValue::Text(reason) = value { Some(reason.clone()) } else { None };
+                if scope.reason.as_ref().is_some_and(|given| *given != wanted) {
+                    return None;
+                }
+                scope.reason = Some(wanted);
+            }
             _ => return None,
         }
         Some(scope)

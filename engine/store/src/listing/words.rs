@@ -9,9 +9,9 @@ use engate_model::{
 use super::{
     Lister,
     access::Scope,
+    by_text::LETTERS,
     filter::{Meaning, SuccessFilter},
     near::Best,
-    texts::LETTERS,
     values::{narrow_attempts, narrowed_to},
 };
 use crate::error::StoreError;

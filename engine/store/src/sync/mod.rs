@@ -5,6 +5,7 @@
 //! and version; a run that was overtaken finds another and writes nothing.
 
 mod commit;
+mod feeds;
 mod quarantine;
 mod rows;
 
@@ -205,8 +206,23 @@ impl Store {
         self.track_changed(session, actor, before, after, "approve", &json!({})).await
     }
 
+    /// Forgets at most `limit` rows of what the targets of deleted jobs have, then the tracks themselves; gives how many
+    /// rows: zero when nothing is left of them.
+    ///
+    /// # Errors
+    /// When the database gives no answer.
+    pub async fn tracks_forget_deleted(&self, limit: u32) -> Result<u64, StoreError> {
+        let sql = "SELECT c.tenant_id, c.job_id FROM sync_checkpoints c WHERE NOT EXISTS (SELECT 1 FROM jobs j WHERE j.id = \
+                   c.job_id) LIMIT 1";
+        let Some(row) = self.db().row(sql, args![]).await? else { return Ok(0) };
+        let mut cells = row.cells();
+        let (tenant, job) = (cells.id()?, cells.id()?);
+        // A step that finds no rows takes the tracks away: there may be another job's.
+        Ok(self.tracks_forget(tenant, job, limit).await?.max(1))
+    }
+
     /// Forgets everything of a job's tracks, at most `limit` rows at a time of what its targets have; gives how many
-    /// remain to be forgotten: zero when it is done.
+    /// that were: zero when it is done.
     ///
     /// # Errors
     /// When the database gives no answer.

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     api::{
         extract::{Caller, Params},
-        html::{escaped, page},
+        html::{breakable, escaped, page},
         problem::Problem,
     },
     engine::Engine,
@@ -38,6 +38,15 @@ pub(super) const COLUMNS: [Column; 9] = [
     Column::Id,
 ];
 
+/// How a column's cells look.
+const fn class_of(column: Column) -> &'static str {
+    match column {
+        Column::Id => " class=\"id\"",
+        Column::CreatedAt | Column::LastAttemptAt | Column::IntegratedAt => " class=\"time\"",
+        _ => "",
+    }
+}
+
 /// Chosen deliveries as a page to print.
 ///
 /// `ids` chooses them (*Imprimir* the selected); filters and order are those of the list.
@@ -53,9 +62,10 @@ pub(super) async fn print(
     let (locale, names) = (wanted.locale, engine.views.get(&engine.store, principal.tenant).await?);
     let filter = engine.delivery_wish(&principal, wanted.wish).await?;
     let mut rows = Rows::new(Arc::clone(&engine), principal.clone(), filter, wanted.sort);
-    let mut table = String::from("<table><thead><tr>");
-    for column in COLUMNS {
-        let _ = write!(table, "<th scope=\"col\">{}</th>", escaped(locale.language.heading(column)));
+    let headings = COLUMNS.map(|column| escaped(locale.language.heading(column)));
+    let mut table = String::from("<table class=\"rows\"><thead><tr>");
+    for heading in &headings {
+        let _ = write!(table, "<th scope=\"col\">{heading}</th>");
     }
     table.push_str("</tr></thead><tbody>");
     let mut count = 0;
@@ -67,8 +77,9 @@ pub(super) async fn print(
         }
         for delivery in &deliveries {
             table.push_str("<tr>");
-            for column in COLUMNS {
-                let _ = write!(table, "<td>{}</td>", escaped(&cell(column, delivery, &names, locale)));
+            for (column, heading) in COLUMNS.into_iter().zip(&headings) {
+                let shown = breakable(&cell(column, delivery, &names, locale));
+                let _ = write!(table, "<td{} data-label=\"{heading}\">{shown}</td>", class_of(column));
             }
             table.push_str("</tr>");
         }

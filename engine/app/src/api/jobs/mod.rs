@@ -2,6 +2,7 @@
 
 mod runs;
 mod shapes;
+mod tracks;
 
 use std::sync::Arc;
 
@@ -40,6 +41,7 @@ pub(super) fn routes() -> Routes {
         .add(__path_resume, Permission::ManageJobs, resume)
         .add(__path_start, Permission::ManageJobs, start)
         .merge(runs::routes())
+        .merge(tracks::routes())
 }
 
 /// Which jobs.

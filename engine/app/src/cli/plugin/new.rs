@@ -226,7 +226,7 @@ mod tests {
                 assert!(![NAME, SNAKE, SDK].iter().any(|word| text.contains(word)), "{}", file.display());
             }
             let refused = make(&folder.path().join("go"), "acme-orders", Language::Go, world).unwrap_err();
-            assert!(refused.to_string().contains("--lang rust"));
+            assert!(format!("{refused:?}").contains("--lang rust"));
         }
     }
 

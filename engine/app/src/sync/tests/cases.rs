@@ -257,7 +257,7 @@ pub(super) async fn c14_columns_are_added_widened_and_dropped(t: &Rig) -> Result
         t.settle().await?;
     }
     t.sql("ALTER TABLE t DROP COLUMN extra").await;
-    t.touch(9, "after", 122_000).await;
+    t.touch(9, "after", 110_000).await;
     t.minute();
     expect(conflict(t).await, "a dropped column stops the stream")?;
     let actor = engate_store::Actor::system(at(0), 77);
