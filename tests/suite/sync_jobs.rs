@@ -95,7 +95,10 @@ fn p23_the_page_on_scheduling_names_what_the_description_has() {
         }
         let paths = description["paths"].as_object().unwrap();
         for verb in ["pause", "resume", "run", "backfill"] {
-            assert!(paths.contains_key(&format!("/v1/jobs/{{id}}/{verb}")) && page.contains(&format!("/{verb}")), "{verb}");
+            assert!(
+                paths.contains_key(&format!("/v1/jobs/{{id}}/{verb}")) && page.contains(&format!("/{verb}")),
+                "{verb}"
+            );
         }
     });
 }

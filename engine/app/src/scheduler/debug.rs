@@ -132,14 +132,16 @@ impl DebugLog {
 
 /// An exchange as a line shows it: the request as it went out, secrets masked, and what came of it.
 pub(crate) fn exchange(at: Timestamp, sent: Option<&Request>, came: Result<&Response, &Failure>) -> Value {
-    let request = sent.map(|sent| {
-        json!({ "method": sent.method, "url": sent.url, "headers": sent.headers, "body": body(&sent.body) })
-    });
+    let request = sent.map(
+        |sent| json!({ "method": sent.method, "url": sent.url, "headers": sent.headers, "body": body(&sent.body) }),
+    );
     match came {
         Ok(response) => json!({ "at": at, "request": request, "response": {
             "status": response.status, "headers": response.headers, "body": body(&response.body)
         }}),
-        Err(failure) => json!({ "at": at, "request": request, "error": { "code": failure.code, "message": failure.message } }),
+        Err(failure) => {
+            json!({ "at": at, "request": request, "error": { "code": failure.code, "message": failure.message } })
+        }
     }
 }
 

@@ -70,7 +70,8 @@ impl Target for EventTarget {
         let events = page.changes.iter().enumerate().map(|(n, change)| {
             let operation = if change.operation == Operation::Delete { "delete" } else { "upsert" };
             let own = [("operation", operation), ("stream", pass.stream.name.as_str())];
-            let mut labels: Vec<_> = own.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+            let mut labels: Vec<_> =
+                own.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
             labels.extend(pass.partition.iter().cloned());
             NewEvent {
                 event_type: event_type.clone(),
@@ -102,14 +103,7 @@ impl Target for EventTarget {
         }
     }
 
-    async fn settle(
-        &self,
-        _: &str,
-        _: &str,
-        _: u32,
-        _: &Response,
-        _: &Writes,
-    ) -> Result<Asked<Settlement>, Failure> {
+    async fn settle(&self, _: &str, _: &str, _: u32, _: &Response, _: &Writes) -> Result<Asked<Settlement>, Failure> {
         Ok(asked(Settlement::Accepted(Vec::new())))
     }
 

@@ -250,7 +250,12 @@ impl Engine {
     }
 
     /// One of them.
-    pub(crate) async fn job_debug_file(&self, principal: &Principal, id: JobId, run: RunId) -> Result<String, VerbError> {
+    pub(crate) async fn job_debug_file(
+        &self,
+        principal: &Principal,
+        id: JobId,
+        run: RunId,
+    ) -> Result<String, VerbError> {
         self.job_get(principal, id).await?;
         match tokio::fs::read_to_string(debug::file(&self.config, id, run)).await {
             Ok(lines) => Ok(lines),

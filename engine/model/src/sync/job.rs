@@ -106,7 +106,10 @@ pub enum SyncSource {
 
 /// Where rows go: to a target, through a plugin, or to whoever subscribes, as events.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(untagged, expecting = "{\"plugin\": .., \"config\": .., \"endpoint\": ..}, or {\"event_type\": .., \"subject\": ..}")]
+#[serde(
+    untagged,
+    expecting = "{\"plugin\": .., \"config\": .., \"endpoint\": ..}, or {\"event_type\": .., \"subject\": ..}"
+)]
 pub enum SyncSink {
     /// To a target.
     Plugin(PluginSink),

@@ -313,7 +313,11 @@ mod tests {
     fn p18_what_is_there_stays_and_what_is_new_is_added() {
         let sync = |streams: Vec<StreamSpec>| SyncJob {
             source: SyncSource::Table { connection: "protheus".to_owned() },
-            sink: SyncSink::Plugin(PluginSink { plugin: plugin(CAROL).unwrap(), config: None, endpoint: EndpointId::MIN }),
+            sink: SyncSink::Plugin(PluginSink {
+                plugin: plugin(CAROL).unwrap(),
+                config: None,
+                endpoint: EndpointId::MIN,
+            }),
             streams,
             partitions: partitions(&[company("01", &[])]),
             safety_lag_ms: SAFETY_LAG_MS_DEFAULT,
