@@ -43,6 +43,17 @@ const MAY: &[(&str, &str)] = &[
         "plugin_list plugin_get plugin_channels plugin_config_get plugin_diff_get plugin_grants_get",
     ),
     ("admin operator auditor", "plugin_limits_get plugin_versions plugin_version plugin_component"),
+    (
+        "admin operator",
+        "job_backfill job_create job_debug_file job_debug_files job_debug_off job_debug_on job_delete job_pause job_resume",
+    ),
+    ("admin operator", "job_run job_start job_update run_cancel checkpoint_approve checkpoint_epoch checkpoint_rewind"),
+    ("admin operator", "quarantine_discard quarantine_replay"),
+    (
+        "admin operator auditor",
+        "job_get job_list job_next job_preview run_get run_list checkpoint_history checkpoint_list quarantine_list",
+    ),
+    ("admin operator auditor", "connection_list connection_tables"),
     ("admin operator auditor", "delivery_export_pdf delivery_print"),
     ("admin operator integrator", "delivery_cancel delivery_retry"),
     (

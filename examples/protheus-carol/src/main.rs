@@ -79,8 +79,9 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    // The engine starts itself again to compile plugins, so the role is a variable that its children inherit.
-    if std::env::var_os(ROLE).is_some() {
+    // The engine also starts itself again, without variables, to compile a plugin.
+    let compiles = std::env::args().nth(1).is_some_and(|first| first == "compile-plugin");
+    if compiles || std::env::var_os(ROLE).is_some() {
         return engate::cli::main();
     }
     let arguments = Arguments::parse();
