@@ -47,8 +47,7 @@ suite! {
         more::streams_fail_alone,
         more::a_stopped_run_goes_on_where_it_was,
         more::a_long_load_that_is_written_to_misses_nothing,
-        more::p26_a_change_of_one_column_sends_the_whole_record,
-        more::p30_a_row_made_anew_under_its_uuid_is_one_record;
+        more::p26_a_change_of_one_column_sends_the_whole_record;
     postgres Postgres:
         dying::c1_killed_before_a_page_is_sent,
         dying::c2_killed_before_the_answer,

@@ -6,7 +6,7 @@ use engate_model::{run::RunEnd, sync::SyncJob};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    rig::{Rig, at, stamp, with_settings},
+    rig::{Kind, Rig, at, stamp, with_settings},
     target::Sent,
 };
 
@@ -138,7 +138,14 @@ pub(super) async fn p26_a_change_of_one_column_sends_the_whole_record(t: &Rig) -
     t.compare().await
 }
 
-pub(super) async fn p30_a_row_made_anew_under_its_uuid_is_one_record(t: &Rig) -> Result<(), String> {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p30_a_row_made_anew_under_its_uuid_is_one_record() {
+    let Some(rig) = Rig::new(Kind::Sqlite).await else { return };
+    made_anew(&rig).await.unwrap();
+    rig.clean().await;
+}
+
+async fn made_anew(t: &Rig) -> Result<(), String> {
     t.sql("CREATE TABLE u (recno int NOT NULL PRIMARY KEY, id text NOT NULL, v text, d char(1), s_t_a_m_p_ text)")
         .await;
     t.sql(&format!(
