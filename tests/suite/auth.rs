@@ -167,8 +167,9 @@ fn a_plugin_names_a_credential_and_the_engine_shows_it() {
         app.api.emit("P1", json!({})).await;
         let received = app.receiver.only("/hook").await;
         assert_eq!((received.header("x-auth-key"), received.header("x-auth-connectorid")), (NAMED, "c-1"));
-        let delivered = app.api.delivery_in(&endpoint, "succeeded").await;
-        let attempt = app.api.attempt(&delivered).await.to_string();
+        app.api.settled().await;
+        let delivered = app.api.deliveries(&format!("endpoint={endpoint}&state=succeeded")).await;
+        let attempt = app.api.attempt(&delivered[0]).await.to_string();
         assert!(!attempt.contains(NAMED) && attempt.contains("x-auth-key"), "{attempt}");
         let wrong =
             json!({"credentials": [{"name": "key", "type": "headers", "headers": [{"name": "host", "value": "x"}]}]});

@@ -64,6 +64,7 @@ mod signing;
 mod sintegre;
 mod slow_partners;
 mod sync_faults;
+mod sync_jobs;
 mod tenants;
 mod tidy;
 mod tls;

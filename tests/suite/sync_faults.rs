@@ -21,14 +21,14 @@ const KILLS: u32 = 12;
 const SETTLE_MAX: Duration = Duration::from_secs(90);
 
 /// The table, and the stand-in.
-struct World {
+pub(crate) struct World {
     stub: Stub,
-    connector: (String, String),
-    source: PathBuf,
+    pub(crate) connector: (String, String),
+    pub(crate) source: PathBuf,
     http: reqwest::Client,
 }
 
-fn with_world(rows: u32, test: impl AsyncFnOnce(&mut App, &World)) {
+pub(crate) fn with_world(rows: u32, test: impl AsyncFnOnce(&mut App, &World)) {
     let folder = tempfile::tempdir().unwrap();
     let source = folder.path().join("source.db");
     let setup = Setup::new().set("connections.erp.url", &format!("sqlite:{}", source.display()));
@@ -50,11 +50,11 @@ fn with_world(rows: u32, test: impl AsyncFnOnce(&mut App, &World)) {
 }
 
 /// A stamp of now, or none.
-const fn stamp(none: bool) -> &'static str {
+pub(crate) const fn stamp(none: bool) -> &'static str {
     if none { "NULL" } else { "strftime('%Y-%m-%d %H:%M:%f', 'now')" }
 }
 
-async fn execute(source: &Path, sql: &str) {
+pub(crate) async fn execute(source: &Path, sql: &str) {
     let options = sqlx::sqlite::SqliteConnectOptions::new()
         .filename(source)
         .create_if_missing(true)
@@ -104,7 +104,7 @@ impl World {
     }
 
     /// Waits until both are equal.
-    async fn equal(&self) {
+    pub(crate) async fn equal(&self) {
         within(SETTLE_MAX, "target equals source", async || {
             let (source, target) = (self.alive().await, self.target().await);
             let lost = source.iter().filter(|(key, value)| target.get(*key) != Some(*value)).count();
@@ -129,7 +129,7 @@ impl World {
     }
 
     /// Registers Carol and makes a job that is always at work.
-    async fn job(&self, app: &App) -> Value {
+    pub(crate) async fn job(&self, app: &App) -> Value {
         let endpoint = app
             .endpoint(json!({
                 "url": format!("{}/", self.stub.address()), "event_types": [],

@@ -16,8 +16,6 @@ const NOTES_EVERY: u64 = 10;
 const FORGET_EVERY: u64 = 600;
 /// Steps of forgetting in a row, so that nothing else waits long.
 const FORGET_STEPS_MAX: u32 = 50;
-/// Rows of a deleted job's ledgers that one step forgets.
-const FORGET_ROWS: u32 = 5_000;
 
 impl Engine {
     /// Does it all until told to stop, and a last time then.
@@ -65,16 +63,6 @@ impl Engine {
         {
             self.strangers.put_back(refused);
             return Err(error);
-        }
-        Ok(())
-    }
-
-    /// Deletes what deleted jobs left of their tracks, some of it at a time.
-    async fn tracks_forget(&self) -> Result<(), StoreError> {
-        for _ in 0..FORGET_STEPS_MAX {
-            if self.store.tracks_forget_deleted(FORGET_ROWS).await? == 0 {
-                break;
-            }
         }
         Ok(())
     }

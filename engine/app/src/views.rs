@@ -230,7 +230,7 @@ pub(crate) async fn sink_binding(
     store: &Store,
     view: &View,
     endpoint: &Endpoint,
-    sink: &engate_model::sync::SyncSink,
+    sink: &engate_model::sync::PluginSink,
 ) -> Result<Binding, StoreError> {
     let integrator = view.catalog.integrator(endpoint.integrator);
     let layers = [integrator.and_then(|i| i.config.as_ref()), endpoint.config.as_ref(), sink.config.as_ref()];

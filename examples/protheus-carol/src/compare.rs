@@ -81,7 +81,7 @@ async fn of_target(table: &Table, target: &str, stub: &Client) -> Result<Sum, Er
     let mut sum = Sum::default();
     let mut after = String::new();
     loop {
-        let query = [("limit", PAGE.to_string()), ("after", after)];
+        let query = [("limit", PAGE.to_string()), ("after", after.clone())];
         let page = stub.get_with(&format!("/_stub/tables/{target}/rows"), &query).await?;
         let items = page.get("items").and_then(Value::as_array).cloned().unwrap_or_default();
         for item in items.iter().filter(|item| item.get("deleted").and_then(Value::as_bool) == Some(false)) {

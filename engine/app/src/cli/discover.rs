@@ -13,14 +13,12 @@ use super::{
 struct Found {
     items: Vec<Table>,
     #[serde(default)]
-    truncated: bool,
+    total_estimated: bool,
 }
 
 #[derive(Deserialize)]
 struct Table {
-    #[serde(default)]
-    schema: Option<String>,
-    name: String,
+    table: String,
     columns: Vec<serde_json::Value>,
     primary_key: Vec<String>,
     unique_keys: Vec<Vec<String>>,
@@ -36,7 +34,7 @@ pub(super) async fn discover(
     prefix: Option<String>,
 ) -> Result<(), Failure> {
     let query: Vec<_> = prefix.map(|prefix| ("prefix", prefix)).into_iter().collect();
-    let answer = client.get(&["v1", "sources", connection, "tables"], &query).await?;
+    let answer = client.get(&["v1", "connections", connection, "tables"], &query).await?;
     if screen.json {
         return screen.line(answer);
     }
@@ -45,9 +43,7 @@ pub(super) async fn discover(
     let rows = found.items.iter().map(|table| {
         let key = if table.primary_key.is_empty() { table.unique_keys.first() } else { Some(&table.primary_key) };
         vec![
-            Field::new(
-                table.schema.as_ref().map_or_else(|| table.name.clone(), |schema| format!("{schema}.{}", table.name)),
-            ),
+            Field::new(&table.table),
             Field::number(table.columns.len() as u64),
             Field::new(key.map_or_else(|| "-".to_owned(), |key| or_none(key))),
             Field::new(table.watermarks.first().map_or("-", String::as_str)),
@@ -56,7 +52,7 @@ pub(super) async fn discover(
     });
     let header = ["TABLE", "COLUMNS", "KEY", "WATERMARK", "DELETED BY"];
     screen.table(&header, rows.collect(), "No such table can be read.")?;
-    if found.truncated {
+    if found.total_estimated {
         screen.line("There are more; give the beginning of their names.")?;
     }
     Ok(())

@@ -23,6 +23,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+use super::debug::{self, DebugLog};
 use crate::engine::Engine;
 
 /// A node that is silent for longer loses its runs.
@@ -70,12 +71,15 @@ pub(crate) struct HeldRun {
     why: Mutex<Option<Stop>>,
     poked: Notify,
     progress: Mutex<RunProgress>,
+    /// What is sent and comes, for whoever looks for a fault.
+    pub(crate) debug: Arc<DebugLog>,
 }
 
 impl HeldRun {
     pub(super) fn new(engine: &Arc<Engine>, claimed: ClaimedRun) -> Self {
         let ClaimedRun { run, job, fence } = claimed;
         let progress = RunProgress { attempts: run.attempts, ..RunProgress::default() };
+        let debug = Arc::new(DebugLog::new(debug::folder(&engine.config, job.id), run.id, job.debug));
         Self {
             engine: Arc::clone(engine),
             job,
@@ -85,6 +89,7 @@ impl HeldRun {
             why: Mutex::new(None),
             poked: Notify::new(),
             progress: Mutex::new(progress),
+            debug,
         }
     }
 
@@ -242,8 +247,8 @@ impl HeldRun {
                     held_until = Instant::now() + LEASE;
                     if held.cancel_at.is_some() {
                         self.stop_for(Stop::Cancelled);
-                    } else if self.is_always() && held.revision != self.job.revision {
-                        self.stop_for(Stop::SliceOver);
+                    } else if held.revision != self.job.revision {
+                        self.heed_change().await;
                     }
                 }
                 Ok(None) => break,
@@ -255,6 +260,16 @@ impl HeldRun {
         }
         tracing::warn!(run = %self.run.id, "another node has this run, or its job is gone; its work ends here");
         self.stop_for(Stop::Lost);
+    }
+
+    /// The job was changed meanwhile: an `always` job goes on in a new slice, of others only the log of payloads may change.
+    async fn heed_change(&self) {
+        if self.is_always() {
+            return self.stop_for(Stop::SliceOver);
+        }
+        if let Ok(Some(job)) = self.engine.store.job_get(self.job.tenant, self.job.id).await {
+            self.debug.set(job.debug);
+        }
     }
 
     fn ended(&self, end: RunEnd) -> (RunState, Option<RunFailure>) {

@@ -5,6 +5,7 @@
 //! how the run ended; `work` does the one thing that the job runs. What none of them does: decide which instants run
 //! (that is the model's) or who has a run (that is the store's).
 
+pub(crate) mod debug;
 mod held;
 mod poll;
 mod ticker;

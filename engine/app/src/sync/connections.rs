@@ -5,7 +5,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use engate_model::{Secret, Timestamp, run::RunFailure, wizard::requirements::Dialect};
+use engate_model::{Secret, Timestamp, run::RunFailure};
 use engate_source::{Connection, ConnectionOptions};
 
 use crate::metrics::{Metrics, StreamLabels};
@@ -24,6 +24,11 @@ pub(crate) struct Sources {
 impl Sources {
     pub(crate) fn new(configured: BTreeMap<String, Secret>) -> Self {
         Self { configured, open: Mutex::default(), covered: Mutex::default() }
+    }
+
+    /// Their names.
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.configured.keys().cloned().collect()
     }
 
     /// A connection; the same one for whoever asks.
@@ -46,21 +51,6 @@ impl Sources {
         let connection = opened.map_err(|error| failure(error.code(), format!("connection {name}: {error}")))?;
         open.insert(name.to_owned(), connection.clone());
         Ok(connection)
-    }
-
-    /// The names that there are.
-    pub(crate) fn names(&self) -> Vec<&str> {
-        self.configured.keys().map(String::as_str).collect()
-    }
-
-    /// Which database is behind a name.
-    pub(crate) fn dialect(&self, name: &str) -> Option<Dialect> {
-        let url = self.configured.get(name)?.expose();
-        Some(match url.split_once(':').map_or("", |(scheme, _)| scheme) {
-            "sqlite" => Dialect::Sqlite,
-            "mysql" | "mariadb" => Dialect::Mysql,
-            _ => Dialect::Postgres,
-        })
     }
 
     /// Closes every session.

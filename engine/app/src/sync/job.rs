@@ -5,15 +5,20 @@ use std::sync::Arc;
 use engate_model::{
     Timestamp,
     run::{RunCounts, RunEnd, RunFailure},
-    sync::{Partition, Rules, SyncJob, SyncSource},
+    sync::{Partition, PluginSink, Rules, SyncJob, SyncSink, SyncSource},
 };
 
-use super::{Report, SyncRun, part_of, sink::SinkTarget};
+use engate_source::Connection;
+
+use super::{Report, SyncRun, Target, events::EventTarget, part_of, sink::SinkTarget};
 use crate::{
     metrics::StreamLabels,
     scheduler::HeldRun,
     views::{Binding, sink_binding},
 };
+
+/// Stands for the plugin where there is none: events keep no state.
+const EVENTS: &str = "events";
 
 impl HeldRun {
     /// Carries what a table has changed to its target.
@@ -24,10 +29,23 @@ impl HeldRun {
                 Err(failure("not_built", "this version syncs tables, not feeds".to_owned(), false))
             }
         };
-        let (source, target) = match (connection, self.sink(settings).await) {
-            (Ok(source), Ok(target)) => (source, target),
-            (Err(failure), _) | (_, Err(failure)) => return RunEnd::Failed(failure),
+        let source = match connection {
+            Ok(source) => source,
+            Err(failure) => return RunEnd::Failed(failure),
         };
+        match &settings.sink {
+            SyncSink::Events(sink) => {
+                let target = EventTarget::new(&self.engine, self.job.tenant, sink);
+                self.carry(settings, &source, &target, EVENTS).await
+            }
+            SyncSink::Plugin(sink) => match self.sink(sink).await {
+                Ok(target) => self.carry(settings, &source, &target, target.plugin()).await,
+                Err(failure) => RunEnd::Failed(failure),
+            },
+        }
+    }
+
+    async fn carry<T: Target>(&self, settings: &SyncJob, source: &Connection, target: &T, plugin: &str) -> RunEnd {
         let run = SyncRun {
             store: &self.engine.store,
             clock: self.engine.clock.as_ref(),
@@ -37,31 +55,31 @@ impl HeldRun {
             fence: self.fence.unsigned_abs(),
             settings,
             rules: Rules::of(settings),
-            source: &source,
-            target: &target,
-            plugin: target.plugin(),
+            source,
+            target,
+            plugin,
             stop: self.stopped(),
             report: self,
         };
         run.run().await
     }
 
-    async fn sink(&self, settings: &SyncJob) -> Result<SinkTarget, RunFailure> {
+    async fn sink(&self, sink: &PluginSink) -> Result<SinkTarget, RunFailure> {
         let stored = |error: engate_store::StoreError| failure(error.code(), error.to_string(), true);
         let view = self.engine.views.get(&self.engine.store, self.job.tenant).await.map_err(stored)?;
-        let id = settings.sink.endpoint;
+        let id = sink.endpoint;
         let Some(endpoint) = view.catalog.endpoint(id) else {
             return Err(failure("endpoint_not_found", format!("{id} of the sink is not there"), false));
         };
         if !endpoint.enabled || endpoint.paused_at.is_some() {
             return Err(failure("endpoint_disabled", format!("{id} of the sink is disabled or paused"), true));
         }
-        let binding = match sink_binding(&self.engine.store, &view, endpoint, &settings.sink).await.map_err(stored)? {
+        let binding = match sink_binding(&self.engine.store, &view, endpoint, sink).await.map_err(stored)? {
             Binding::Plugin(binding) => *binding,
             Binding::Broken(broken) => return Err(failure(&broken.code, broken.message, broken.retryable)),
             Binding::BuiltIn => return Err(failure("load_failed", "a sink is a plugin".to_owned(), false)),
         };
-        let target = SinkTarget::new(&self.engine, Arc::clone(endpoint), binding, self.job.id).await;
+        let target = SinkTarget::new(&self.engine, Arc::clone(endpoint), binding, self.job.id, &self.debug).await;
         target.map_err(|broken| failure(&broken.code, broken.message, broken.retryable))
     }
 }

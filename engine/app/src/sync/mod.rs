@@ -9,6 +9,7 @@
 //! connection of `engate-source`, and a plugin with the endpoint's credentials ([`sink`]).
 
 mod connections;
+mod events;
 mod job;
 mod packed;
 mod reading;

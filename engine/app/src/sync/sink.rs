@@ -21,7 +21,12 @@ use engate_model::{
 };
 
 use super::{Asked, Sendable, Target, Writes};
-use crate::{engine::Engine, metrics::FaultLabels, views::PluginBinding};
+use crate::{
+    engine::Engine,
+    metrics::FaultLabels,
+    scheduler::debug::{DebugLog, exchange},
+    views::PluginBinding,
+};
 
 /// A sink plugin with an endpoint's way out.
 pub(crate) struct SinkTarget {
@@ -32,6 +37,7 @@ pub(crate) struct SinkTarget {
     plugin: Arc<LoadedPlugin>,
     /// How long the last answer took, for the call that judges it.
     elapsed_ms: AtomicU64,
+    debug: Arc<DebugLog>,
 }
 
 impl Sendable for OutgoingRequest {
@@ -50,10 +56,11 @@ impl SinkTarget {
         endpoint: Arc<Endpoint>,
         binding: PluginBinding,
         job: JobId,
+        debug: &Arc<DebugLog>,
     ) -> Result<Self, Failure> {
         let plugin = engine.plugin_load(&binding.digest, binding.development).await?;
         let elapsed_ms = AtomicU64::new(0);
-        Ok(Self { engine: Arc::clone(engine), endpoint, binding, job, plugin, elapsed_ms })
+        Ok(Self { engine: Arc::clone(engine), endpoint, binding, job, plugin, elapsed_ms, debug: Arc::clone(debug) })
     }
 
     /// The plugin's installed name.
@@ -157,12 +164,16 @@ impl Target for SinkTarget {
             http1_title_case: false,
         };
         match self.engine.egress.send(outbound).await {
-            Ok(Received { response, elapsed, .. }) => {
+            Ok(Received { response, elapsed, sent }) => {
+                let now = self.engine.now();
+                self.debug.record(now, || exchange(now, Some(&sent), Ok(&response)));
                 self.elapsed_ms.store(u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
                 Ok(response)
             }
             Err(failed) => {
-                let Failed { failure, .. } = *failed;
+                let Failed { failure, sent, .. } = *failed;
+                let now = self.engine.now();
+                self.debug.record(now, || exchange(now, sent.as_ref(), Err(&failure)));
                 Err(failure)
             }
         }

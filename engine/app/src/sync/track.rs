@@ -70,7 +70,7 @@ pub(super) async fn work<S: Tables, T: Target>(
     let shape = plan.shape();
     let info = StreamInfo {
         name: stream.name.clone(),
-        target: stream.target.clone(),
+        target: stream.target_of(partition),
         key: shape.key.clone(),
         columns: shape.columns.iter().map(drift::ColumnShape::column).collect(),
     };

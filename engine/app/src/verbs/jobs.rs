@@ -1,10 +1,10 @@
 //! Jobs: what runs when, and what is done with a job by hand: run it now, pause it, start it, have it run for times past,
 //! look into it.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use engate_model::{
-    BackfillId, Invalid, JobId, RunId, TenantId, Timestamp, callback,
+    BackfillId, Invalid, JobId, RunId, Timestamp, callback,
     callback::Fact,
     invalid::Complaints,
     job::{Debugging, Job, JobSettings, JobState, Pause, Run, RunState, RunTrigger, Work},
@@ -14,7 +14,11 @@ use engate_model::{
 use engate_store::{AcceptEvent, NewRun, Order, RunFilter, RunPage};
 
 use super::{VerbError, demand::Demand, on_conflict};
-use crate::{accept::NewEvent, engine::Engine};
+use crate::{
+    accept::NewEvent,
+    engine::Engine,
+    scheduler::debug::{self, DebugFile},
+};
 
 /// Runs of one backfill at most.
 pub(crate) const BACKFILL_RUNS_MAX: usize = 10_000;
@@ -25,9 +29,6 @@ pub(crate) const REASON_BYTES_MAX: usize = 500;
 /// Payloads are logged this long at most, and within this many bytes.
 pub(crate) const DEBUG_TTL_MAX: Duration = Duration::from_secs(24 * 3_600);
 pub(crate) const DEBUG_BYTES_MAX: u64 = 1 << 30;
-/// Rows of a deleted job that go in one step, and the pause after each.
-const FORGET_STEP: u32 = 2_000;
-const FORGET_PAUSE: Duration = Duration::from_millis(20);
 
 /// One instant to come.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -168,7 +169,7 @@ impl Engine {
 
     /// Deletes a job with its history; what is under way is stopped.
     pub(crate) async fn job_delete(
-        self: &Arc<Self>,
+        &self,
         principal: &Principal,
         id: JobId,
         demand: &Demand<Job>,
@@ -182,22 +183,9 @@ impl Engine {
         };
         demand.settle(delete).await?;
         self.scheduler.poke(id);
-        self.forget_tracks(principal.tenant, id);
+        // Where there are none, there is nothing to remove.
+        let _ = tokio::fs::remove_dir_all(debug::folder(&self.config, id)).await;
         Ok(())
-    }
-
-    /// Forgets, by and by, what is known of a deleted job's tables.
-    fn forget_tracks(self: &Arc<Self>, tenant: TenantId, id: JobId) {
-        let engine = Arc::clone(self);
-        tokio::spawn(async move {
-            loop {
-                match engine.store.tracks_forget(tenant, id, FORGET_STEP).await {
-                    Ok(0) => return,
-                    Ok(_) => tokio::time::sleep(FORGET_PAUSE).await,
-                    Err(error) => return tracing::warn!(%error, job = %id, "checkpoints of a deleted job stay"),
-                }
-            }
-        });
     }
 
     /// Pauses a job: its instants pass and are not made up for. What is under way ends.
@@ -253,6 +241,27 @@ impl Engine {
         };
         let demand = Demand::none();
         demand.settle(|| Box::pin(self.job_change(principal, id, "job.debug", &edit, &demand))).await
+    }
+
+    /// The files of payloads that this node holds of a job.
+    pub(crate) async fn job_debug_files(&self, principal: &Principal, id: JobId) -> Result<Vec<DebugFile>, VerbError> {
+        self.job_get(principal, id).await?;
+        Ok(debug::files(&debug::folder(&self.config, id)))
+    }
+
+    /// One of them.
+    pub(crate) async fn job_debug_file(
+        &self,
+        principal: &Principal,
+        id: JobId,
+        run: RunId,
+    ) -> Result<String, VerbError> {
+        self.job_get(principal, id).await?;
+        match tokio::fs::read_to_string(debug::file(&self.config, id, run)).await {
+            Ok(lines) => Ok(lines),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(VerbError::NotFound("file of payloads")),
+            Err(error) => Err(VerbError::Internal(format!("a file of payloads cannot be read: {error}"))),
+        }
     }
 
     async fn job_change(

@@ -22,9 +22,9 @@ pub(crate) mod replays;
 mod search;
 pub(crate) mod secrets;
 pub(crate) mod settings;
+pub(crate) mod syncs;
 pub(crate) mod tenants;
 pub(crate) mod tokens;
-pub(crate) mod tracks;
 pub(crate) mod wizards;
 
 use engate_model::{

@@ -16,6 +16,7 @@ mod hostile;
 mod install;
 mod ladder;
 mod metered;
+mod pulling;
 mod receiving;
 mod rig;
 mod syncing;

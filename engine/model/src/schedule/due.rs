@@ -108,10 +108,11 @@ pub fn due(timetable: &Timetable, catchup: Catchup, next_at: Timestamp, now: Tim
 }
 
 /// What happens when a run is to begin while another of its job is not over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "policy", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Overlap {
     /// It is left out; a row says so.
+    #[default]
     Skip,
     /// One waits, more are left out.
     BufferOne,
@@ -130,12 +131,6 @@ pub enum Overlap {
 
 const fn grace_default() -> u64 {
     30_000
-}
-
-impl Default for Overlap {
-    fn default() -> Self {
-        Self::Skip
-    }
 }
 
 /// Runs of one job side by side at most.

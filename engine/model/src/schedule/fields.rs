@@ -51,7 +51,7 @@ impl Fields {
         }
         let words: Vec<&str> = expression.split_whitespace().collect();
         let (second, rest) = match words.as_slice() {
-            [rest @ ..] if rest.len() == 5 => ("0", rest),
+            rest if rest.len() == 5 => ("0", rest),
             [second, rest @ ..] if rest.len() == 5 => (*second, rest),
             _ => {
                 return Err(format!(

@@ -104,10 +104,23 @@ pub enum SyncSource {
     },
 }
 
-/// Where rows go.
+/// Where rows go: to a target, through a plugin, or to whoever subscribes, as events.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(
+    untagged,
+    expecting = "{\"plugin\": .., \"config\": .., \"endpoint\": ..}, or {\"event_type\": .., \"subject\": ..}"
+)]
+pub enum SyncSink {
+    /// To a target.
+    Plugin(PluginSink),
+    /// To whoever subscribes.
+    Events(EventSink),
+}
+
+/// A target.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct SyncSink {
+pub struct PluginSink {
     /// The plugin that says what to send and what answers mean.
     pub plugin: PluginRef,
     /// Its settings, over those of installation, integrator and endpoint.
@@ -115,6 +128,34 @@ pub struct SyncSink {
     pub config: Option<Value>,
     /// Whose address and credentials are used.
     pub endpoint: EndpointId,
+}
+
+/// Each changed row becomes an event: labels `operation` (`upsert`, `delete`), `stream` and those of the partition.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EventSink {
+    /// The events' type; `{target}` stands for the stream's `target`.
+    pub event_type: String,
+    /// JSON Pointer to the events' subject within a row; none: the row's key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+}
+
+impl EventSink {
+    /// The type of a stream's events.
+    pub fn event_type_of(&self, target: &str) -> String {
+        self.event_type.replace("{target}", target)
+    }
+}
+
+impl SyncSink {
+    /// Whose address and credentials are used.
+    pub const fn endpoint(&self) -> Option<EndpointId> {
+        match self {
+            Self::Plugin(plugin) => Some(plugin.endpoint),
+            Self::Events(_) => None,
+        }
+    }
 }
 
 /// One table and what becomes of it.
@@ -222,6 +263,17 @@ impl SyncJob {
             SyncSource::Plugin { .. } => {
                 complaints
                     .add("source.kind", "tables are synced; what a plugin pulls becomes events by a job of kind poll");
+            }
+        }
+        if let SyncSink::Events(events) = &self.sink {
+            for stream in &self.streams {
+                let key = events.event_type_of(&stream.target);
+                if let Err(invalid) = crate::event::check_key("sink.event_type", &key) {
+                    invalid.0.into_iter().for_each(|error| complaints.add(error.field, error.message));
+                }
+            }
+            if events.subject.as_ref().is_some_and(|pointer| !pointer.starts_with('/')) {
+                complaints.add("sink.subject", "must be a JSON Pointer into the row, such as /A1_COD");
             }
         }
         if self.streams.is_empty() || self.streams.len() > STREAMS_MAX {

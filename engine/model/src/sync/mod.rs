@@ -19,7 +19,7 @@ pub mod window;
 
 pub use checkpoint::{Checkpoint, PageInHand, PassKind, PassState, Phase, Piece, Position, Rules, Stage};
 pub use drift::{ColumnShape, Drift, Shape};
-pub use job::{Partition, SoftDelete, StreamSpec, SyncJob, SyncSink, SyncSource};
+pub use job::{EventSink, Partition, PluginSink, SoftDelete, StreamSpec, SyncJob, SyncSink, SyncSource};
 pub use pace::{PageSize, Sizer};
 pub use page::{Checksum, RowHash};
 pub use planted::Planted;

@@ -56,6 +56,22 @@ pub(crate) struct Access {
     pub on: Conditions,
 }
 
+/// The narrowest ranges known.
+pub(super) struct Narrowest {
+    /// The ranges alone, where something is left to check on their rows and they hold many.
+    pub bare: Option<Access>,
+    /// With what is left to check.
+    pub access: Access,
+    /// Whether the last of its ranges is of what came late, and may have any code.
+    pub late: bool,
+}
+
+impl From<Access> for Narrowest {
+    fn from(access: Access) -> Self {
+        Self { bare: None, access, late: false }
+    }
+}
+
 impl Scope {
     pub(crate) fn of(filter: &DeliveryFilter) -> Self {
         let mut filter = filter.clone();
@@ -123,18 +139,17 @@ impl Lister {
 
     /// The narrowest ranges known; each is in the order of the code where the index is.
     pub(super) async fn access(&mut self, scope: &Scope) -> Result<Access, StoreError> {
-        Ok(self.narrowest(scope).await?.1)
+        Ok(self.narrowest(scope).await?.access)
     }
 
-    /// The narrowest ranges known with what is left to check on their rows; before it, where something is left and they
-    /// hold many, the ranges alone.
-    pub(super) async fn narrowest(&mut self, scope: &Scope) -> Result<(Option<Access>, Access), StoreError> {
+    /// The narrowest ranges known with what is left to check on their rows.
+    pub(super) async fn narrowest(&mut self, scope: &Scope) -> Result<Narrowest, StoreError> {
         let filter = &scope.filter;
         if !filter.ids.is_empty() {
-            return Ok((None, self.everything(scope, self.dialect.pick(Some(BY_ID), None))));
+            return Ok(self.everything(scope, self.dialect.pick(Some(BY_ID), None)).into());
         }
         if filter.event.is_some() {
-            return Ok((None, self.everything(scope, Some("deliveries_event"))));
+            return Ok(self.everything(scope, Some("deliveries_event")).into());
         }
         let mut ways = vec![self.by_state(scope)];
         ways.extend(self.by_endpoint(scope).await?);
@@ -158,10 +173,10 @@ impl Lister {
             }
         }
         let Some((bare, access)) = candidates.into_iter().nth(best) else {
-            return Ok((None, self.everything(scope, None)));
+            return Ok(self.everything(scope, None).into());
         };
-        let checked = fewest > READ_WHOLE_MAX && window.late.is_none() && bare.on.text() != access.on.text();
-        Ok((checked.then_some(bare), access))
+        let checked = fewest > READ_WHOLE_MAX && bare.on.text() != access.on.text();
+        Ok(Narrowest { bare: checked.then_some(bare), access, late: window.late.is_some() })
     }
 
     /// The way with its ranges cut to the window of codes; without and with what is left to check.

@@ -34,7 +34,9 @@ const GROUPS_MAX: usize = 4;
 /// Deliveries by whose texts it is told how rare a group is.
 const SAMPLED: i64 = 128;
 /// Of so many sampled texts one may hold a group that is looked up: what is more frequent is found by reading on.
-const RARE: usize = 20;
+const RARE: usize = 4;
+/// Spreads the sampled codes, which would have the same last digits otherwise, and with them texts made of numbers.
+const SPREAD: i64 = 2_654_435_761;
 
 impl Lister {
     /// The first rows in the order of a text that they have.
@@ -247,7 +249,8 @@ impl Lister {
     async fn rarest(&mut self, word: &str) -> Result<Option<String>, StoreError> {
         let mut on = Conditions::default();
         let step = (self.texts_to / SAMPLED).max(1);
-        let codes = on.list("code", (1..=SAMPLED).map(|n| n.saturating_mul(step)));
+        let sampled = |n: i64| n.saturating_mul(step) - n.wrapping_mul(SPREAD) % step;
+        let codes = on.list("code", (1..=SAMPLED).map(sampled));
         let range = Range { index: None, condition: codes };
         let scan = Scan { table: "deliveries", ranges: &[range], everywhere: "" };
         let rows = self.reader.session.rows(scan.all(self.dialect, "subject, correlation_id"), on.values()).await?;

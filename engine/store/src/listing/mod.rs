@@ -42,9 +42,10 @@ use crate::{
     sql::{Dialect, Sql},
     value::Value,
 };
-use access::{Access, Scope};
+use access::{Access, Narrowest, Scope};
 use filter::column_of;
 use names::Names;
+use near::Best;
 
 /// Up to here a listing's total is counted; beyond, it is at least that many.
 pub const TOTAL_EXACT_MAX: u64 = 10_000;
@@ -224,10 +225,7 @@ impl Lister {
             return Ok(rows);
         }
         if first.column == Column::Code {
-            return match self.narrowest(scope).await? {
-                (None, access) => self.page(access, keys, after, limit).await,
-                (Some(bare), access) => self.walk(&bare, &access, *first, after, limit).await,
-            };
+            return self.by_code(scope, *first, after, limit).await;
         }
         let access = self.access(scope).await?;
         if self.count(&access, self.sorted_max + 1).await? <= self.sorted_max {
@@ -251,6 +249,25 @@ impl Lister {
             Column::Event => self.indexed(scope, "deliveries_event", keys, after, limit).await,
             Column::Code => self.page(access, keys, after, limit).await,
         }
+    }
+
+    /// The first rows by code.
+    async fn by_code(
+        &mut self,
+        scope: &Scope,
+        key: SortKey,
+        after: Option<&[SortValue]>,
+        limit: usize,
+    ) -> Result<Vec<Delivery>, StoreError> {
+        let Narrowest { bare, mut access, late } = self.narrowest(scope).await?;
+        let Some(bare) = bare else { return self.page(access, &[key], after, limit).await };
+        let mut best = Best { sort: Sort::by([key]), names: Arc::clone(&self.names), limit, rows: Vec::new() };
+        if let Some(range) = late.then(|| access.ranges.pop()).flatten() {
+            let late = Access { ranges: vec![range], on: access.on.clone() };
+            best.add(self.page(late, &[key], after, limit).await?);
+        }
+        best.add(self.walk(&bare, &access, key, after, limit).await?);
+        Ok(best.rows)
     }
 
     /// The first rows by code, where not every row of the ranges is taken: from one window of codes to the next, so that

@@ -28,6 +28,8 @@ use engate_store::{
 };
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
+/// What is told by these tests is right or wrong, not fast or slow: this machine may be busy.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 pub(crate) const LEASE: Duration = Duration::from_secs(10);
 const POSTGRES_DEFAULT: &str = "postgres://postgres@127.0.0.1:5432/postgres";
 
@@ -267,7 +269,8 @@ impl Subject {
 }
 
 pub(crate) async fn open(database: &Database, key: u8) -> Result<Store, StoreError> {
-    Store::open(database, &SecretKey::new([key; 32]), StoreOptions::default(), at(0)).await
+    let options = StoreOptions { page_time_max: PATIENCE, ..StoreOptions::default() };
+    Store::open(database, &SecretKey::new([key; 32]), options, at(0)).await
 }
 
 pub(crate) fn actor() -> Actor {

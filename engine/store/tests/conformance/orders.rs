@@ -11,14 +11,12 @@ use engate_store::{
     DeliveryFilter, Meaning, NodeSerial, Page, SecretKey, Start, Store, StoreOptions, SuccessFilter, Total,
 };
 
-use crate::harness::{Subject, actor, at, unique};
+use crate::harness::{PATIENCE, Subject, actor, at, unique};
 
 const ROWS: usize = 1_000;
 const LISTINGS: usize = 250;
 /// On PostgreSQL, where each of a listing's many statements is a journey.
 const LISTINGS_POSTGRES: usize = 100;
-/// What is told here is right or wrong, not fast or slow: this machine may be busy.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(120);
 
 /// A source of chance that is the same in every run.
 struct Dice(u64);

@@ -2,7 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use axum::{Json, extract::State, http::StatusCode};
+use axum::{
+    Json,
+    extract::State,
+    http::{HeaderName, StatusCode, header},
+};
 use engate_model::{
     BackfillId, JobId, RunId, Timestamp,
     job::{Run, RunState, RunTrigger},
@@ -38,6 +42,8 @@ pub(super) fn routes() -> Routes {
         .add(__path_backfill, Permission::ManageJobs, backfill)
         .add(__path_debug_on, Permission::ManageJobs, debug_on)
         .add(__path_debug_off, Permission::ManageJobs, debug_off)
+        .add(__path_debug_files, Permission::ManageJobs, debug_files)
+        .add(__path_debug_file, Permission::ManageJobs, debug_file)
 }
 
 /// One firing of a job.
@@ -345,4 +351,51 @@ async fn debug_off(
     At(id): At<JobId>,
 ) -> Result<Json<JobView>, Problem> {
     Ok(Json(JobView::of(engine.job_debug(&principal, id, None).await?)))
+}
+
+/// A file of payloads.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = DebugFile, example = json!({"run": "run_0192f0c1a2b37c4d8e5f60718293a4b5", "bytes": 20480}))]
+struct DebugFileView {
+    /// The run it tells of.
+    #[schema(value_type = String)]
+    run: RunId,
+    /// How much it holds.
+    bytes: u64,
+}
+
+/// Files of payloads.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = DebugFiles)]
+struct DebugFilesView {
+    /// The newest first.
+    items: Vec<DebugFileView>,
+}
+
+/// The files of payloads that the asked node holds of a job.
+#[utoipa::path(get, path = "/v1/jobs/{id}/debug", tag = "jobs", operation_id = "job_debug_files",
+    params(("id" = String, Path, description = "The job's id")),
+    responses((status = 200, description = "The files", body = DebugFilesView), (status = 404, description = "There is no such job")))]
+async fn debug_files(
+    State(engine): State<Arc<Engine>>,
+    Caller(principal): Caller,
+    At(id): At<JobId>,
+) -> Result<Json<DebugFilesView>, Problem> {
+    let files = engine.job_debug_files(&principal, id).await?;
+    let items = files.into_iter().map(|file| DebugFileView { run: file.run, bytes: file.bytes }).collect();
+    Ok(Json(DebugFilesView { items }))
+}
+
+/// Requests and responses of a run while its job was looked into, a JSON object a line, secrets masked.
+#[utoipa::path(get, path = "/v1/jobs/{id}/debug/{run}", tag = "jobs", operation_id = "job_debug_file",
+    params(("id" = String, Path, description = "The job's id"), ("run" = String, Path, description = "The run's id")),
+    responses((status = 200, description = "The lines", body = String, content_type = "application/x-ndjson"),
+        (status = 404, description = "There is none on this node")))]
+async fn debug_file(
+    State(engine): State<Arc<Engine>>,
+    Caller(principal): Caller,
+    At((id, run)): At<(JobId, RunId)>,
+) -> Result<([(HeaderName, &'static str); 1], String), Problem> {
+    let lines = engine.job_debug_file(&principal, id, run).await?;
+    Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], lines))
 }

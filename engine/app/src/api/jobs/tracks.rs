@@ -1,10 +1,13 @@
-//! `/v1/jobs/{id}/checkpoints`, `/v1/jobs/{id}/quarantine` and `/v1/sources`: sync jobs looked into.
+//! `/v1/jobs/{id}/checkpoints`, `/v1/jobs/{id}/quarantine`, and the tables that jobs may read.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use axum::{Json, extract::State, http::StatusCode};
-use engate_model::{JobId, QuarantineId, Timestamp, TrackId};
-use engate_store::Quarantined;
+use engate_model::{
+    JobId, QuarantineId, Timestamp, TrackId,
+    sync::{Partition, Phase},
+};
+use engate_store::{HistoryEntry, Quarantined, TrackState};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
@@ -18,90 +21,116 @@ use crate::{
         routes::Routes,
     },
     engine::Engine,
-    verbs::tracks::TrackShown,
+    verbs::syncs::TrackAct,
 };
+
+/// Earlier checkpoints that are shown.
+const HISTORY_SHOWN: u32 = 200;
 
 pub(super) fn routes() -> Routes {
     Routes::default()
         .add(__path_checkpoints, Permission::ReadJobs, checkpoints)
         .add(__path_history, Permission::ReadJobs, history)
         .add(__path_rewind, Permission::ManageJobs, rewind)
-        .add(__path_epoch, Permission::ManageJobs, epoch)
         .add(__path_approve, Permission::ManageJobs, approve)
+        .add(__path_epoch, Permission::ManageJobs, epoch)
         .add(__path_quarantine, Permission::ReadJobs, quarantine)
         .add(__path_replay, Permission::ManageJobs, replay)
         .add(__path_discard, Permission::ManageJobs, discard)
-        .add(__path_sources, Permission::ReadJobs, sources)
+        .add(__path_connections, Permission::ReadJobs, connections)
         .add(__path_tables, Permission::ReadJobs, tables)
 }
 
-/// Where one stream of one partition is.
+/// Where a stream is in one partition.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Checkpoint, example = json!({
-    "track": "trk_0192f0c1a2b37c4d8e5f60718293a4b5", "stream": "customers", "partition": {"company": "01"}, "epoch": 0,
-    "phase": "delta", "passes": 3, "committed_upper": "2026-01-31T12:00:00.000000Z",
-    "acknowledged_stamp": "2026-01-31T11:59:58.000000Z", "quarantined": 0, "version": 12,
-    "updated_at": "2026-01-31T12:00:05.000000Z", "state": {"epoch": 0, "phase": "delta", "passes": 3}
+    "id": "trk_0192f0c1a2b37c4d8e5f60718293a4b5", "stream": "customers", "partition": {"branch": "0101"}, "epoch": 0,
+    "phase": "delta", "committed_upper": "2026-01-31T12:00:00.000000Z", "acknowledged_stamp": "2026-01-31T11:59:58.000000Z",
+    "reconciled_at": null, "pass": null, "version": 17, "updated_at": "2026-01-31T12:00:05.000000Z"
 }))]
 struct CheckpointView {
     /// Its id.
     #[schema(value_type = String)]
-    track: TrackId,
+    id: TrackId,
     /// The stream.
     stream: String,
-    /// The partition; empty where the job has none.
-    partition: BTreeMap<String, String>,
-    /// How often it was begun anew.
+    /// The partition.
+    #[schema(value_type = Object)]
+    partition: Partition,
+    /// Counts how often everything was begun anew.
     epoch: u32,
-    /// `initial` until the table is loaded, then `delta`.
+    /// `initial` or `delta`.
     #[schema(value_type = String)]
-    phase: Value,
-    /// Passes that sent something.
-    passes: u64,
+    phase: Phase,
     /// Up to which stamp everything is at the target, by the source's clock.
     #[schema(value_type = Option<String>, format = DateTime)]
     committed_upper: Option<Timestamp>,
     /// The largest stamp that was acknowledged.
     #[schema(value_type = Option<String>, format = DateTime)]
     acknowledged_stamp: Option<Timestamp>,
-    /// Records that the target refuses.
-    quarantined: u64,
+    /// When all keys were last compared, by the source's clock.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    reconciled_at: Option<Timestamp>,
+    /// The pass under way.
+    pass: Option<PassView>,
     /// Counts its changes.
     version: u64,
     /// When it last changed.
     #[schema(value_type = String, format = DateTime)]
     updated_at: Timestamp,
-    /// All of it, the pass under way included.
-    #[schema(value_type = Object)]
-    state: Value,
+}
+
+/// A pass under way.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Pass, example = json!({
+    "id": "5f60718293a4b50192f0c1a2b37c4d8e", "kind": "initial", "sequence": 12, "records": 6000,
+    "started_at": "2026-01-31T12:00:00.000000Z"
+}))]
+struct PassView {
+    /// The same through the whole pass.
+    id: String,
+    /// `initial`, `delta` or `reconcile`.
+    kind: String,
+    /// The number of the last page that was acknowledged.
+    sequence: u32,
+    /// Records that were acknowledged.
+    records: u64,
+    /// When it began.
+    #[schema(value_type = String, format = DateTime)]
+    started_at: Timestamp,
 }
 
 impl CheckpointView {
-    fn of(shown: TrackShown) -> Self {
-        let TrackShown { state: track, quarantined } = shown;
-        let state = serde_json::to_value(&track.checkpoint).unwrap_or_default();
+    fn of(state: TrackState) -> Self {
+        let at = state.checkpoint;
+        let pass = at.pass.map(|pass| PassView {
+            id: pass.id,
+            kind: pass.kind.code().to_owned(),
+            sequence: pass.sequence,
+            records: pass.records,
+            started_at: pass.started_at,
+        });
         Self {
-            track: track.track.id,
-            stream: track.track.stream,
-            partition: track.track.partition,
-            epoch: track.checkpoint.epoch,
-            phase: state.get("phase").cloned().unwrap_or_default(),
-            passes: track.checkpoint.passes,
-            committed_upper: track.checkpoint.committed_upper,
-            acknowledged_stamp: track.checkpoint.acknowledged_stamp,
-            quarantined,
-            version: track.version,
-            updated_at: track.updated_at,
-            state,
+            id: state.track.id,
+            stream: state.track.stream,
+            partition: state.track.partition,
+            epoch: at.epoch,
+            phase: at.phase,
+            committed_upper: at.committed_upper,
+            acknowledged_stamp: at.acknowledged_stamp,
+            reconciled_at: at.reconciled_at,
+            pass,
+            version: state.version,
+            updated_at: state.updated_at,
         }
     }
 }
 
-/// Where the streams of a sync job are.
+/// Where the streams of a sync job are, by stream and partition.
 #[utoipa::path(get, path = "/v1/jobs/{id}/checkpoints", tag = "jobs", operation_id = "checkpoint_list",
     params(("id" = String, Path, description = "The job's id"), PageParams),
-    responses((status = 200, description = "One page, by stream and partition", body = Listing<CheckpointView>),
-        (status = 404, description = "There is no such job"), (status = 409, description = "It is no sync (`not_a_sync`)")))]
+    responses((status = 200, description = "One page", body = Listing<CheckpointView>), (status = 404, description = "There is no such job"),
+        (status = 409, description = "The job is no sync (`not_a_sync`)")))]
 async fn checkpoints(
     State(engine): State<Arc<Engine>>,
     Caller(principal): Caller,
@@ -109,68 +138,70 @@ async fn checkpoints(
     Params(page): Params<PageParams>,
 ) -> Result<Json<Listing<CheckpointView>>, Problem> {
     let tracks = engine.track_list(&principal, id).await?;
-    let place = |shown: &TrackShown| (shown.state.track.stream.clone(), shown.state.track.partition.clone());
+    let place = |state: &TrackState| (state.track.stream.clone(), state.track.partition.clone());
     Ok(Json(page.cut(tracks, place, CheckpointView::of)?))
 }
 
 /// A checkpoint as it was.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(as = CheckpointEntry, example = json!({
-    "version": 7, "at": "2026-01-31T12:00:00.000000Z", "reason": "pass", "state": {"epoch": 0, "phase": "delta", "passes": 2}
+#[schema(as = CheckpointHistory, example = json!({
+    "version": 16, "at": "2026-01-31T11:59:05.000000Z", "reason": "pass", "epoch": 0, "phase": "delta",
+    "committed_upper": "2026-01-31T11:59:00.000000Z"
 }))]
 struct HistoryView {
-    /// Which of its changes.
+    /// Its version.
     version: u64,
     /// When it was left.
     #[schema(value_type = String, format = DateTime)]
     at: Timestamp,
-    /// Why it was kept: `pass`, `rewind`, `epoch`, `approve`.
+    /// `pass`, `rewind`, `approve` or `epoch`.
     reason: String,
-    /// What it said.
-    #[schema(value_type = Object)]
-    state: Value,
+    /// Counts how often everything was begun anew.
+    epoch: u32,
+    /// `initial` or `delta`.
+    #[schema(value_type = String)]
+    phase: Phase,
+    /// Up to which stamp everything was at the target; a rewind takes this.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    committed_upper: Option<Timestamp>,
 }
 
-/// Checkpoints as they were.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = CheckpointHistory)]
-struct HistoriesView {
-    /// The newest first, at most 50.
-    items: Vec<HistoryView>,
+impl HistoryView {
+    fn of(entry: HistoryEntry) -> Self {
+        let HistoryEntry { version, at, reason, checkpoint } = entry;
+        let (epoch, phase, committed_upper) = (checkpoint.epoch, checkpoint.phase, checkpoint.committed_upper);
+        Self { version, at, reason, epoch, phase, committed_upper }
+    }
 }
 
-/// A stream's earlier checkpoints: after each pass that sent something, and before each change by hand.
+/// The earlier checkpoints of one stream and partition, the newest first.
 #[utoipa::path(get, path = "/v1/jobs/{id}/checkpoints/{track}/history", tag = "jobs", operation_id = "checkpoint_history",
-    params(("id" = String, Path, description = "The job's id"), ("track" = String, Path, description = "The track's id")),
-    responses((status = 200, description = "The newest", body = HistoriesView), (status = 404, description = "There is none")))]
+    params(("id" = String, Path, description = "The job's id"), ("track" = String, Path, description = "The checkpoint's id")),
+    responses((status = 200, description = "All that are kept", body = Listing<HistoryView>), (status = 404, description = "There is none")))]
 async fn history(
     State(engine): State<Arc<Engine>>,
     Caller(principal): Caller,
     At((id, track)): At<(JobId, TrackId)>,
-) -> Result<Json<HistoriesView>, Problem> {
-    let entries = engine.track_history(&principal, id, track).await?;
-    let items = entries.into_iter().map(|entry| HistoryView {
-        version: entry.version,
-        at: entry.at,
-        reason: entry.reason,
-        state: serde_json::to_value(&entry.checkpoint).unwrap_or_default(),
-    });
-    Ok(Json(HistoriesView { items: items.collect() }))
+) -> Result<Json<Listing<HistoryView>>, Problem> {
+    let entries = engine.track_history(&principal, id, track, HISTORY_SHOWN).await?;
+    let items: Vec<_> = entries.into_iter().map(HistoryView::of).collect();
+    let total = u64::try_from(items.len()).ok();
+    Ok(Json(Listing { items, total, total_estimated: false, next: None }))
 }
 
-/// Back to which stamp a stream goes.
+/// From when on everything is read and sent again.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(as = CheckpointRewind, example = json!({"upper": "2026-01-30T00:00:00Z"}))]
+#[schema(as = Rewind, example = json!({"to": "2026-01-31T11:00:00Z"}))]
 struct RewindBody {
-    /// What was stamped after it is read again, by the source's clock.
+    /// By the source's clock.
     #[schema(value_type = String, format = DateTime)]
-    upper: Timestamp,
+    to: Timestamp,
 }
 
-/// Has a stream read again what was stamped after an instant; what the target has as it is, is not sent again.
+/// Sets a stream back: what is stamped since then is read and sent again, whatever the target acknowledged.
 #[utoipa::path(post, path = "/v1/jobs/{id}/checkpoints/{track}/rewind", tag = "jobs", operation_id = "checkpoint_rewind",
-    params(("id" = String, Path, description = "The job's id"), ("track" = String, Path, description = "The track's id")),
+    params(("id" = String, Path, description = "The job's id"), ("track" = String, Path, description = "The checkpoint's id")),
     request_body = RewindBody,
     responses((status = 200, description = "As it is now", body = CheckpointView), (status = 404, description = "There is none")))]
 async fn rewind(
@@ -179,39 +210,39 @@ async fn rewind(
     At((id, track)): At<(JobId, TrackId)>,
     Body(body): Body<RewindBody>,
 ) -> Result<Json<CheckpointView>, Problem> {
-    Ok(Json(CheckpointView::of(engine.track_rewind(&principal, id, track, body.upper).await?)))
+    Ok(Json(CheckpointView::of(engine.track_act(&principal, id, track, TrackAct::Rewind(body.to)).await?)))
 }
 
-/// Has a stream loaded anew, from its first record on.
-#[utoipa::path(post, path = "/v1/jobs/{id}/checkpoints/{track}/epoch", tag = "jobs", operation_id = "checkpoint_epoch",
-    params(("id" = String, Path, description = "The job's id"), ("track" = String, Path, description = "The track's id")),
-    responses((status = 200, description = "As it is now", body = CheckpointView), (status = 404, description = "There is none")))]
-async fn epoch(
-    State(engine): State<Arc<Engine>>,
-    Caller(principal): Caller,
-    At((id, track)): At<(JobId, TrackId)>,
-) -> Result<Json<CheckpointView>, Problem> {
-    Ok(Json(CheckpointView::of(engine.track_begin_epoch(&principal, id, track).await?)))
-}
-
-/// Lets a stream go on whose table lost a column, narrowed one or has another key (`schema_conflict`).
+/// Approves that a table lost a column, or has another key: the stream goes on with what is there.
 #[utoipa::path(post, path = "/v1/jobs/{id}/checkpoints/{track}/approve", tag = "jobs", operation_id = "checkpoint_approve",
-    params(("id" = String, Path, description = "The job's id"), ("track" = String, Path, description = "The track's id")),
+    params(("id" = String, Path, description = "The job's id"), ("track" = String, Path, description = "The checkpoint's id")),
     responses((status = 200, description = "As it is now", body = CheckpointView), (status = 404, description = "There is none")))]
 async fn approve(
     State(engine): State<Arc<Engine>>,
     Caller(principal): Caller,
     At((id, track)): At<(JobId, TrackId)>,
 ) -> Result<Json<CheckpointView>, Problem> {
-    Ok(Json(CheckpointView::of(engine.track_approve(&principal, id, track).await?)))
+    Ok(Json(CheckpointView::of(engine.track_act(&principal, id, track, TrackAct::Approve).await?)))
 }
 
-/// A record that a target refuses.
+/// Begins a new epoch: everything is read and sent again, as to a target that has nothing.
+#[utoipa::path(post, path = "/v1/jobs/{id}/checkpoints/{track}/epoch", tag = "jobs", operation_id = "checkpoint_epoch",
+    params(("id" = String, Path, description = "The job's id"), ("track" = String, Path, description = "The checkpoint's id")),
+    responses((status = 200, description = "As it is now", body = CheckpointView), (status = 404, description = "There is none")))]
+async fn epoch(
+    State(engine): State<Arc<Engine>>,
+    Caller(principal): Caller,
+    At((id, track)): At<(JobId, TrackId)>,
+) -> Result<Json<CheckpointView>, Problem> {
+    Ok(Json(CheckpointView::of(engine.track_act(&principal, id, track, TrackAct::Epoch).await?)))
+}
+
+/// A record that the target refuses.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(as = QuarantinedRecord, example = json!({
-    "id": "qua_0192f0c1a2b37c4d8e5f60718293a4b5", "stream": "customers", "partition": {"company": "01"}, "key": "[\"01\",\"000001\"]",
-    "operation": "upsert", "data": {"A1_COD": "000001"}, "code": "bad_crosswalk", "message": "the key is missing",
-    "state": "held", "at": "2026-01-31T12:00:00.000000Z"
+#[schema(as = Quarantined, example = json!({
+    "id": "qua_0192f0c1a2b37c4d8e5f60718293a4b5", "stream": "customers", "partition": {}, "key": "000123",
+    "operation": "upsert", "data": {"A1_COD": "000123"}, "code": "record_refused", "message": "A1_EST is missing",
+    "state": "held", "created_at": "2026-01-31T12:00:00.000000Z"
 }))]
 struct QuarantinedView {
     /// Its id.
@@ -220,65 +251,67 @@ struct QuarantinedView {
     /// The stream.
     stream: String,
     /// The partition.
-    partition: BTreeMap<String, String>,
+    #[schema(value_type = Object)]
+    partition: Partition,
     /// The record's key.
     key: String,
     /// `upsert` or `delete`.
-    #[schema(value_type = String)]
-    operation: Value,
-    /// The record as it was refused.
+    operation: String,
+    /// The record as it was sent.
     #[schema(value_type = Object)]
     data: Value,
-    /// Why: the plugin's code.
+    /// Why: a stable code.
     code: String,
     /// Why, for people.
     message: String,
-    /// `held`, or `replay` where it is sent again with the next run.
-    state: &'static str,
-    /// When it was refused last.
+    /// `held`, or `replay` where the next run sends it again.
+    state: String,
+    /// When it was refused.
     #[schema(value_type = String, format = DateTime)]
-    at: Timestamp,
+    created_at: Timestamp,
 }
 
 impl QuarantinedView {
-    fn of(record: Quarantined) -> Self {
+    fn of(one: Quarantined) -> Self {
         Self {
-            id: record.id,
-            stream: record.stream,
-            partition: record.partition,
-            key: record.key,
-            operation: serde_json::to_value(record.operation).unwrap_or_default(),
-            data: serde_json::from_str(&record.data).unwrap_or(Value::String(record.data)),
-            code: record.code,
-            message: record.message,
-            state: record.state.code(),
-            at: record.created_at,
+            id: one.id,
+            stream: one.stream,
+            partition: one.partition,
+            key: one.key,
+            operation: if one.operation == engate_model::sink::Operation::Delete { "delete" } else { "upsert" }
+                .to_owned(),
+            data: serde_json::from_str(&one.data).unwrap_or(Value::String(one.data)),
+            code: one.code,
+            message: one.message,
+            state: one.state.code().to_owned(),
+            created_at: one.created_at,
         }
     }
 }
 
-/// Records that the job's target refuses, the newest refusal of each.
+/// What a sync job has in quarantine, oldest first.
 #[utoipa::path(get, path = "/v1/jobs/{id}/quarantine", tag = "jobs", operation_id = "quarantine_list",
     params(("id" = String, Path, description = "The job's id"), PageParams),
-    responses((status = 200, description = "One page", body = Listing<QuarantinedView>),
-        (status = 404, description = "There is no such job"), (status = 409, description = "It is no sync (`not_a_sync`)")))]
+    responses((status = 200, description = "One page", body = Listing<QuarantinedView>), (status = 404, description = "There is no such job"),
+        (status = 409, description = "The job is no sync (`not_a_sync`)")))]
 async fn quarantine(
     State(engine): State<Arc<Engine>>,
     Caller(principal): Caller,
     At(id): At<JobId>,
-    Params(params): Params<PageParams>,
+    Params(page): Params<PageParams>,
 ) -> Result<Json<Listing<QuarantinedView>>, Problem> {
-    let after = params.cursor.as_deref().map(cursor_id::<QuarantineId>).transpose()?;
-    let page = engine.quarantine_list(&principal, id, after, params.limit.unwrap_or(LIMIT_DEFAULT)).await?;
-    let next = page.items.last().filter(|_| page.more).map(|last| cursor_write(&last.id.to_string()));
-    let items = page.items.into_iter().map(QuarantinedView::of).collect();
-    Ok(Json(Listing { items, total: Some(page.total), total_estimated: false, next }))
+    let after = page.cursor.as_deref().map(cursor_id::<QuarantineId>).transpose()?;
+    let limit = page.limit.unwrap_or(LIMIT_DEFAULT);
+    let found = engine.quarantine_list(&principal, id, after, limit).await?;
+    let next = found.items.last().filter(|_| found.more).map(|last| cursor_write(&last.id.to_string()));
+    let items = found.items.into_iter().map(QuarantinedView::of).collect();
+    Ok(Json(Listing { items, total: Some(found.total), total_estimated: false, next }))
 }
 
-/// Has a refused record sent again with the next run, as it is by then.
+/// Has a record sent again with the next run, as it is by then.
 #[utoipa::path(post, path = "/v1/jobs/{id}/quarantine/{record}/replay", tag = "jobs", operation_id = "quarantine_replay",
-    params(("id" = String, Path, description = "The job's id"), ("record" = String, Path, description = "The record's id here")),
-    responses((status = 204, description = "It will be"), (status = 404, description = "There is none")))]
+    params(("id" = String, Path, description = "The job's id"), ("record" = String, Path, description = "The record's id in quarantine")),
+    responses((status = 204, description = "The next run sends it"), (status = 404, description = "There is none")))]
 async fn replay(
     State(engine): State<Arc<Engine>>,
     Caller(principal): Caller,
@@ -288,9 +321,9 @@ async fn replay(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Takes a refused record out of the list; it is sent again when it changes.
+/// Gives a record up: this version of it is not sent again.
 #[utoipa::path(delete, path = "/v1/jobs/{id}/quarantine/{record}", tag = "jobs", operation_id = "quarantine_discard",
-    params(("id" = String, Path, description = "The job's id"), ("record" = String, Path, description = "The record's id here")),
+    params(("id" = String, Path, description = "The job's id"), ("record" = String, Path, description = "The record's id in quarantine")),
     responses((status = 204, description = "It is gone"), (status = 404, description = "There is none")))]
 async fn discard(
     State(engine): State<Arc<Engine>>,
@@ -301,61 +334,81 @@ async fn discard(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// A connection to the tables of another system.
+/// A connection to another system's tables.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Source, example = json!({"name": "protheus"}))]
-struct SourceView {
-    /// As `[connections.NAME]` of the engine's settings calls it.
+#[schema(as = Connection, example = json!({"name": "protheus"}))]
+struct ConnectionView {
+    /// Its name in the configuration.
     name: String,
 }
 
-/// Connections that jobs may use, as the engine's settings name them.
-#[utoipa::path(get, path = "/v1/sources", tag = "jobs", operation_id = "source_list", params(PageParams),
-    responses((status = 200, description = "One page, by name", body = Listing<SourceView>)))]
-async fn sources(
+/// The connections that the configuration names.
+#[utoipa::path(get, path = "/v1/connections", tag = "jobs", operation_id = "connection_list", params(PageParams),
+    responses((status = 200, description = "One page", body = Listing<ConnectionView>)))]
+async fn connections(
     State(engine): State<Arc<Engine>>,
-    Caller(principal): Caller,
+    Caller(_principal): Caller,
     Params(page): Params<PageParams>,
-) -> Result<Json<Listing<SourceView>>, Problem> {
-    let names = engine.source_list(&principal);
-    Ok(Json(page.cut(names, String::clone, |name| SourceView { name })?))
+) -> Result<Json<Listing<ConnectionView>>, Problem> {
+    Ok(Json(page.cut(engine.connection_names(), Clone::clone, |name| ConnectionView { name })?))
 }
 
 /// Which tables.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct TableParams {
-    /// Only those whose names begin so.
-    #[param(max_length = 200)]
+    /// Those whose names begin so, in large or small letters.
+    #[param(max_length = 100)]
     prefix: Option<String>,
 }
 
-/// The tables that a connection shows.
+/// A table that can be read.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(as = SourceTables, example = json!({"items": [{
-    "schema": "public", "name": "SA1010", "columns": [{"name": "A1_COD", "kind": "text", "nullable": false, "declared": "text"}],
-    "primary_key": ["R_E_C_N_O_"], "unique_keys": [], "watermarks": ["S_T_A_M_P_"], "soft_deletes": ["D_E_L_E_T_"]
-}], "truncated": false}))]
-struct TablesView {
-    /// Each with its columns, its keys, and the columns that may tell when a row changed or was deleted.
+#[schema(as = SourceTable, example = json!({
+    "table": "public.sa1010", "columns": [{"name": "a1_cod", "kind": "text", "nullable": false, "declared": "character varying(6)"}],
+    "primary_key": ["r_e_c_n_o_"], "unique_keys": [], "watermarks": ["s_t_a_m_p_"], "soft_deletes": ["d_e_l_e_t_"]
+}))]
+struct TableView {
+    /// As it is written in a job.
+    table: String,
+    /// Its columns.
     #[schema(value_type = Vec<Object>)]
-    items: Value,
-    /// Whether there are more than 2,000.
-    truncated: bool,
+    columns: Vec<Value>,
+    /// The primary key.
+    primary_key: Vec<String>,
+    /// Other keys that no two rows share.
+    unique_keys: Vec<Vec<String>>,
+    /// Columns that may tell when a row was last changed, the most likely first.
+    watermarks: Vec<String>,
+    /// Columns that may mark a row as deleted.
+    soft_deletes: Vec<String>,
 }
 
-/// The tables behind a connection, as its database describes them: what a stream of a sync job needs to know.
-#[utoipa::path(get, path = "/v1/sources/{name}/tables", tag = "jobs", operation_id = "source_tables",
+/// The tables of a connection, with keys, watermarks and marks, as the database itself describes them.
+#[utoipa::path(get, path = "/v1/connections/{name}/tables", tag = "jobs", operation_id = "connection_tables",
     params(("name" = String, Path, description = "The connection's name"), TableParams),
-    responses((status = 200, description = "The tables", body = TablesView), (status = 404, description = "There is no such connection"),
-        (status = 422, description = "Its database gives no answer (`source_unusable`)")))]
+    responses((status = 200, description = "At most 2,000; a longer prefix finds the others", body = Listing<TableView>),
+        (status = 404, description = "There is no such connection"), (status = 409, description = "It cannot be read now (`source_unreadable`)")))]
 async fn tables(
     State(engine): State<Arc<Engine>>,
-    Caller(principal): Caller,
+    Caller(_principal): Caller,
     At(name): At<String>,
     Params(params): Params<TableParams>,
-) -> Result<Json<TablesView>, Problem> {
-    let found = engine.source_tables(&principal, &name, params.prefix.as_deref().unwrap_or_default()).await?;
-    let items = serde_json::to_value(&found.items).unwrap_or_default();
-    Ok(Json(TablesView { items, truncated: found.truncated }))
+) -> Result<Json<Listing<TableView>>, Problem> {
+    let found = engine.connection_tables(&name, params.prefix.as_deref().unwrap_or_default()).await?;
+    let total_estimated = found.truncated;
+    let items: Vec<_> = found
+        .items
+        .into_iter()
+        .map(|table| TableView {
+            table: table.full_name(),
+            columns: table.columns.iter().filter_map(|column| serde_json::to_value(column).ok()).collect(),
+            primary_key: table.primary_key,
+            unique_keys: table.unique_keys,
+            watermarks: table.watermarks,
+            soft_deletes: table.soft_deletes,
+        })
+        .collect();
+    let total = u64::try_from(items.len()).ok();
+    Ok(Json(Listing { items, total, total_estimated, next: None }))
 }

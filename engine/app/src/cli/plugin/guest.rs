@@ -61,11 +61,14 @@ pub(super) struct Cost {
     pub(super) fuel: Option<u64>,
 }
 
+/// A plugin's private state, by key.
+type State = Arc<BTreeMap<String, Vec<u8>>>;
+
 /// What a file's calls run with.
 pub(super) struct Setting {
     config: Arc<Value>,
     secrets: Secrets,
-    state: Arc<BTreeMap<String, Vec<u8>>>,
+    state: State,
 }
 
 impl Setting {
@@ -83,7 +86,7 @@ impl Setting {
     }
 
     /// What every call gets: settings, secrets, state.
-    pub(super) fn parts(&self) -> (Arc<Value>, Secrets, Arc<BTreeMap<String, Vec<u8>>>) {
+    pub(super) fn parts(&self) -> (Arc<Value>, Secrets, State) {
         (Arc::clone(&self.config), self.secrets.clone(), Arc::clone(&self.state))
     }
 

@@ -10,7 +10,7 @@ use engate_model::{
     plugin::PluginRef,
     schedule::Schedule,
     sync::{
-        Partition, SoftDelete, StreamSpec, SyncJob, SyncSink, SyncSource,
+        Partition, PluginSink, SoftDelete, StreamSpec, SyncJob, SyncSink, SyncSource,
         job::{LOOKBACK_MS_DEFAULT, PAGE_BYTES_DEFAULT, PAGE_ROWS_DEFAULT, QUARANTINE_DEFAULT, SAFETY_LAG_MS_DEFAULT},
     },
     token::Principal,
@@ -79,18 +79,18 @@ impl Engine {
         };
         let before = self.store.job_find(principal.tenant, TABLES_JOB).await?;
         let used = before.as_ref().and_then(|job| match &job.settings.work {
-            Work::Sync(sync) => Some(sync.sink.endpoint),
+            Work::Sync(sync) => sync.sink.endpoint(),
             _ => None,
         });
         let endpoint = self.reach(principal, used, reach).await?;
         let companies = progress.companies.as_deref().unwrap_or_default();
         let wanted = SyncJob {
             source: SyncSource::Table { connection: welcome_of(&doing.wizard)?.connection.clone() },
-            sink: SyncSink {
+            sink: SyncSink::Plugin(PluginSink {
                 plugin: plugin(CAROL)?,
                 config: Some(json!({ "base_url": found.endpoint, "connector_id": found.connector_id })),
                 endpoint,
-            },
+            }),
             streams: streams(&found.entities, companies),
             partitions: partitions(companies),
             safety_lag_ms: SAFETY_LAG_MS_DEFAULT,
@@ -313,7 +313,11 @@ mod tests {
     fn p18_what_is_there_stays_and_what_is_new_is_added() {
         let sync = |streams: Vec<StreamSpec>| SyncJob {
             source: SyncSource::Table { connection: "protheus".to_owned() },
-            sink: SyncSink { plugin: plugin(CAROL).unwrap(), config: None, endpoint: EndpointId::MIN },
+            sink: SyncSink::Plugin(PluginSink {
+                plugin: plugin(CAROL).unwrap(),
+                config: None,
+                endpoint: EndpointId::MIN,
+            }),
             streams,
             partitions: partitions(&[company("01", &[])]),
             safety_lag_ms: SAFETY_LAG_MS_DEFAULT,

@@ -45,7 +45,7 @@ impl Engine {
             complaints.add("tables", format!("at most {TABLES_MAX} tables"));
         }
         complaints.finish(())?;
-        let found = self.wizard_tables(&welcome_of(&doing.wizard)?.connection).await?;
+        let found = self.wizard_tables(&welcome_of(&doing.wizard)?.connection, &input.tables).await?;
         let mut rows = vec![requirements::release(&input.release)];
         rows.extend(input.artefacts.iter().map(|(key, have, newest)| requirements::artefact(key, have, newest)));
         rows.push(requirements::upddistr(input.upddistr));

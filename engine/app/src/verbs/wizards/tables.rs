@@ -1,7 +1,7 @@
 //! What tables there are, as the wizard needs to know it.
 
-use engate_model::{Invalid, wizard::requirements::Dialect};
-use engate_source::Table;
+use engate_model::{Invalid, run::RunFailure, wizard::requirements::Dialect};
+use engate_source::{SourceError, Table};
 
 use super::VerbError;
 use crate::engine::Engine;
@@ -16,6 +16,11 @@ pub(super) struct TableFacts {
 }
 
 impl TableFacts {
+    fn of(table: Table) -> Self {
+        let columns = table.columns.into_iter().map(|column| column.shape.name).collect();
+        Self { name: table.name, columns }
+    }
+
     /// The column of that name, as the database spells it.
     pub(super) fn column(&self, name: &str) -> Option<&str> {
         self.columns.iter().map(String::as_str).find(|column| column.eq_ignore_ascii_case(name))
@@ -39,28 +44,34 @@ impl Found {
 }
 
 impl Engine {
-    /// The tables of a connection.
-    pub(super) async fn wizard_tables(&self, connection: &str) -> Result<Found, VerbError> {
-        let Some(dialect) = self.sources.dialect(connection) else {
-            let names = self.sources.names();
-            let known = if names.is_empty() { "none is".to_owned() } else { format!("there is {}", names.join(", ")) };
-            let message = format!(
-                "no connection of this name is set ({known}); set [connections.{connection}] of engate.toml, or \
-                 ENGATE_CONNECTIONS_{}_URL, and start the engine again",
-                connection.to_uppercase()
-            );
-            return Err(VerbError::field("connection", message));
-        };
-        let unusable = |message: String| VerbError::Refused {
-            code: "source_unusable",
-            invalid: Invalid::field("connection", message),
-        };
-        let source = self.sources.get(connection).map_err(|failure| unusable(failure.message))?;
-        let found = source.discover("").await.map_err(|error| unusable(error.to_string()))?;
-        let facts = |table: Table| TableFacts {
-            name: table.name,
-            columns: table.columns.into_iter().map(|column| column.shape.name).collect(),
-        };
-        Ok(Found { dialect, tables: found.items.into_iter().map(facts).collect() })
+    /// The tables of a connection: all that one discovery lists, and those of `names` where there are more.
+    pub(super) async fn wizard_tables(&self, connection: &str, names: &[String]) -> Result<Found, VerbError> {
+        let unknown = |failure: RunFailure| VerbError::field("connection", failure.message);
+        let source = self.sources.get(connection).map_err(unknown)?;
+        let listed = source.discover("").await.map_err(unusable)?;
+        let dialect = self.config.sources.get(connection).map_or(Dialect::Postgres, |url| dialect(url.expose()));
+        let mut found = Found { dialect, tables: listed.items.into_iter().map(TableFacts::of).collect() };
+        for name in names.iter().filter(|_| listed.truncated) {
+            if found.table(name).is_none() {
+                match source.describe(name).await {
+                    Ok(table) => found.tables.push(TableFacts::of(table)),
+                    Err(SourceError::NoTable(_) | SourceError::Ambiguous(_)) => {}
+                    Err(error) => return Err(unusable(error)),
+                }
+            }
+        }
+        Ok(found)
+    }
+}
+
+fn unusable(error: SourceError) -> VerbError {
+    VerbError::Refused { code: "source_unusable", invalid: Invalid::field("connection", error.to_string()) }
+}
+
+fn dialect(url: &str) -> Dialect {
+    match url.split_once(':').map_or("", |(scheme, _)| scheme) {
+        "sqlite" => Dialect::Sqlite,
+        "mysql" | "mariadb" => Dialect::Mysql,
+        _ => Dialect::Postgres,
     }
 }

@@ -1,0 +1,104 @@
+//! What operators see of sync jobs beside their rows: how far behind they are, what they send, and where it is written.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::{
+    harness::{api::id, eventually},
+    sync_faults::{execute, stamp, with_world},
+};
+
+#[test]
+fn p22_the_lag_grows_while_a_job_stands_still_and_falls_when_it_goes_on() {
+    with_world(50, async |app, world| {
+        let job = world.job(app).await;
+        world.equal().await;
+        let path = format!("/v1/jobs/{}", id(&job));
+        let lag = async || -> i64 {
+            let metrics = app.api.get("/metrics").await.expect(200);
+            let text = metrics.as_str().unwrap().to_owned();
+            let line = text.lines().find(|line| line.starts_with("engate_sync_lag_seconds{")).unwrap_or("x -1");
+            line.rsplit(' ').next().unwrap().parse().unwrap()
+        };
+        app.api.post(&format!("{path}/pause"), &json!({"reason": "to see it fall behind"})).await.expect(200);
+        eventually("it falls behind", async || {
+            let lag = lag().await;
+            if lag >= 8 { Ok(()) } else { Err(lag.to_string()) }
+        })
+        .await;
+        app.api.post(&format!("{path}/resume"), &json!(null)).await.expect(200);
+        eventually("it catches up", async || {
+            let lag = lag().await;
+            if (0..8).contains(&lag) { Ok(()) } else { Err(lag.to_string()) }
+        })
+        .await;
+    });
+}
+
+#[test]
+fn p27_p28_payloads_are_logged_while_it_is_switched_on_and_never_a_secret() {
+    with_world(20, async |app, world| {
+        let job = world.job(app).await;
+        world.equal().await;
+        let path = format!("/v1/jobs/{}", id(&job));
+        let logged = async || -> String {
+            let files = app.api.get(&format!("{path}/debug")).await.expect(200);
+            let mut all = String::new();
+            for file in files["items"].as_array().unwrap() {
+                let lines = app.api.get(&format!("{path}/debug/{}", file["run"].as_str().unwrap())).await.expect(200);
+                all.push_str(lines.as_str().unwrap_or(&lines.to_string()));
+            }
+            all
+        };
+        let change = async |value: &str| {
+            let sql = format!("UPDATE t SET v = '{value}', S_T_A_M_P_ = {} WHERE id = 7", stamp(false));
+            execute(&world.source, &sql).await;
+            world.equal().await;
+        };
+        change("before").await;
+        assert_eq!(logged().await, "", "off: not a line");
+        let on = app.api.put(&format!("{path}/debug"), &json!({"ttl_s": 60})).await.expect(200);
+        assert!(on["debug"]["until"].is_string());
+        change("while-on").await;
+        let lines = eventually("the page is logged", async || {
+            let lines = logged().await;
+            if lines.contains("while-on") && lines.contains("\"status\":200") { Ok(lines) } else { Err(lines) }
+        })
+        .await;
+        assert!(lines.contains("/staging/intake/") && !lines.contains(&world.connector.1), "masked: {lines}");
+        assert_eq!(app.api.delete(&format!("{path}/debug")).await.expect(200)["debug"], Value::Null);
+        // The slice that was being looked into ends first.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        change("after").await;
+        assert!(!logged().await.contains("\"after\""), "off again");
+        app.api.put(&format!("{path}/debug"), &json!({"ttl_s": 1})).await.expect(200);
+        tokio::time::sleep(Duration::from_millis(1_200)).await;
+        change("too-late").await;
+        assert!(!logged().await.contains("too-late"), "it ended of itself");
+    });
+}
+
+#[test]
+fn p23_the_page_on_scheduling_names_what_the_description_has() {
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/scheduling.md")).unwrap();
+    crate::harness::run(async |app| {
+        let description = app.api.get("/openapi.json").await.expect(200);
+        let schemas = &description["components"]["schemas"];
+        let names = |schema: &str| -> Vec<String> {
+            schemas[schema]["properties"].as_object().unwrap().keys().cloned().collect()
+        };
+        let fields = ["JobNew", "ScheduleCron", "ScheduleEvery", "JobCatchup", "ScheduleDst"];
+        let plain = ["name", "enabled"];
+        for field in fields.iter().flat_map(|schema| names(schema)).filter(|field| !plain.contains(&field.as_str())) {
+            assert!(page.contains(&field), "docs/scheduling.md does not name {field}");
+        }
+        let paths = description["paths"].as_object().unwrap();
+        for verb in ["pause", "resume", "run", "backfill"] {
+            assert!(
+                paths.contains_key(&format!("/v1/jobs/{{id}}/{verb}")) && page.contains(&format!("/{verb}")),
+                "{verb}"
+            );
+        }
+    });
+}
