@@ -176,7 +176,7 @@ fn o13_the_catalogue_is_a_tree_with_what_is_subscribed() {
             })
             .collect();
         // The engine's own facts are types of the catalogue too.
-        assert_eq!(told, [("Auditoria", 1), ("Engate", 5), ("Operação", 3)], "{catalog}");
+        assert_eq!(told, [("Auditoria", 1), ("Engate", 9), ("Operação", 3)], "{catalog}");
         let processes: Vec<_> = groups[2]["processes"].as_array().unwrap().iter().map(|one| &one["process"]).collect();
         assert_eq!(processes, ["Programação", "Tempo real"]);
         let all = entries(app, &hook).await;

@@ -88,7 +88,7 @@ fn p23_the_page_on_scheduling_names_what_the_description_has() {
         let names = |schema: &str| -> Vec<String> {
             schemas[schema]["properties"].as_object().unwrap().keys().cloned().collect()
         };
-        let fields = ["JobNew", "ScheduleCron", "ScheduleEvery", "JobCatchup", "ScheduleDst"];
+        let fields = ["JobNew", "Schedule", "JobCatchup", "ScheduleDst"];
         let plain = ["name", "enabled"];
         for field in fields.iter().flat_map(|schema| names(schema)).filter(|field| !plain.contains(&field.as_str())) {
             assert!(page.contains(&field), "docs/scheduling.md does not name {field}");

@@ -191,6 +191,10 @@ mod tests {
     const WITHOUT: &[&str] = &[
         // Told by its name alone; its value cannot be read.
         "/v1/secrets/{name}",
+        // A wizard changes by its steps, whose order guards them; taking it away edits nothing.
+        "/v1/wizards/{id}",
+        // A switch that ends of itself.
+        "/v1/jobs/{id}/debug",
         // Calling off is no edit.
         "/v1/plugins/{name}/diffs/{id}",
     ];

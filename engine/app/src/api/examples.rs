@@ -108,6 +108,9 @@ const PARTS: &[(&str, &str)] = &[
     ("id", "dif_0192f0c1a2b37c4d8e5f60718293a4b5"),
     ("key", "bill.paid"),
     ("name", "sintegre-link"),
+    ("record", "qua_0192f0c1a2b37c4d8e5f60718293a4b5"),
+    ("run", "run_0192f0c1a2b37c4d8e5f60718293a4b5"),
+    ("track", "trk_0192f0c1a2b37c4d8e5f60718293a4b5"),
     ("version", "1.2.0"),
 ];
 

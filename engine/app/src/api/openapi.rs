@@ -44,6 +44,7 @@ const TAGS: &[(&str, &str)] = &[
     ("integrators", "Partner companies"),
     ("event types", "The catalogue"),
     ("inbounds", "Where partners call"),
+    ("jobs", "What runs when, and its runs"),
     ("wizards", "Setting up, step by step"),
     ("plugins", "What shapes requests and judges responses"),
     ("secrets", "Values plugins may use and nobody can read back"),

@@ -17,6 +17,7 @@ use super::{
     permission::Permission,
     problem::Problem,
     routes::Routes,
+    text::{NameText, ValueText},
 };
 use crate::{
     engine::Engine,
@@ -107,6 +108,7 @@ struct WelcomeBody {
     /// Addresses that count over what the registry says, by service: `registry`, `rac`, `entities`, `ingestion`, `carol`,
     /// `carol_credentials`, `link`, `smartlink`, `provisioning`.
     #[serde(default)]
+    #[schema(value_type = BTreeMap<String, ValueText>)]
     urls: BTreeMap<String, String>,
 }
 
@@ -157,7 +159,7 @@ struct RequirementsBody {
     upddistr: bool,
     /// Tables whose watermark is looked for; left out or empty: all that have the columns of a Protheus table.
     #[serde(default)]
-    #[schema(max_items = 1000)]
+    #[schema(max_items = 1000, value_type = Vec<NameText>)]
     tables: Vec<String>,
 }
 
@@ -171,7 +173,7 @@ struct CompanyBody {
     code: String,
     /// Only these branches; left out or empty: all. Named of every company or of none.
     #[serde(default)]
-    #[schema(max_items = 200)]
+    #[schema(max_items = 200, value_type = Vec<NameText>)]
     branches: Vec<String>,
 }
 

@@ -102,7 +102,8 @@ async fn get(
 #[utoipa::path(patch, path = "/v1/jobs/{id}", tag = "jobs", operation_id = "job_update",
     params(("id" = String, Path, description = "Its id"), IfMatchHeader), request_body = JobChangeBody,
     responses((status = 200, description = "Changed", body = JobView), (status = 404, description = "There is none"),
-        (status = 409, description = "The name is taken")))]
+        (status = 409, description = "The name is taken"),
+        (status = 412, description = "It was changed since that `ETag` was answered")))]
 async fn update(
     State(engine): State<Arc<Engine>>,
     Caller(principal): Caller,
@@ -117,7 +118,8 @@ async fn update(
 /// Deletes a job with its history; what is under way is stopped.
 #[utoipa::path(delete, path = "/v1/jobs/{id}", tag = "jobs", operation_id = "job_delete",
     params(("id" = String, Path, description = "Its id"), IfMatchHeader),
-    responses((status = 204, description = "Deleted"), (status = 404, description = "There is none")))]
+    responses((status = 204, description = "Deleted"), (status = 404, description = "There is none"),
+        (status = 412, description = "It was changed since that `ETag` was answered")))]
 async fn delete(
     State(engine): State<Arc<Engine>>,
     Caller(principal): Caller,

@@ -184,18 +184,45 @@ async fn run_now(
     Ok((StatusCode::ACCEPTED, Json(RunView::of(engine.job_run(&principal, id).await?))))
 }
 
+/// Where a run stands.
+#[derive(ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = RunState)]
+#[allow(dead_code, reason = "describes what the model reads")]
+enum RunStateShape {
+    Queued,
+    Running,
+    Succeeded,
+    Failed,
+    Skipped,
+    Cancelled,
+    Abandoned,
+}
+
+/// What made a run.
+#[derive(ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = RunTrigger)]
+#[allow(dead_code, reason = "describes what the model reads")]
+enum RunTriggerShape {
+    Schedule,
+    Catchup,
+    Manual,
+    Backfill,
+}
+
 /// Which runs.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct RunParams {
     /// In this state only.
-    #[param(value_type = Option<String>, example = "failed")]
+    #[param(inline, value_type = Option<RunStateShape>)]
     state: Option<RunState>,
     /// Made so only.
-    #[param(value_type = Option<String>, example = "schedule")]
+    #[param(inline, value_type = Option<RunTriggerShape>)]
     trigger: Option<RunTrigger>,
     /// Of this backfill only.
-    #[param(value_type = Option<String>, example = "bkf_0192f0c1a2b37c4d8e5f60718293a4b5")]
+    #[param(value_type = Option<String>, max_length = 64, example = "bkf_0192f0c1a2b37c4d8e5f60718293a4b5")]
     backfill: Option<BackfillId>,
     /// Nominal time from then on.
     #[param(value_type = Option<String>, format = DateTime)]

@@ -15,53 +15,54 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use crate::{
-    api::conditional::Shown,
+    api::{conditional::Shown, text::NameText},
     verbs::jobs::{Change, JobChange},
 };
 
-/// When a job runs.
+/// When a job runs: at the times of an expression in a zone (`cron`), at the instants `epoch + n * interval + phase`
+/// (`every`), again as soon as it is done (`always`), or only when someone asks for it (`manual`).
 #[derive(ToSchema)]
-#[serde(tag = "kind", rename_all = "snake_case")]
+#[serde(deny_unknown_fields)]
 #[schema(as = Schedule, example = json!({"kind": "cron", "expression": "0 2 * * *", "timezone": "America/Sao_Paulo"}))]
 #[allow(dead_code, reason = "describes what the model reads")]
-pub(super) enum ScheduleShape {
-    /// At the times of an expression, in a zone.
-    Cron(CronShape),
-    /// At the instants `epoch + n * interval + phase`.
-    Every(EveryShape),
-    /// Again as soon as it is done, with a pause while there is nothing to do.
-    Always(NothingShape),
-    /// Only when someone asks for it.
-    Manual(NothingShape),
-}
-
-/// Nothing more.
-#[derive(ToSchema)]
-#[schema(as = ScheduleNothing)]
-pub(super) struct NothingShape {}
-
-/// At the times of an expression, in a zone.
-#[derive(ToSchema)]
-#[schema(as = ScheduleCron)]
-#[allow(dead_code, reason = "describes what the model reads")]
-pub(super) struct CronShape {
-    /// `minute hour day month weekday`, or six fields with seconds in front; names, ranges, lists and steps.
+pub(super) struct ScheduleShape {
+    /// Which of the four; each takes its own fields.
+    kind: ScheduleKindShape,
+    /// Of `cron`: `minute hour day month weekday`, or six fields with seconds in front; names, ranges, lists and steps.
     #[schema(min_length = 1, max_length = 512)]
-    expression: String,
-    /// A name of the IANA database; America/Sao_Paulo where it is left out.
+    expression: Option<String>,
+    /// Of `cron`: a name of the IANA database; America/Sao_Paulo where it is left out.
     #[schema(min_length = 1, max_length = 64)]
     timezone: Option<String>,
-    /// What becomes of times that the clock skips or shows twice.
+    /// Of `cron`: what becomes of times that the clock skips or shows twice.
     dst: Option<DstShape>,
-    /// Days without a run: `2026-12-25`, `12-25` of every year, `2026-12-24/2027-01-02`.
-    #[schema(max_items = 500)]
+    /// Of `cron`: days without a run: `2026-12-25`, `12-25` of every year, `2026-12-24/2027-01-02`.
+    #[schema(max_items = 500, value_type = Option<Vec<NameText>>)]
     exclude: Option<Vec<String>>,
-    /// Nothing runs before.
+    /// Of `cron`: nothing runs before.
     #[schema(value_type = Option<String>, format = DateTime)]
     start: Option<Timestamp>,
-    /// Nothing runs from here on.
+    /// Of `cron`: nothing runs from here on.
     #[schema(value_type = Option<String>, format = DateTime)]
     end: Option<Timestamp>,
+    /// Of `every`: milliseconds between two runs.
+    #[schema(minimum = 1000, maximum = 31_622_400_000_u64)]
+    interval_ms: Option<u64>,
+    /// Of `every`: milliseconds that all of them are shifted by.
+    #[schema(maximum = 31_622_400_000_u64)]
+    phase_ms: Option<u64>,
+}
+
+/// What kind of schedule.
+#[derive(ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = ScheduleKind)]
+#[allow(dead_code, reason = "describes what the model reads")]
+pub(super) enum ScheduleKindShape {
+    Cron,
+    Every,
+    Always,
+    Manual,
 }
 
 /// What becomes of times that the clock skips or shows twice. Where the hour field holds no `*`, by default a skipped time
@@ -111,6 +112,7 @@ pub(super) struct EveryShape {
 
 /// What a job runs: `emit` an event, `sync` tables to a target, `poll` a plugin for events, or an `engine` task.
 #[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
 #[schema(as = JobRun, example = json!({"kind": "emit", "event": {"type": "day.closed", "payload": {}}}))]
 #[allow(dead_code, reason = "describes what the model reads")]
 pub(super) struct WorkShape {
@@ -128,7 +130,7 @@ pub(super) struct WorkShape {
     /// Of `sync`: `{kind: "table", connection}` or `{kind: "plugin", plugin, config}`.
     #[schema(value_type = Option<Object>)]
     source: Option<Value>,
-    /// Of `sync`: `{plugin, config, endpoint}`.
+    /// Of `sync`: `{plugin, config, endpoint}`, or `{event_type, subject?}` to make events of the changes.
     #[schema(value_type = Option<Object>)]
     sink: Option<Value>,
     /// Of `sync`: `[{name, table, key[], watermark, columns?, soft_delete?, target}]`.
@@ -137,6 +139,21 @@ pub(super) struct WorkShape {
     /// Of `sync`: the value of each dimension, such as `[{company: "01"}]`.
     #[schema(value_type = Option<Vec<Object>>, max_items = 1000)]
     partitions: Option<Vec<Value>>,
+    /// Of `sync`: how far behind the source's clock the committed range ends; 5,000 where it is left out.
+    #[schema(maximum = 600_000)]
+    safety_lag_ms: Option<u64>,
+    /// Of `sync`: how far back each pass reads again; ten minutes where it is left out.
+    #[schema(minimum = 10_000, maximum = 604_800_000)]
+    lookback_ms: Option<u64>,
+    /// Of `sync`: rows of a page at most; 500 where it is left out.
+    #[schema(minimum = 1, maximum = 5_000)]
+    page_rows: Option<u32>,
+    /// Of `sync`: bytes of a page's rows at most; 8 MiB where it is left out.
+    #[schema(minimum = 16_384, maximum = 8_388_608)]
+    page_bytes: Option<u32>,
+    /// Of `sync`: records that a stream sets aside before it stops; 100 where it is left out.
+    #[schema(maximum = 10_000)]
+    quarantine_max: Option<u32>,
     /// Of `poll`: which plugin.
     #[schema(max_length = 128)]
     plugin: Option<String>,

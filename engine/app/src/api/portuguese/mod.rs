@@ -146,6 +146,18 @@ const TEXTS: &[(&str, &str, &str)] = &[
         "Use um endereço público, ou peça ao operador que libere a rede em `egress.allow`.",
     ),
     ("already_exists", "Já existe", "Altere o que existe ou escolha outro nome."),
+    ("not_a_sync", "O job não leva tabelas", "Só jobs cujo `run` é do tipo `sync` têm checkpoints e quarentena."),
+    (
+        "run_in_progress",
+        "Uma execução do job não terminou",
+        "Espere por ela, cancele-a, ou dê ao job outra regra de sobreposição.",
+    ),
+    ("run_over", "A execução terminou", "Não há o que parar; execute o job de novo se preciso."),
+    (
+        "needs_configuration",
+        "O job não está pronto",
+        "Dê-lhe um agendamento cron, every ou always e inicie-o com `POST /v1/jobs/{id}/start`.",
+    ),
     ("in_use", "Está em uso", "Retire primeiro o que o usa."),
     ("system_record", "Pertence ao motor", "Deixe como está; cadastre um seu."),
     ("client_has_token", "O cliente tem um token vivo", "Gere esse de novo, ou revogue-o antes."),
