@@ -186,6 +186,11 @@ fn filled(template: &str) -> String {
             (true, "tokens") => format!("tok_{zeros}"),
             (true, "tenants") => format!("ten_{zeros}"),
             (true, "diffs") => format!("dif_{zeros}"),
+            (true, "jobs") => format!("job_{zeros}"),
+            (true, "runs" | "debug") => format!("run_{zeros}"),
+            (true, "checkpoints") => format!("trk_{zeros}"),
+            (true, "quarantine") => format!("qua_{zeros}"),
+            (true, "wizards") => format!("wiz_{zeros}"),
             (true, _) => "x".to_owned(),
         });
     }

@@ -177,7 +177,7 @@ fn a_component_that_carries_a_runtime_is_compiled_quickly_and_from_parts() {
         let code = |quick: bool| {
             names.iter().filter(|name| name.ends_with(".cwasm") && name.contains("-quick-") == quick).count()
         };
-        assert_eq!((code(true), code(false)), (2, 4), "both quick, beside the bundled ones: {names:?}");
+        assert_eq!((code(true), code(false)), (2, 7), "both quick, beside the bundled ones: {names:?}");
         assert!(names.iter().any(|name| name.ends_with(".parts")), "{names:?}");
     });
 }
