@@ -177,7 +177,7 @@ impl HistoryView {
 /// The earlier checkpoints of one stream and partition, the newest first.
 #[utoipa::path(get, path = "/v1/jobs/{id}/checkpoints/{track}/history", tag = "jobs", operation_id = "checkpoint_history",
     params(("id" = String, Path, description = "The job's id"), ("track" = String, Path, description = "The checkpoint's id")),
-    responses((status = 200, description = "All that are kept", body = Listing<HistoryView>), (status = 404, description = "There is none")))]
+    responses((status = 200, description = "All that are kept", body = Listing<HistoryView>), (status = 404, description = "There is none"), (status = 409, description = "It is no sync (`not_a_sync`)")))]
 async fn history(
     State(engine): State<Arc<Engine>>,
     Caller(principal): Caller,
@@ -203,7 +203,7 @@ struct RewindBody {
 #[utoipa::path(post, path = "/v1/jobs/{id}/checkpoints/{track}/rewind", tag = "jobs", operation_id = "checkpoint_rewind",
     params(("id" = String, Path, description = "The job's id"), ("track" = String, Path, description = "The checkpoint's id")),
     request_body = RewindBody,
-    responses((status = 200, description = "As it is now", body = CheckpointView), (status = 404, description = "There is none")))]
+    responses((status = 200, description = "As it is now", body = CheckpointView), (status = 404, description = "There is none"), (status = 409, description = "It is no sync (`not_a_sync`)")))]
 async fn rewind(
     State(engine): State<Arc<Engine>>,
     Caller(principal): Caller,
@@ -216,7 +216,7 @@ async fn rewind(
 /// Approves that a table lost a column, or has another key: the stream goes on with what is there.
 #[utoipa::path(post, path = "/v1/jobs/{id}/checkpoints/{track}/approve", tag = "jobs", operation_id = "checkpoint_approve",
     params(("id" = String, Path, description = "The job's id"), ("track" = String, Path, description = "The checkpoint's id")),
-    responses((status = 200, description = "As it is now", body = CheckpointView), (status = 404, description = "There is none")))]
+    responses((status = 200, description = "As it is now", body = CheckpointView), (status = 404, description = "There is none"), (status = 409, description = "It is no sync (`not_a_sync`)")))]
 async fn approve(
     State(engine): State<Arc<Engine>>,
     Caller(principal): Caller,
@@ -228,7 +228,7 @@ async fn approve(
 /// Begins a new epoch: everything is read and sent again, as to a target that has nothing.
 #[utoipa::path(post, path = "/v1/jobs/{id}/checkpoints/{track}/epoch", tag = "jobs", operation_id = "checkpoint_epoch",
     params(("id" = String, Path, description = "The job's id"), ("track" = String, Path, description = "The checkpoint's id")),
-    responses((status = 200, description = "As it is now", body = CheckpointView), (status = 404, description = "There is none")))]
+    responses((status = 200, description = "As it is now", body = CheckpointView), (status = 404, description = "There is none"), (status = 409, description = "It is no sync (`not_a_sync`)")))]
 async fn epoch(
     State(engine): State<Arc<Engine>>,
     Caller(principal): Caller,
@@ -311,7 +311,7 @@ async fn quarantine(
 /// Has a record sent again with the next run, as it is by then.
 #[utoipa::path(post, path = "/v1/jobs/{id}/quarantine/{record}/replay", tag = "jobs", operation_id = "quarantine_replay",
     params(("id" = String, Path, description = "The job's id"), ("record" = String, Path, description = "The record's id in quarantine")),
-    responses((status = 204, description = "The next run sends it"), (status = 404, description = "There is none")))]
+    responses((status = 204, description = "The next run sends it"), (status = 404, description = "There is none"), (status = 409, description = "It is no sync (`not_a_sync`)")))]
 async fn replay(
     State(engine): State<Arc<Engine>>,
     Caller(principal): Caller,
@@ -324,7 +324,7 @@ async fn replay(
 /// Gives a record up: this version of it is not sent again.
 #[utoipa::path(delete, path = "/v1/jobs/{id}/quarantine/{record}", tag = "jobs", operation_id = "quarantine_discard",
     params(("id" = String, Path, description = "The job's id"), ("record" = String, Path, description = "The record's id in quarantine")),
-    responses((status = 204, description = "It is gone"), (status = 404, description = "There is none")))]
+    responses((status = 204, description = "It is gone"), (status = 404, description = "There is none"), (status = 409, description = "It is no sync (`not_a_sync`)")))]
 async fn discard(
     State(engine): State<Arc<Engine>>,
     Caller(principal): Caller,
