@@ -8,6 +8,7 @@ use engate_model::{
     endpoint::Endpoint,
     event::{Event, NoDelivery, check_key, check_labels, check_name},
     invalid::Complaints,
+    job::EmitEvent,
     line::Ordering,
     routing::{Catalog, Route},
 };
@@ -54,6 +55,21 @@ pub(crate) struct NewEvent {
 }
 
 impl NewEvent {
+    /// What a job is to publish; whoever runs it says when it happened and what makes it known again.
+    pub(crate) fn of_job(event: &EmitEvent) -> Self {
+        Self {
+            event_type: event.r#type.clone(),
+            subject: event.subject.clone(),
+            payload: event.payload.to_string().into_bytes(),
+            content_type: JSON.to_owned(),
+            idempotency_key: None,
+            occurred_at: None,
+            deliver_at: None,
+            labels: event.labels.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
+            correlation_id: event.correlation_id.clone(),
+        }
+    }
+
     /// Checks what every event must keep to, whoever made it.
     ///
     /// # Errors

@@ -11,7 +11,7 @@ use engate_model::{
 
 use super::HeldRun;
 use crate::{
-    accept::{JSON, NewEvent, NotTaken},
+    accept::{NewEvent, NotTaken},
     verbs::{VerbError, endpoints::actions::Which},
 };
 
@@ -38,18 +38,13 @@ impl HeldRun {
 
     /// Publishes the job's event. Its id is job and nominal time, so that a second try finds the first one's.
     async fn emit(&self, event: &EmitEvent) -> RunEnd {
-        let payload = event.payload.to_string().into_bytes();
-        let bytes = payload.len() as u64;
+        let new = NewEvent::of_job(event);
+        let bytes = new.payload.len() as u64;
         let new = NewEvent {
-            event_type: event.r#type.clone(),
-            subject: event.subject.clone(),
-            payload,
-            content_type: JSON.to_owned(),
             idempotency_key: Some(format!("{}:{}:{}", self.job.id, self.run.id, self.run.scheduled_at)),
             occurred_at: Some(self.run.scheduled_at),
-            deliver_at: None,
-            labels: event.labels.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
-            correlation_id: event.correlation_id.clone().or_else(|| Some(self.run.id.to_string())),
+            correlation_id: new.correlation_id.or_else(|| Some(self.run.id.to_string())),
+            ..new
         };
         if let Err(invalid) = new.check() {
             return failed("invalid_event", invalid.to_string(), false);

@@ -443,17 +443,7 @@ impl Engine {
         let mut complaints = Complaints::default();
         complaints.take(settings.check(now));
         if let Work::Emit { event } = &settings.work {
-            let new = NewEvent {
-                event_type: event.r#type.clone(),
-                subject: event.subject.clone(),
-                payload: event.payload.to_string().into_bytes(),
-                content_type: crate::accept::JSON.to_owned(),
-                idempotency_key: None,
-                occurred_at: None,
-                deliver_at: None,
-                labels: event.labels.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
-                correlation_id: event.correlation_id.clone(),
-            };
+            let new = NewEvent::of_job(event);
             complaints.take(new.check().map_err(|invalid| below_invalid("run.event", invalid)));
         }
         if let Work::Engine(engate_model::job::EngineTask::ResendPending { endpoint: Some(id) }) = &settings.work
