@@ -46,6 +46,8 @@ pub(crate) fn compiler(metered: bool, effort: Effort, parts: Option<Arc<dyn Cach
     if effort == Effort::Quick {
         // Neither changes what code does or how it is called, so that one engine runs both kinds.
         config.cranelift_opt_level(OptLevel::None).cranelift_regalloc_algorithm(RegallocAlgorithm::SinglePass);
+        // Nobody reads offsets or unwinds natively: a trap's report names functions, which it finds by frame pointers.
+        config.generate_address_map(false).native_unwind_info(false);
     }
     if let Some(parts) = parts {
         config.enable_incremental_compilation(parts)?;

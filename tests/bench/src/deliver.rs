@@ -8,7 +8,7 @@ use sqlx::{Connection as _, Executor as _};
 use tokio::process::Command;
 
 use crate::{
-    DeliverOptions, Error, guest,
+    Contender, DeliverOptions, Error, guest,
     http1::Connection,
     load::{self, Target},
     process::{self, Running},
@@ -34,16 +34,30 @@ pub(crate) async fn run(options: &DeliverOptions) -> Result<(), Error> {
     let component = guest::component(options.plugin.as_deref())?;
     let names = ["raw", "raw-durable", "deliver", "deliver with plugin", "deliver with warm plugin"];
     let [mut raw, mut durable, mut plain, mut plugin, mut warm] = names.map(|name| Figure::new(name, "deliveries/s"));
+    let wanted = |contender| options.only.is_empty() || options.only.contains(&contender);
+    let guest = |instances| Some(Guest { component: &component, instances });
     for _ in 0..options.runs {
-        raw.runs.push(run_raw(&sink.address, options).await?);
-        run_durable(&sink.address, options, &mut durable).await?;
-        run_engate(&sink.address, options, None, &mut plain).await?;
-        run_engate(&sink.address, options, Some(Guest { component: &component, instances: "fresh" }), &mut plugin)
-            .await?;
-        run_engate(&sink.address, options, Some(Guest { component: &component, instances: "warm" }), &mut warm).await?;
+        if wanted(Contender::Raw) {
+            raw.runs.push(run_raw(&sink.address, options).await?);
+        }
+        if wanted(Contender::RawDurable) {
+            run_durable(&sink.address, options, &mut durable).await?;
+        }
+        if wanted(Contender::Plain) {
+            run_engate(&sink.address, options, None, &mut plain).await?;
+        }
+        if wanted(Contender::Plugin) {
+            run_engate(&sink.address, options, guest("fresh"), &mut plugin).await?;
+        }
+        if wanted(Contender::Warm) {
+            run_engate(&sink.address, options, guest("warm"), &mut warm).await?;
+        }
     }
     sink.stop().await?;
-    let ratio = |name: &str, a: &Figure, b: &Figure| Ratio { name: name.to_owned(), value: a.median() / b.median() };
+    let ratio = |name: &str, a: &Figure, b: &Figure| {
+        let value = (!a.runs.is_empty() && !b.runs.is_empty()).then(|| a.median() / b.median())?;
+        Some(Ratio { name: name.to_owned(), value })
+    };
     let ratios = [
         ratio("raw-durable / raw", &durable, &raw),
         ratio("deliver / raw", &plain, &raw),
@@ -53,7 +67,9 @@ pub(crate) async fn run(options: &DeliverOptions) -> Result<(), Error> {
         ratio("deliver with warm plugin / raw-durable", &warm, &durable),
         ratio("deliver with warm plugin / deliver", &warm, &plain),
     ];
-    let figures = [raw, durable, plain, plugin, warm];
+    let ratios: Vec<_> = ratios.into_iter().flatten().collect();
+    let mut figures = vec![raw, durable, plain, plugin, warm];
+    figures.retain(|figure| !figure.runs.is_empty());
     report::print(&figures, &ratios, options.json)
 }
 

@@ -77,12 +77,30 @@ struct DeliverOptions {
     /// Component with which `deliver` runs a second time; default: the benches' own, built here.
     #[arg(long)]
     plugin: Option<PathBuf>,
+    /// Only these, for looking closer at one; ratios need both their figures.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    only: Vec<Contender>,
     /// Database of `deliver`: sqlite, or a postgres:// URL; everything in that database is dropped before each run.
     #[arg(long, default_value = "sqlite")]
     database: String,
     /// JSON instead of a table.
     #[arg(long)]
     json: bool,
+}
+
+/// What the delivery benches compare.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Contender {
+    /// Posts straight to the sink.
+    Raw,
+    /// The smallest honest engine.
+    RawDurable,
+    /// The engine without a plugin.
+    Plain,
+    /// With a plugin, an instance for each call.
+    Plugin,
+    /// With a plugin whose instances are kept.
+    Warm,
 }
 
 /// How the plugin ladder runs.
