@@ -8,7 +8,7 @@ use engate_model::{
 
 use crate::{
     engine::Engine,
-    serve::StartError,
+    start_error::StartError,
     verbs::{
         VerbError, access::token_hash, plugins::bundled::install_bundled, tenants::FIRST_TENANT, tokens::generate_token,
     },

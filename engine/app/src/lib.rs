@@ -26,6 +26,7 @@ pub(crate) mod replay;
 pub(crate) mod retention;
 pub(crate) mod scheduler;
 pub mod serve;
+pub mod start_error;
 pub(crate) mod strangers;
 pub(crate) mod sync;
 pub mod telemetry;

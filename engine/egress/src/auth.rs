@@ -8,7 +8,7 @@ use engate_model::{
 };
 use http::{HeaderName, HeaderValue, header::AUTHORIZATION};
 
-use crate::request::{check_name, check_value};
+use crate::headers::{check_name, check_value};
 
 /// Longest client id or scope, in bytes.
 const CLIENT_BYTES_MAX: usize = 1_024;

@@ -20,7 +20,8 @@ use ring::digest::{Context, SHA256};
 use tokio::time::Instant;
 
 use crate::{
-    request::{Outbound, check_value},
+    headers::check_value,
+    request::Outbound,
     send::{Egress, Received},
 };
 

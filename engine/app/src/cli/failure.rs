@@ -6,7 +6,7 @@ use engate_model::FieldError;
 use serde::Deserialize;
 use url::Url;
 
-use super::present::plain;
+use super::plain::plain;
 
 /// What `engate --help` says of exit codes; [`Exit`] is the other half.
 pub(super) const EXIT_CODES_HELP: &str = "\

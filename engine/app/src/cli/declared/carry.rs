@@ -4,7 +4,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::{
-    document::Kind,
+    kind::Kind,
     plan::{Action, Body, Plan, Verb},
 };
 use crate::cli::{

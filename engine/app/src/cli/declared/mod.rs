@@ -7,6 +7,7 @@
 
 mod carry;
 mod document;
+mod kind;
 mod plan;
 mod present;
 mod references;

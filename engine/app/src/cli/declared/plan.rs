@@ -7,7 +7,8 @@ use ring::digest::{SHA256, digest};
 use serde_json::{Map, Value, json};
 
 use super::{
-    document::{Document, KINDS, Kind, name_of},
+    document::Document,
+    kind::{KINDS, Kind, name_of},
     present::Present,
 };
 use crate::cli::{failure::Failure, present::Tone};

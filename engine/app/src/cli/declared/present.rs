@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use super::document::{KINDS, Kind};
+use super::kind::{KINDS, Kind};
 use crate::cli::{
     client::{Client, read},
     failure::Failure,

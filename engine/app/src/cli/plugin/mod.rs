@@ -217,6 +217,7 @@ pub(super) async fn run(command: PluginCommand, remote: &Remote) -> Result<(), F
         PluginCommand::Dev(args) => dev::run(&args, &remote.client()?, screen).await,
         PluginCommand::Check { file } => check::run(&file, screen).await,
         PluginCommand::Replay(args) => replay::replay(&args, &remote.client()?, screen).await,
+        PluginCommand::Diff(args) if args.remote => diff::run(&args, &remote.client()?, screen).await,
         PluginCommand::Diff(args) => replay::diff(&args, &remote.client()?, screen).await,
         PluginCommand::Promote(args) => promote(&args, &remote.client()?, screen).await,
         PluginCommand::Rollback(args) => rollback(&args, &remote.client()?, screen).await,

@@ -16,7 +16,7 @@ use futures_util::{StreamExt as _, stream};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 
-use super::{diff, guest::Guest};
+use super::guest::Guest;
 use crate::{
     cli::{
         client::Client,
@@ -61,7 +61,7 @@ pub(in crate::cli) struct DiffArgs {
 
     /// Compare inside the engine, which reads its own history, and not here
     #[arg(long)]
-    remote: bool,
+    pub(super) remote: bool,
 
     /// With --remote: the version or channel to compare with
     #[arg(long, value_name = "VERSION", requires = "remote", default_value = engate_model::plugin::CHANNEL_DEFAULT)]
@@ -130,9 +130,6 @@ pub(super) async fn replay(args: &ReplayArgs, client: &Client, screen: Screen) -
 
 /// Runs the recorded version and the new one over history, and shows what would change.
 pub(super) async fn diff(args: &DiffArgs, client: &Client, screen: Screen) -> Result<(), Failure> {
-    if args.remote {
-        return diff::run(args, client, screen).await;
-    }
     let mut guests = Guests::new(client);
     let new = guests.file(&args.component).await?;
     let plugin = args.history.plugin.as_ref().unwrap_or(&new.installed.manifest.id);
