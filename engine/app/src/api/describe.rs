@@ -9,13 +9,11 @@ use utoipa::{
 };
 
 use super::{
+    contract::SCOPE,
     idempotency::{IdempotencyKeyHeader, Repeats},
     permission::Permission,
     problem::{PROBLEM_JSON, ProblemBody},
 };
-
-/// Where an operation names its scope.
-pub(super) const SCOPE: &str = "x-engate-scope";
 
 /// Adds what every operation has: who may call it, and the refusals anyone can meet.
 pub(super) fn finish(operation: &mut Operation, (permission, repeats): (Permission, Repeats), path: &str) {

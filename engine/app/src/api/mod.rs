@@ -11,6 +11,7 @@ mod auth;
 mod calls;
 mod cloudevents;
 mod conditional;
+mod contract;
 mod cors;
 mod deliveries;
 mod describe;
@@ -93,6 +94,13 @@ fn routes() -> Routes {
         .merge(audit::routes())
 }
 
+/// The description, for tests that start no engine.
+#[cfg(test)]
+pub(crate) fn described() -> &'static contract::Contract {
+    contract::made_by(openapi::put_together);
+    contract::contract()
+}
+
 /// What every call passes before its handler. One layer, since each costs every call a copy of the route it wraps.
 async fn pass(State(gate): State<auth::Gate>, request: Request, next: Next) -> Response {
     let admit = |request, call| cors::through(&gate, request, |request| auth::admit(&gate, request, call, next));
@@ -101,6 +109,7 @@ async fn pass(State(gate): State<auth::Gate>, request: Request, next: Next) -> R
 
 /// The API of `engine`, ready to be served; its requests are to come through [`normalise`](crate::paths::normalise).
 pub(crate) fn router(engine: Arc<Engine>) -> Router {
+    contract::made_by(openapi::put_together);
     let routes = routes();
     let gate = auth::Gate { engine: Arc::clone(&engine), rules: Arc::new(routes.rules) };
     routes

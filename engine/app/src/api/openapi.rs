@@ -1,13 +1,10 @@
 //! The API's description: put together from the routes, served at `/openapi.json`, and the schemas that requests
 //! are checked against (see [`schema`](super::schema)).
 
-use std::{collections::BTreeSet, sync::OnceLock};
-
 use axum::{
     http::{StatusCode, header},
     response::IntoResponse,
 };
-use bytes::Bytes;
 use serde_json::{Value, json};
 use utoipa::{
     PartialSchema as _, ToSchema as _,
@@ -18,7 +15,7 @@ use utoipa::{
 };
 
 use super::{
-    describe::SCOPE,
+    contract::contract,
     problem::{ProblemBody, ProblemField},
     routes::Routes,
 };
@@ -56,41 +53,14 @@ const TAGS: &[(&str, &str)] = &[
     ("health", "Whether the engine works"),
 ];
 
-/// The description, made once.
-#[derive(Debug)]
-pub(crate) struct Contract {
-    /// As JSON.
-    pub(crate) value: Value,
-    text: Bytes,
-}
-
-/// The description of all routes.
-pub(crate) fn contract() -> &'static Contract {
-    static CONTRACT: OnceLock<Contract> = OnceLock::new();
-    CONTRACT.get_or_init(|| {
-        let document = document(super::routes());
-        let mut value = serde_json::to_value(&document).unwrap_or_default();
-        portable(&mut value);
-        refer_to_items(&mut value);
-        super::conditional::describe(&mut value);
-        super::examples::fill(&mut value);
-        Contract { text: value.to_string().into(), value }
-    })
-}
-
-impl Contract {
-    /// Whether there is a route of this method and template.
-    pub(crate) fn has_route(&self, method: &str, template: &str) -> bool {
-        let upper = method.bytes().all(|b| b.is_ascii_uppercase());
-        upper && self.value.get("paths").and_then(|paths| paths.get(template)?.get(method.to_lowercase())).is_some()
-    }
-
-    /// Every scope, in the order of the alphabet.
-    pub(crate) fn scopes(&self) -> BTreeSet<&str> {
-        let paths = self.value.get("paths").and_then(Value::as_object).into_iter().flatten();
-        let operations = paths.filter_map(|(_, methods)| methods.as_object()).flatten();
-        operations.filter_map(|(_, operation)| operation.get(SCOPE)?.as_str()).collect()
-    }
+/// Puts the description of all routes together.
+pub(super) fn put_together() -> Value {
+    let mut value = serde_json::to_value(document(super::routes())).unwrap_or_default();
+    portable(&mut value);
+    refer_to_items(&mut value);
+    super::conditional::describe(&mut value);
+    super::examples::fill(&mut value);
+    value
 }
 
 /// Says what generators of clients stumble over in the way that they know: a pair of equal things is a list of two, and
@@ -134,7 +104,7 @@ fn refer_to_items(document: &mut Value) {
     }
 }
 
-/// Puts the description together.
+/// The description as utoipa has it.
 fn document(routes: Routes) -> OpenApi {
     let mut components = Components::new();
     components.schemas.extend(routes.schemas);
@@ -169,7 +139,7 @@ mod tests {
     use std::collections::{BTreeMap, HashMap, HashSet};
 
     use super::*;
-    use crate::api::schema;
+    use crate::api::{described as contract, schema};
 
     /// What may hold anything: a plugin's own configuration, a payload.
     fn is_free(schema: &Value) -> bool {

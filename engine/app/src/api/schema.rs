@@ -14,7 +14,7 @@ use jsonschema::{
 };
 use serde_json::{Value, json};
 
-use super::openapi::contract;
+use super::contract::contract;
 
 /// What to blame where the whole value is wrong.
 const WHOLE: &str = "body";

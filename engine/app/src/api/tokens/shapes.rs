@@ -10,7 +10,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::{
-    api::{conditional::Shown, extract::present, openapi::contract, rate::CallRate},
+    api::{conditional::Shown, contract::contract, extract::present, rate::CallRate},
     verbs::tokens::{TokenChange, TokenMade, TokenNew},
 };
 
