@@ -11,7 +11,11 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::harness::{App, PATIENCE, Setup, api::Answer, run, run_with};
+use crate::harness::{
+    App, PATIENCE, Setup,
+    api::{Answer, Api},
+    run, run_with,
+};
 
 async fn connect(app: &App) -> TcpStream {
     let url = app.engine.url();
@@ -236,4 +240,49 @@ fn the_type_of_a_problem_leads_to_its_documentation() {
         assert_eq!(page.status, 200);
         assert!(String::from_utf8_lossy(&page.body).contains(&format!("id=\"{code}\"")));
     });
+}
+
+/// A caller's way over a proxy that the tests play: it comes from this machine, and says so in a header.
+async fn over_proxy(api: &Api, header: &str, hops: &str) -> Answer {
+    api.send(Method::GET, "/v1/deliveries", &[(header, hops)], Bytes::new()).await
+}
+
+#[test]
+fn behind_a_trusted_proxy_the_callers_own_address_counts() {
+    for (header, prefix) in [("x-forwarded-for", ""), ("forwarded", "for=")] {
+        let setup = Setup::new().set("server.trusted_proxies", "127.0.0.1,10.0.0.0/8");
+        run_with(setup.set("server.forwarded_header", header), async |app| {
+            let hops = |all: &[&str]| all.iter().map(|one| format!("{prefix}{one}")).collect::<Vec<_>>().join(", ");
+            let pinned = json!({"client": "pinned", "role": "operator", "origins": ["203.0.113.0/24"]});
+            let made = app.api.post("/v1/tokens", &pinned).await.expect(201);
+            let pinned = app.api.with_token(made["token"].as_str().unwrap());
+            over_proxy(&pinned, header, &hops(&["203.0.113.9"])).await.expect(200);
+            over_proxy(&pinned, header, &hops(&["198.51.100.7", "203.0.113.9", "10.1.1.1"])).await.expect(200);
+            for forged in
+                [&["203.0.113.9", "198.51.100.7"][..], &["203.0.113.9", "198.51.100.7", "10.1.1.1"], &["unknown"]]
+            {
+                over_proxy(&pinned, header, &hops(forged)).await.expect_problem(403, "origin_not_allowed");
+            }
+            let other =
+                if prefix.is_empty() { ("forwarded", "for=203.0.113.9") } else { ("x-forwarded-for", "203.0.113.9") };
+            over_proxy(&pinned, other.0, other.1).await.expect_problem(403, "origin_not_allowed");
+
+            let path = format!("/v1/audit/access?token={}", made["id"].as_str().unwrap());
+            let entries = app.api.get(&path).await.expect(200);
+            let sources = |answer: &Value| {
+                let items = answer["items"].as_array().unwrap().iter();
+                let mut all: Vec<_> = items.map(|item| item["source"].as_str().unwrap().to_owned()).collect();
+                all.sort_unstable();
+                all
+            };
+            let expected = ["127.0.0.1", "127.0.0.1", "198.51.100.7", "198.51.100.7", "203.0.113.9", "203.0.113.9"];
+            assert_eq!(sources(&entries), expected);
+
+            let anonymous = app.api.anonymous();
+            over_proxy(&anonymous, header, &hops(&["203.0.113.9", "198.51.100.8"])).await.expect(401);
+            over_proxy(&anonymous, header, &hops(&["198.51.100.9"])).await.expect(401);
+            let refused = app.api.get("/v1/audit/refused").await.expect(200);
+            assert_eq!(sources(&refused), ["198.51.100.8", "198.51.100.9"]);
+        });
+    }
 }

@@ -21,6 +21,7 @@ pub(crate) mod listener;
 pub(crate) mod metrics;
 pub(crate) mod paths;
 pub(crate) mod plugin_calls;
+pub(crate) mod proxies;
 pub(crate) mod rates;
 pub(crate) mod replay;
 pub(crate) mod retention;

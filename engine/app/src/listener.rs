@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use axum::{Router, body::Body, extract::ConnectInfo};
+use axum::{Router, body::Body};
 use http::Request;
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
@@ -27,7 +27,11 @@ use tokio::{
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
-use crate::{config::ConnectionSettings, paths::normalise, tls::Tls};
+use crate::{
+    config::{ConnectionSettings, ProxySettings},
+    paths::normalise,
+    tls::Tls,
+};
 
 /// How long a TLS handshake may take.
 const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
@@ -49,6 +53,7 @@ struct Service {
     tls: Option<Tls>,
     http: Builder<TokioExecutor>,
     idle: Duration,
+    proxies: ProxySettings,
     stopped: watch::Receiver<bool>,
 }
 
@@ -59,10 +64,11 @@ pub(crate) async fn serve(
     router: Router,
     tls: Option<Tls>,
     bounds: ConnectionSettings,
+    proxies: ProxySettings,
     mut stopped: watch::Receiver<bool>,
 ) {
-    let service =
-        Arc::new(Service { router, tls, http: http(bounds.idle), idle: bounds.idle, stopped: stopped.clone() });
+    let (http, stopped_too) = (http(bounds.idle), stopped.clone());
+    let service = Arc::new(Service { router, tls, http, idle: bounds.idle, proxies, stopped: stopped_too });
     let places = Arc::new(Semaphore::new(bounds.most));
     let connections = TaskTracker::new();
     loop {
@@ -145,7 +151,8 @@ impl Service {
         let asked = AtomicBool::new(false);
         let answer = service_fn(|mut request: Request<Incoming>| {
             asked.store(true, Ordering::Relaxed);
-            request.extensions_mut().insert(ConnectInfo(peer));
+            let caller = self.proxies.caller(peer.ip(), request.headers());
+            request.extensions_mut().insert(caller);
             self.router.clone().oneshot(normalise(request.map(Body::new)))
         });
         let connection = self.http.serve_connection(TokioIo::new(stream), answer);

@@ -100,7 +100,7 @@ impl Server {
         }
         let (stop, stopped) = watch::channel(false);
         let router = api::router(Arc::clone(&engine));
-        let connections = engine.config.connections;
+        let (connections, proxies) = (engine.config.connections, engine.config.proxies.clone());
         let mut tasks = vec![
             tokio::spawn(Arc::clone(&engine).lease_keep()),
             tokio::spawn(Arc::clone(&engine).poll()),
@@ -109,7 +109,7 @@ impl Server {
             tokio::spawn(Arc::clone(&engine).upkeep(stopped.clone())),
             tokio::spawn(Arc::clone(&engine).retain(stopped.clone())),
             tokio::spawn(Arc::clone(&engine).wizards_keep(stopped.clone())),
-            tokio::spawn(listener::serve(listener, router, tls.clone(), connections, stopped.clone())),
+            tokio::spawn(listener::serve(listener, router, tls.clone(), connections, proxies, stopped.clone())),
         ];
         tasks.extend(tls.map(|tls| tokio::spawn(tls.keep_fresh(stopped))));
         Ok(Self { engine, address, first_token, stop, tasks })

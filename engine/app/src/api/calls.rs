@@ -2,7 +2,7 @@
 //! answer even where a handler panics.
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::IpAddr,
     panic::AssertUnwindSafe,
     sync::{
         Arc, OnceLock,
@@ -12,7 +12,7 @@ use std::{
 };
 
 use axum::{
-    extract::{ConnectInfo, MatchedPath, Request},
+    extract::{MatchedPath, Request},
     http::{HeaderMap, HeaderName, HeaderValue, Method, header},
     response::{IntoResponse, Response},
 };
@@ -27,7 +27,7 @@ use super::{
     portuguese,
     problem::Problem,
 };
-use crate::{engine::Engine, metrics::CallLabels};
+use crate::{engine::Engine, metrics::CallLabels, proxies::Caller};
 
 /// How long a handler may take; a plugin's compilation is the longest thing any does.
 const CALL_TIME_MAX: Duration = Duration::from_secs(150);
@@ -63,12 +63,11 @@ pub(crate) struct Recorded;
 
 impl Call {
     fn begin(engine: &Arc<Engine>, request: &Request) -> Self {
-        let connection = request.extensions().get::<ConnectInfo<SocketAddr>>();
         Self {
             engine: Arc::clone(engine),
             id: CallId::new(engine.now(), engine.chance.bits()),
             started: Instant::now(),
-            source: connection.map(|ConnectInfo(address)| address.ip().to_canonical()),
+            source: request.extensions().get().map(|Caller(address)| *address),
             entry: OnceLock::new(),
             recorded: AtomicBool::new(false),
         }

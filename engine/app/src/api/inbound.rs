@@ -1,11 +1,11 @@
 //! `/v1/inbound/{name}`: what partners call. No token is asked for: the plugin behind the name checks the call, and gets
 //! the credentials that came with it. Nothing of them, nor of the query or the body, is logged.
 
-use std::{io::Read, net::SocketAddr, sync::Arc};
+use std::{io::Read, sync::Arc};
 
 use axum::{
     body::Body,
-    extract::{ConnectInfo, Request, State},
+    extract::{Request, State},
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -24,6 +24,7 @@ use crate::{
     engine::Engine,
     inbound::{IncomingCall, NotReceived},
     metrics::InboundLabels,
+    proxies::Caller,
     verbs::VerbError,
 };
 
@@ -105,14 +106,13 @@ async fn answer(engine: &Arc<Engine>, name: &str, request: Request) -> Result<In
         Some(coding) => (inflate(coding, &body, limit).map_err(Refusal::Body)?, true),
         None => (body.to_vec(), false),
     };
-    let address = parts.extensions.get::<ConnectInfo<SocketAddr>>();
     let call = IncomingCall {
         method: parts.method.as_str().to_owned(),
         path: parts.uri.path().to_owned(),
         query: parts.uri.query().unwrap_or_default().to_owned(),
         headers: headers(&parts.headers, inflated),
         body,
-        remote_address: address.map(|ConnectInfo(at)| at.ip().to_canonical().to_string()).unwrap_or_default(),
+        remote_address: parts.extensions.get().map(|Caller(address)| address.to_string()).unwrap_or_default(),
     };
     Ok(engine.inbound_receive(&open, &call).await?)
 }

@@ -52,6 +52,16 @@ pub const SETTINGS: &[Setting] = &[
         "How long a connection may take to send a request's headers, or say nothing at all (100 to 600000).",
     ),
     setting(
+        "server.trusted_proxies",
+        "",
+        "Networks of the reverse proxies before the API (10.1.0.0/16,192.0.2.7): what they say of whom they call for counts as the caller's address.",
+    ),
+    setting(
+        "server.forwarded_header",
+        "x-forwarded-for",
+        "The header in which they say it, x-forwarded-for or forwarded (RFC 7239); the other one is not looked at.",
+    ),
+    setting(
         "cors.origins",
         "",
         "Origins whose pages may call the API from a browser (https://app.example.com,...); empty: none.",

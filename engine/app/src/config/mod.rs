@@ -10,6 +10,7 @@ mod sources;
 
 pub(crate) use sources::is_variable as is_connection_variable;
 
+pub use crate::proxies::{ForwardedHeader, ProxySettings};
 pub use definitions::{SETTINGS, Setting};
 pub use load::{Loaded, Resolved, Source, load};
 pub use parse::{

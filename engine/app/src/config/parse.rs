@@ -1,6 +1,11 @@
 //! From text to typed settings, with every complaint at once.
 
-use std::{net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    str::FromStr,
+    time::Duration,
+};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use engate_model::{Invalid, Secret, invalid::Complaints};
@@ -8,6 +13,7 @@ use ipnet::IpNet;
 use url::Url;
 
 use super::load::Loaded;
+use crate::proxies::{ForwardedHeader, ProxySettings};
 
 /// Shortest admin token that is accepted, in characters.
 const ADMIN_TOKEN_CHARS_MIN: usize = 32;
@@ -35,6 +41,8 @@ pub struct Config {
     pub sources: std::collections::BTreeMap<String, engate_model::Secret>,
     /// Bounds of the API's connections.
     pub connections: ConnectionSettings,
+    /// Proxies that are believed when they say for whom they call.
+    pub proxies: ProxySettings,
     /// Origins whose pages may call the API.
     pub cors_origins: Vec<String>,
     /// Signed links.
@@ -179,6 +187,7 @@ impl Config {
                 most: read.size("server.connections_max", 1, 1_000_000),
                 idle: read.millis("server.idle_ms", 100, 600_000),
             },
+            proxies: read.proxies(),
             cors_origins: read.origins(),
             files: FilesSettings { root: read.optional("files.root", |text| Ok(PathBuf::from(text))) },
             limits: read.limits(),
@@ -305,6 +314,23 @@ impl<'a> Reader<'a> {
     }
 
     /// Origins as browsers spell them: scheme and host, a port that is not the usual one, no path.
+    fn proxies(&mut self) -> ProxySettings {
+        let trusted: Vec<Network> = self.list("server.trusted_proxies");
+        if trusted.iter().any(|network| network.0.prefix_len() == 0) {
+            let message = "trusts everybody, who could then call from any address; name the proxies' own networks";
+            self.complaints.add("server.trusted_proxies", message);
+        }
+        let header = match self.text("server.forwarded_header").to_ascii_lowercase().as_str() {
+            "x-forwarded-for" => ForwardedHeader::XForwardedFor,
+            "forwarded" => ForwardedHeader::Forwarded,
+            _ => {
+                self.complaints.add("server.forwarded_header", "must be x-forwarded-for or forwarded");
+                ForwardedHeader::XForwardedFor
+            }
+        };
+        ProxySettings { trusted: trusted.into_iter().map(|network| network.0).collect(), header }
+    }
+
     fn origins(&mut self) -> Vec<String> {
         let given: Vec<String> = self.list("cors.origins");
         for origin in &given {
@@ -379,6 +405,17 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// A network, or one address.
+struct Network(IpNet);
+
+impl FromStr for Network {
+    type Err = std::net::AddrParseError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse().map(Self).or_else(|_| text.parse::<IpAddr>().map(|address| Self(address.into())))
+    }
+}
+
 fn admin_token(text: &str) -> Result<Secret, String> {
     if text.chars().count() < ADMIN_TOKEN_CHARS_MIN {
         return Err(format!("must have at least {ADMIN_TOKEN_CHARS_MIN} characters; `openssl rand -hex 32` makes one"));
@@ -426,6 +463,8 @@ mod tests {
             ("public_url", "ftp://x"),
             ("tls.key", "key.pem"),
             ("server.idle_ms", "1"),
+            ("server.trusted_proxies", "10.0.0.1,0.0.0.0/0"),
+            ("server.forwarded_header", "via"),
             ("retention.delivery_days", "20"),
             ("cors.origins", "https://a.example.com,https://b.example.com/"),
         ];
