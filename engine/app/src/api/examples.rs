@@ -353,7 +353,7 @@ fn example(status: &str, meaning: &Meaning) -> (String, Value) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::{described as contract, schema};
+    use crate::api::{contract::contract, schema};
 
     /// Every JSON body of every route with the place it has in the description.
     fn contents() -> Vec<(String, Value)> {

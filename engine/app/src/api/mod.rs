@@ -94,13 +94,6 @@ fn routes() -> Routes {
         .merge(audit::routes())
 }
 
-/// The description, for tests that start no engine.
-#[cfg(test)]
-pub(crate) fn described() -> &'static contract::Contract {
-    contract::made_by(openapi::put_together);
-    contract::contract()
-}
-
 /// What every call passes before its handler. One layer, since each costs every call a copy of the route it wraps.
 async fn pass(State(gate): State<auth::Gate>, request: Request, next: Next) -> Response {
     let admit = |request, call| cors::through(&gate, request, |request| auth::admit(&gate, request, call, next));

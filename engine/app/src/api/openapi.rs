@@ -139,7 +139,7 @@ mod tests {
     use std::collections::{BTreeMap, HashMap, HashSet};
 
     use super::*;
-    use crate::api::{described as contract, schema};
+    use crate::api::schema;
 
     /// What may hold anything: a plugin's own configuration, a payload.
     fn is_free(schema: &Value) -> bool {
