@@ -2,9 +2,11 @@
 //!
 //! `cargo run --release -p engate-store --example listing -- <database> <rows> [explain]`
 //!
-//! Fills an empty database with that many deliveries (nothing where it has as many already), has their spans made, and
-//! times each order, each filter and some of both: the median of five, in milliseconds, of a page of a hundred with its
-//! total. `explain` shows how the database runs each.
+//! Fills an empty database with that many deliveries, a second apart (nothing where it has some already), with their spans and
+//! the index of their texts, and times each order, each filter and some of both: the median of five, in milliseconds, of a
+//! page of a hundred with its total. `explain` shows how the database runs each: on PostgreSQL `EXPLAIN (ANALYZE, BUFFERS)`.
+//!
+//! Figures: tests/bench/README.md. 10 M rows take 9 GB on PostgreSQL.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::time::{Duration, Instant, SystemTime};
@@ -187,9 +189,9 @@ impl World {
         if self.explain
             && let Ok(plan) = self.store.delivery_explain(self.tenant, filter, &order).await
         {
-            let mut lines: Vec<_> = plan.into_iter().map(|line| line.trim().to_owned()).collect();
+            let mut lines = plan;
             lines.dedup();
-            lines.iter().take(12).for_each(|line| println!("             {line}"));
+            lines.iter().for_each(|line| println!("             {line}"));
         }
     }
 }
@@ -219,24 +221,74 @@ async fn fill(store: &Store, database: &Database, rows: i64) -> (TenantId, Times
         }
     }
     let started = Instant::now();
+    let mut week = begin;
+    while week < now() {
+        // Each call makes the partitions of five weeks; none on SQLite.
+        store.partitions_maintain(week).await.unwrap();
+        week = week.after(Duration::from_secs(28 * 24 * 3_600));
+    }
+    let sqlite = store.backend() == "sqlite";
+    let indexes = if sqlite { Vec::new() } else { indexes_drop(database).await };
     let mut first = 1;
     while first <= rows {
         let last = (first + ROWS_AT_ONCE - 1).min(rows);
-        let sqlite = store.backend() == "sqlite";
         run(database, &insert(sqlite, tenant, &endpoints, begin, first, last)).await;
         first = last + 1;
     }
-    run(
-        database,
-        &if store.backend() == "sqlite" {
-            format!("UPDATE counters SET value = {rows} WHERE name = 'delivery_code'")
-        } else {
-            format!("SELECT setval('delivery_code', {rows}); ANALYZE deliveries")
-        },
-    )
-    .await;
     println!("{rows} deliveries written in {:.0} s", started.elapsed().as_secs_f64());
+    run(database, &indexed(sqlite, rows)).await;
+    for index in indexes {
+        run(database, &format!("SET maintenance_work_mem = '256MB'; {index}")).await;
+    }
+    if sqlite {
+        run(database, &format!("UPDATE counters SET value = {rows} WHERE name = 'delivery_code'")).await;
+    } else {
+        run(database, &format!("SELECT setval('delivery_code', {rows})")).await;
+        for table in ["deliveries", "delivery_texts", "delivery_search", "delivery_spans"] {
+            run(database, &format!("VACUUM ANALYZE {table}")).await;
+        }
+    }
+    println!("indexed after {:.0} s", started.elapsed().as_secs_f64());
     (tenant, begin)
+}
+
+/// Drops what is quicker made at once; gives the statements that make it again.
+async fn indexes_drop(database: &Database) -> Vec<String> {
+    let Database::Postgres(url) = database else { return Vec::new() };
+    let mut conn = sqlx::PgConnection::connect(url).await.unwrap();
+    let sql = "SELECT indexname::text, indexdef FROM pg_indexes WHERE schemaname = current_schema() AND \
+               (tablename = 'deliveries' AND indexname <> 'deliveries_pkey' OR indexname = 'delivery_search_letters')";
+    let all: Vec<(String, String)> = sqlx::query_as(sql).fetch_all(&mut conn).await.unwrap();
+    for (name, _) in &all {
+        conn.execute(sqlx::raw_sql(AssertSqlSafe(format!("DROP INDEX {name}")))).await.unwrap();
+    }
+    conn.close().await.unwrap();
+    // Made on the table itself, it is made on every partition.
+    all.into_iter().map(|(_, definition)| definition.replace(" ON ONLY ", " ON ")).collect()
+}
+
+/// Spans and texts of all of it, as the background would make them.
+fn indexed(sqlite: bool, rows: i64) -> String {
+    let (id, of_id, rowid, search_ids, search_more) = if sqlite {
+        ("", "", "rowid", "", "")
+    } else {
+        (", id", ", of_id", "code", ", of_tenant, of_id", ", tenant_id, id")
+    };
+    let texts = |field: i64, column: &str| {
+        format!(
+            "INSERT INTO delivery_texts (of_tenant, field, text, of_code{of_id}) SELECT tenant_id, CASE WHEN {column} IS NULL \
+             THEN {field} ELSE {field} + 1 END, COALESCE({column}, ''), code{id} FROM deliveries ORDER BY 1, 2, 3, 4;"
+        )
+    };
+    format!(
+        "INSERT INTO delivery_spans (first_code, last_code, created_min, created_max) SELECT (code - 1) / 4096 * 4096 + 1, \
+         (code - 1) / 4096 * 4096 + 4096, min(created_at), max(created_at) FROM deliveries WHERE code <= {rows} / 4096 * 4096 \
+         GROUP BY 1, 2; {} {} INSERT INTO delivery_search ({rowid}, folded{search_ids}) SELECT code, subject || \
+         CASE WHEN correlation_id IS NULL THEN '' ELSE '\n' || correlation_id END{search_more} FROM deliveries; \
+         UPDATE delivery_marks SET code = {rows} WHERE name = 'texts'",
+        texts(0, "subject"),
+        texts(2, "correlation_id"),
+    )
 }
 
 async fn run(database: &Database, sql: &str) {

@@ -142,13 +142,16 @@ impl Db {
                 transaction.lock_handle().await?.set_progress_handler(STEPS_BETWEEN_LOOKS, move || bound.is_open());
             }
             Session::PostgresTransaction(transaction) => {
-                let sql = "SELECT set_config('statement_timeout', $1, true)";
+                // Which index is read is thought out by whoever asks, as on SQLite: a table is never read from end to end, and
+                // compiling a statement over many partitions takes longer than running it.
+                let sql = "SELECT set_config('statement_timeout', $1, true), set_config('jit', 'off', true), \
+                           set_config('enable_seqscan', 'off', true)";
                 let millis = Value::from(time.as_millis().to_string());
                 query_with(sql, postgres_arguments(vec![millis])?).execute(&mut **transaction).await?;
             }
             Session::Sqlite(_) | Session::Postgres(_) => {}
         }
-        Ok(Bounded { session, bound })
+        Ok(Bounded { session, bound, told: Instant::now() })
     }
 
     /// A transaction that writes; dropped without [`Session::commit`], it is rolled back.
@@ -218,14 +221,23 @@ pub(crate) fn create_private(path: &std::path::Path) -> Result<(), StoreError> {
 /// Steps of SQLite's machine between two looks at the clock: some tens of microseconds.
 const STEPS_BETWEEN_LOOKS: i32 = 4_000;
 
+/// How old the bound may be that PostgreSQL was told: so much later than it should may a listing end.
+const TOLD_AGAIN: Duration = Duration::from_millis(100);
+
 /// When a reader's patience ends; none once it is no longer of interest.
 #[derive(Clone)]
 struct TimeBound(Arc<Mutex<Option<Instant>>>);
 
 impl TimeBound {
     fn is_open(&self) -> bool {
+        self.left().is_some()
+    }
+
+    /// How much time is left; none: it is over.
+    fn left(&self) -> Option<Duration> {
         let end = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        end.is_none_or(|end| Instant::now() < end)
+        let Some(end) = end else { return Some(Duration::MAX) };
+        end.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
     }
 }
 
@@ -234,12 +246,24 @@ impl TimeBound {
 pub(crate) struct Bounded {
     pub(crate) session: Session,
     bound: TimeBound,
+    /// When PostgreSQL was last told how much time is left.
+    told: Instant,
 }
 
 impl Bounded {
-    /// Fails where the time is over: between statements, which PostgreSQL bounds one by one.
-    pub(crate) fn check(&self) -> Result<(), StoreError> {
-        if self.bound.is_open() { Ok(()) } else { Err(StoreError::TooBroad) }
+    /// Fails where the time is over. To be asked before each statement: PostgreSQL bounds them one by one, and is told from
+    /// time to time how much is left for the next.
+    pub(crate) async fn check(&mut self) -> Result<(), StoreError> {
+        let left = self.bound.left().ok_or(StoreError::TooBroad)?;
+        if self.told.elapsed() > TOLD_AGAIN
+            && let Session::PostgresTransaction(_) = &self.session
+        {
+            let millis = left.as_millis().max(1).to_string();
+            let sql = "SELECT set_config('statement_timeout', $1, true)";
+            self.session.row(sql, vec![Value::from(millis)]).await?;
+            self.told = Instant::now();
+        }
+        Ok(())
     }
 }
 

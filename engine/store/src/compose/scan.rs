@@ -12,6 +12,22 @@ pub(crate) struct Range {
     pub index: Option<&'static str>,
     /// Condition of its rows.
     pub condition: String,
+    /// Columns and what they equal in it, a literal or a placeholder; the index has them before the code. Ranges that differ
+    /// in these alone are one statement's part on PostgreSQL, which else plans each of them over every partition.
+    pub keys: Vec<(&'static str, String)>,
+}
+
+impl Range {
+    /// All rows of a condition.
+    pub(crate) const fn of(index: Option<&'static str>, condition: String) -> Self {
+        Self { index, condition, keys: Vec::new() }
+    }
+
+    /// Whether it is `other` with other keys.
+    fn is_beside(&self, other: &Self) -> bool {
+        let columns = |range: &Self| range.keys.iter().map(|(column, _)| *column).collect::<Vec<_>>();
+        !self.keys.is_empty() && self.condition == other.condition && columns(self) == columns(other)
+    }
 }
 
 /// One term of an order.
@@ -43,7 +59,7 @@ impl Scan<'_> {
     /// states without reading what is not chosen.
     pub(crate) fn page(&self, dialect: Dialect, columns: &str, order: &[OrderTerm], limit: usize) -> Sql {
         let cut = format!("{} LIMIT ${limit}", order_by(dialect, order));
-        let mut text = self.union(dialect, columns, &cut);
+        let mut text = self.union(dialect, columns, &cut, &cut);
         if self.ranges.len() > 1 {
             text = format!("SELECT {columns} FROM ({text}) AS merged{cut}");
         }
@@ -52,35 +68,66 @@ impl Scan<'_> {
 
     /// The number of rows, counted up to the placeholder `bound`.
     pub(crate) fn count(&self, dialect: Dialect, bound: usize) -> Sql {
-        let rows = self.union(dialect, "1 AS one", "");
+        // In the order of its index, PostgreSQL has no reason to look for the rows in another way.
+        let rows = self.union(dialect, "1 AS one", "", &format!(" ORDER BY code LIMIT ${bound}"));
         Sql::Composed(format!("SELECT count(*) FROM (SELECT one FROM ({rows}) AS merged LIMIT ${bound}) AS cut").into())
     }
 
     /// All rows, in no order.
     pub(crate) fn all(&self, dialect: Dialect, columns: &str) -> Sql {
-        Sql::Composed(self.union(dialect, columns, "").into())
+        Sql::Composed(self.union(dialect, columns, "", " OFFSET 0").into())
     }
 
     /// Aggregates over all rows of `columns`.
     pub(crate) fn aggregate(&self, dialect: Dialect, aggregates: &str, columns: &str) -> Sql {
-        let rows = self.union(dialect, columns, "");
+        let rows = self.union(dialect, columns, "", " OFFSET 0");
         Sql::Composed(format!("SELECT {aggregates} FROM ({rows}) AS merged").into())
     }
 
-    fn union(&self, dialect: Dialect, columns: &str, cut: &str) -> String {
-        let Self { table, everywhere, .. } = self;
+    /// Every range's rows, each with `cut` at its end; `cut_beside` where several are read as one.
+    fn union(&self, dialect: Dialect, columns: &str, cut: &str, cut_beside: &str) -> String {
         let several = self.ranges.len() > 1 && !cut.is_empty();
         let mut text = String::new();
-        for (n, Range { index, condition }) in self.ranges.iter().enumerate() {
+        let beside = |a: &Range, b: &Range| dialect == Dialect::Postgres && a.is_beside(b);
+        for (n, ranges) in self.ranges.chunk_by(beside).enumerate() {
             let union = if n == 0 { "" } else { " UNION ALL " };
-            let by = index.map(|index| indexed_by(dialect, index)).unwrap_or_default();
-            let select = format!("SELECT {columns} FROM {table}{by} WHERE {condition}{everywhere}{cut}");
+            let select = match ranges {
+                [range] => self.select(dialect, range, columns, cut),
+                ranges => self.lateral(ranges, columns, cut_beside),
+            };
             let _ = match several {
                 true => write!(text, "{union}SELECT * FROM ({select}) AS range{n}"),
                 false => write!(text, "{union}{select}"),
             };
         }
         text
+    }
+
+    fn select(&self, dialect: Dialect, range: &Range, columns: &str, cut: &str) -> String {
+        let Self { table, everywhere, .. } = self;
+        let Range { index, condition, keys } = range;
+        let by = index.map(|index| indexed_by(dialect, index)).unwrap_or_default();
+        let keys = keys.iter().map(|(column, value)| format!(" AND {column} = {value}")).collect::<String>();
+        format!("SELECT {columns} FROM {table}{by} WHERE {condition}{keys}{everywhere}{cut}")
+    }
+
+    /// Ranges that differ in their keys alone: planned once, run for each. PostgreSQL only.
+    fn lateral(&self, ranges: &[Range], columns: &str, cut: &str) -> String {
+        let Self { table, everywhere, .. } = self;
+        let (mut names, mut equal, mut rows) = (String::new(), String::new(), String::new());
+        let condition = ranges.first().map(|range| range.condition.as_str()).unwrap_or_default();
+        let keys = ranges.first().map(|range| range.keys.as_slice()).unwrap_or_default();
+        for (n, (column, _)) in keys.iter().enumerate() {
+            let comma = if n == 0 { "" } else { ", " };
+            let _ = write!(names, "{comma}{column}");
+            let _ = write!(equal, " AND {table}.{column} = key.{column}");
+        }
+        for (n, range) in ranges.iter().enumerate() {
+            let values = range.keys.iter().map(|(_, value)| value.as_str()).collect::<Vec<_>>().join(", ");
+            let _ = write!(rows, "{}({values})", if n == 0 { "" } else { ", " });
+        }
+        let select = format!("SELECT {columns} FROM {table} WHERE {condition}{equal}{everywhere}{cut}");
+        format!("SELECT rows.* FROM (VALUES {rows}) AS key ({names}) CROSS JOIN LATERAL ({select}) AS rows")
     }
 }
 
@@ -107,27 +154,32 @@ pub(crate) fn letters_index(schema: &str) -> Sql {
     )
 }
 
-/// The next value of an index's column beyond the placeholder `after`, or the first where `first` is set: from one
-/// value to the next in one probe, however many rows have it.
-pub(crate) fn next_value(
+/// The different values of an index's column in their order, cut at the placeholder `limit`: from one value to the next in
+/// one probe, however many rows have it.
+pub(crate) fn distinct(
     dialect: Dialect,
     table: &str,
     index: &'static str,
     condition: &str,
     column: &str,
-    after: Option<usize>,
+    limit: usize,
 ) -> Sql {
     let by = indexed_by(dialect, index);
-    let beyond = after.map(|at| format!(" AND {column} > ${at}")).unwrap_or_default();
+    let from = format!("SELECT {column} FROM {table}{by} WHERE {condition}");
+    let next = format!("{from} AND {table}.{column} > seen.value ORDER BY {column} LIMIT 1");
     Sql::Composed(
-        format!("SELECT {column} FROM {table}{by} WHERE {condition}{beyond} ORDER BY {column} LIMIT 1").into(),
+        format!(
+            "WITH RECURSIVE seen (value) AS (SELECT * FROM ({from} ORDER BY {column} LIMIT 1) AS smallest UNION ALL \
+             SELECT ({next}) FROM seen WHERE seen.value IS NOT NULL) SELECT value FROM seen WHERE value IS NOT NULL LIMIT ${limit}"
+        )
+        .into(),
     )
 }
 
 /// The statement that tells how a composed one would be run.
 pub(crate) fn explain(dialect: Dialect, sql: &Sql) -> Option<Sql> {
     let Sql::Composed(text) = sql else { return None };
-    Some(Sql::Composed(format!("{}{text}", dialect.pick("EXPLAIN QUERY PLAN ", "EXPLAIN ")).into()))
+    Some(Sql::Composed(format!("{}{text}", dialect.pick("EXPLAIN QUERY PLAN ", "EXPLAIN (ANALYZE, BUFFERS) ")).into()))
 }
 
 fn order_by(dialect: Dialect, order: &[OrderTerm]) -> String {

@@ -8,12 +8,7 @@ use super::{
     filter::{DeliveryFilter, SuccessFilter, column_of, holds},
     near::late_index,
 };
-use crate::{
-    commit::finish::success_number,
-    compose::Range,
-    error::StoreError,
-    value::{Value, args},
-};
+use crate::{commit::finish::success_number, compose::Range, error::StoreError, value::Value};
 
 /// SQLite's own index of the ids.
 pub(crate) const BY_ID: &str = "sqlite_autoindex_deliveries_1";
@@ -134,7 +129,7 @@ impl Lister {
         let mut on = Conditions::default();
         let tenant = on.bind(self.tenant.into());
         self.check_rest(scope, &mut on);
-        Access { ranges: vec![Range { index, condition: format!("tenant_id = ${tenant}") }], on }
+        Access { ranges: vec![Range::of(index, format!("tenant_id = ${tenant}"))], on }
     }
 
     /// The narrowest ranges known; each is in the order of the code where the index is.
@@ -216,7 +211,7 @@ impl Lister {
         let (index, late) = late_index(late);
         let rest = own.split_text(shared);
         *on = own;
-        Range { index: Some(index), condition: format!("tenant_id = ${tenant} AND {late}{rest}") }
+        Range::of(Some(index), format!("tenant_id = ${tenant} AND {late}{rest}"))
     }
 
     pub(super) fn check_rest(&self, scope: &Scope, on: &mut Conditions) {
@@ -251,7 +246,7 @@ impl Lister {
     fn by_state(&self, scope: &Scope) -> Way {
         let mut on = Conditions::default();
         let start = format!("tenant_id = ${}", on.bind(self.tenant.into()));
-        let mut ranges = states("deliveries_tenant", &start, &scope.filter);
+        let mut ranges = states("deliveries_tenant", &format!("{start} AND "), &[], &scope.filter);
         ranges.extend(in_hand(&start, &scope.filter));
         Way { ranges, on, left: without_states(scope) }
     }
@@ -269,8 +264,8 @@ impl Lister {
         let mut on = Conditions::default();
         let mut ranges = Vec::new();
         for endpoint in &endpoints {
-            let start = format!("endpoint_id = ${}", on.bind((*endpoint).into()));
-            ranges.extend(states("deliveries_endpoint", &start, filter));
+            let key = ("endpoint_id", format!("${}", on.bind((*endpoint).into())));
+            ranges.extend(states("deliveries_endpoint", "", &[key], filter));
         }
         let start = on.list("endpoint_id", endpoints);
         ranges.extend(in_hand(&start, filter));
@@ -291,7 +286,7 @@ impl Lister {
         on.one_of("id", filter.endpoints.iter().copied());
         on.one_of("integrator_id", filter.integrators.iter().copied());
         let (values, limit) = on.values_with(Value::from(u64::try_from(most).unwrap_or(u64::MAX)));
-        let range = Range { index: None, condition: format!("tenant_id = ${tenant}") };
+        let range = Range::of(None, format!("tenant_id = ${tenant}"));
         let scan = crate::compose::Scan { table: "endpoints", ranges: &[range], everywhere: on.text() };
         let order = [crate::compose::OrderTerm { column: "id", descending: false, nulls: false }];
         let rows = self.reader.session.rows(scan.page(self.dialect, "id", &order, limit), values).await?;
@@ -308,7 +303,8 @@ impl Lister {
         let tenant = on.bind(self.tenant.into());
         let range = |key: &String| Range {
             index: Some("deliveries_type"),
-            condition: format!("tenant_id = ${tenant} AND event_type = ${}", on.bind(key.into())),
+            condition: format!("tenant_id = ${tenant}"),
+            keys: vec![("event_type", format!("${}", on.bind(key.into())))],
         };
         let ranges = types.iter().map(range).collect();
         let mut left = scope.clone();
@@ -329,7 +325,8 @@ impl Lister {
         let start = format!("tenant_id = ${}", on.bind(self.tenant.into()));
         let range = |number: i64| Range {
             index: Some("deliveries_attempts"),
-            condition: format!("{start} AND owner IS NULL AND attempts <> 1 AND attempts = {number}"),
+            condition: format!("{start} AND owner IS NULL AND attempts <> 1"),
+            keys: vec![("attempts", number.to_string())],
         };
         let mut ranges: Vec<_> = numbers.map(range).collect();
         let held = format!("{start} AND attempts BETWEEN {min} AND {max}");
@@ -346,7 +343,7 @@ impl Lister {
         let tenant = on.bind(self.tenant.into());
         let start = format!("tenant_id = ${tenant} AND reason = ${}", on.bind(reason.into()));
         let condition = format!("{start} AND owner IS NULL AND reason IS NOT NULL");
-        let mut ranges = vec![Range { index: Some("deliveries_reason"), condition }];
+        let mut ranges = vec![Range::of(Some("deliveries_reason"), condition)];
         ranges.extend(in_hand(&start, &DeliveryFilter::default()));
         let mut left = scope.clone();
         left.reason = None;
@@ -363,7 +360,7 @@ impl Lister {
             format!("tenant_id = ${tenant} AND due_at IS NOT NULL AND due_at >= ${from} AND due_at < ${before}");
         let mut left = scope.clone();
         left.due = None;
-        Some(Way { ranges: vec![Range { index: Some("deliveries_waiting"), condition }], on, left })
+        Some(Way { ranges: vec![Range::of(Some("deliveries_waiting"), condition)], on, left })
     }
 
     /// Which codes may have been created, tried, or have succeeded, in the wanted time.
@@ -392,24 +389,9 @@ impl Lister {
 
     /// The values that the column of an index takes beside what the index leaves out.
     pub(super) async fn unusual_attempts(&mut self) -> Result<Vec<i64>, StoreError> {
-        let mut numbers = Vec::new();
         let condition = "tenant_id = $1 AND owner IS NULL AND attempts <> 1";
-        while numbers.len() < super::values::VALUES_MAX {
-            let after = numbers.last().map(|_| 2);
-            let sql = crate::compose::next_value(
-                self.dialect,
-                "deliveries",
-                "deliveries_attempts",
-                condition,
-                "attempts",
-                after,
-            );
-            let mut values = args![self.tenant];
-            values.extend(numbers.last().map(|number: &i64| Value::from(*number)));
-            let Some(row) = self.reader.session.row(sql, values).await? else { break };
-            numbers.push(row.cells().int()?);
-        }
-        Ok(numbers)
+        let rows = self.distinct("deliveries_attempts", condition, "attempts").await?;
+        rows.iter().map(|row| row.cells().int()).collect()
     }
 }
 
@@ -428,7 +410,13 @@ fn without_states(scope: &Scope) -> Scope {
 
 /// Ranges of an index that is ordered by state, success and code: each pair that the filter takes, so that a page of
 /// what failed is read without passing over millions that did not.
-pub(super) fn states(index: &'static str, start: &str, filter: &DeliveryFilter) -> Vec<Range> {
+/// `start` ends with what joins another condition to it, or is nothing; `keys` come before state and success in the index.
+pub(super) fn states(
+    index: &'static str,
+    start: &str,
+    keys: &[(&'static str, String)],
+    filter: &DeliveryFilter,
+) -> Vec<Range> {
     let mut ranges = Vec::new();
     for state in DeliveryState::ALL {
         // What is in hand is in none of these indexes.
@@ -441,8 +429,9 @@ pub(super) fn states(index: &'static str, start: &str, filter: &DeliveryFilter) 
         };
         for success in successes.iter().filter(|one| filter.success.is_empty() || filter.success.contains(one)) {
             let number = success_number(success.success());
-            let condition = format!("{start} AND owner IS NULL AND state = '{}' AND success = {number}", state.code());
-            ranges.push(Range { index: Some(index), condition });
+            let mut keys = keys.to_vec();
+            keys.extend([("state", format!("'{}'", state.code())), ("success", number.to_string())]);
+            ranges.push(Range { index: Some(index), condition: format!("{start}owner IS NULL"), keys });
         }
     }
     ranges
@@ -458,5 +447,5 @@ pub(super) fn in_hand(start: &str, filter: &DeliveryFilter) -> Option<Range> {
         let numbers = filter.success.iter().map(|success| success_number(success.success()).to_string());
         condition.push_str(&format!(" AND success IN ({})", numbers.collect::<Vec<_>>().join(", ")));
     }
-    Some(Range { index: Some("deliveries_owner"), condition })
+    Some(Range::of(Some("deliveries_owner"), condition))
 }

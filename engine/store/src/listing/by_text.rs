@@ -202,7 +202,7 @@ impl Lister {
         order: &[OrderTerm],
         limit: usize,
     ) -> Result<Vec<Delivery>, StoreError> {
-        self.reader.check()?;
+        self.reader.check().await?;
         let limit = Value::from(u64::try_from(limit).unwrap_or(u64::MAX));
         let (values, at) = on.values_with(limit);
         let sql = joined(self.dialect, delivery_columns!(), on.text(), order, at);
@@ -217,43 +217,63 @@ impl Lister {
         if !self.has_texts() || !self.searchable {
             return Ok(None);
         }
-        let pattern = match self.dialect {
-            Dialect::Sqlite => self.rarest(word).await?,
-            Dialect::Postgres => Some(like(word)),
-        };
-        let Some(pattern) = pattern else { return Ok(None) };
-        let found = match self.dialect {
-            Dialect::Sqlite => "SELECT rowid FROM delivery_search WHERE delivery_search MATCH ",
-            Dialect::Postgres => "SELECT of_id FROM delivery_search WHERE folded LIKE ",
-        };
-        let sql = bounded_count(&format!("{found}$1"), 2);
-        let row = self.reader.session.row(sql, args![pattern.as_str(), FOUND_MAX + 1]).await?;
+        let groups = self.rarest(word).await?;
+        if groups.is_empty() {
+            return Ok(None);
+        }
+        let mut counted = Conditions::default();
+        let found = self.found(word, &groups, &mut counted);
+        let (values, at) = counted.values_with((FOUND_MAX + 1).into());
+        self.reader.check().await?;
+        let row = self.reader.session.row(bounded_count(&found, at), values).await?;
         if row.map_or(Ok(0), |row| row.cells().count())? > FOUND_MAX {
             return Ok(None);
         }
         let mut on = Conditions::default();
-        let (tenant, pattern) = (on.bind(self.tenant.into()), on.bind(pattern.into()));
+        let tenant = on.bind(self.tenant.into());
+        let found = self.found(word, &groups, &mut on);
         // The unary plus keeps SQLite from reading the whole tenant instead.
         let (of_tenant, column) = self.dialect.pick(("+tenant_id", "code"), ("tenant_id", "id"));
-        let condition = format!("{of_tenant} = ${tenant} AND {column} IN ({found}${pattern})");
-        let mut ranges = vec![Range { index: None, condition }];
+        let condition = format!("{of_tenant} = ${tenant} AND {column} IN ({found})");
+        let mut ranges = vec![Range::of(None, condition)];
         let beyond = on.bind(self.texts_to.into());
         let start = format!("tenant_id = ${tenant} AND code > ${beyond}");
-        ranges.extend(states("deliveries_tenant", &start, &scope.filter));
+        ranges.extend(states("deliveries_tenant", &format!("{start} AND "), &[], &scope.filter));
         ranges.extend(in_hand(&start, &scope.filter));
         Ok(Some(Way { ranges, on, left: scope.clone() }))
     }
 
-    /// The rarest groups of letters of a word, as SQLite's full-text search asks for all of them; none where each of them is
-    /// frequent. SQLite would go through every entry of a frequent one.
-    async fn rarest(&mut self, word: &str) -> Result<Option<String>, StoreError> {
+    /// What the index has that may hold the word: all of the groups. PostgreSQL looks at what it finds so for the word itself,
+    /// in a way that keeps it from looking up every group.
+    fn found(&self, word: &str, groups: &[String], on: &mut Conditions) -> String {
+        match self.dialect {
+            Dialect::Sqlite => {
+                let quoted: Vec<_> = groups.iter().map(|group| format!("\"{}\"", group.replace('"', "\"\""))).collect();
+                let at = on.bind(quoted.join(" AND ").into());
+                format!("SELECT rowid FROM delivery_search WHERE delivery_search MATCH ${at}")
+            }
+            Dialect::Postgres => {
+                let held = on.bind(word.into());
+                let like = groups.iter().map(|group| format!(" AND folded LIKE ${}", on.bind(like(group).into())));
+                let like = like.collect::<String>();
+                format!("SELECT of_id FROM delivery_search WHERE strpos(folded, ${held}) > 0{like}")
+            }
+        }
+    }
+
+    /// The rarest groups of letters of a word; none where each of them is frequent: the database would go through every entry
+    /// of a frequent one.
+    async fn rarest(&mut self, word: &str) -> Result<Vec<String>, StoreError> {
         let mut on = Conditions::default();
         let step = (self.texts_to / SAMPLED).max(1);
         let sampled = |n: i64| n.saturating_mul(step) - n.wrapping_mul(SPREAD) % step;
         let codes = on.list("code", (1..=SAMPLED).map(sampled));
-        let range = Range { index: None, condition: codes };
-        let scan = Scan { table: "deliveries", ranges: &[range], everywhere: "" };
-        let rows = self.reader.session.rows(scan.all(self.dialect, "subject, correlation_id"), on.values()).await?;
+        let range = Range::of(None, codes);
+        // SQLite keeps no copy of what is searched, PostgreSQL no index of codes but for it.
+        let (table, columns) =
+            self.dialect.pick(("deliveries", "subject, correlation_id"), ("delivery_search", "folded, NULL::text"));
+        let scan = Scan { table, ranges: &[range], everywhere: "" };
+        let rows = self.reader.session.rows(scan.all(self.dialect, columns), on.values()).await?;
         let mut sampled = Vec::with_capacity(rows.len());
         for row in rows {
             let mut cells = row.cells();
@@ -269,7 +289,7 @@ const fn term(column: &'static str, descending: bool) -> OrderTerm {
 }
 
 /// Those groups of letters of a word that few of the texts hold.
-fn groups(word: &str, texts: &[String]) -> Option<String> {
+fn groups(word: &str, texts: &[String]) -> Vec<String> {
     let letters: Vec<char> = word.chars().collect();
     let groups: BTreeSet<String> = letters.windows(LETTERS).map(|group| group.iter().collect()).collect();
     let held = |group: &String| texts.iter().filter(|text| text.contains(group.as_str())).count();
@@ -277,8 +297,7 @@ fn groups(word: &str, texts: &[String]) -> Option<String> {
     groups.retain(|(held, _)| held * RARE <= texts.len());
     groups.sort();
     groups.truncate(GROUPS_MAX);
-    let quoted: Vec<_> = groups.iter().map(|(_, group)| format!("\"{}\"", group.replace('"', "\"\""))).collect();
-    (!quoted.is_empty()).then(|| quoted.join(" AND "))
+    groups.into_iter().map(|(_, group)| group).collect()
 }
 
 /// A word anywhere in a text, as PostgreSQL's LIKE has it.
@@ -300,13 +319,13 @@ mod tests {
 
     #[test]
     fn a_word_is_asked_for_by_its_letters_and_nothing_in_it_is_a_pattern() {
-        assert_eq!(groups("abcd", &[]).unwrap(), "\"abc\" AND \"bcd\"");
-        assert_eq!(groups("a\"b", &[]).unwrap(), "\"a\"\"b\"");
+        assert_eq!(groups("abcd", &[]), ["abc", "bcd"]);
+        assert_eq!(groups("a\"b", &[]), ["a\"b"]);
         let texts = ["client-1".to_owned(), "client-2".to_owned()];
-        assert_eq!(groups("client-9", &texts).unwrap(), "\"t-9\"", "the others are frequent");
-        assert_eq!(groups("client", &texts), None);
+        assert_eq!(groups("client-9", &texts), ["t-9"], "the others are frequent");
+        assert_eq!(groups("client", &texts), [] as [String; 0]);
         assert_eq!(like("5%_x"), "%5\\%\\_x%");
         let long: String = (0..500).map(|n| char::from_u32(0x4e00 + n).unwrap()).collect();
-        assert_eq!(groups(&long, &[]).unwrap().matches(" AND ").count(), GROUPS_MAX - 1);
+        assert_eq!(groups(&long, &[]).len(), GROUPS_MAX);
     }
 }

@@ -216,7 +216,7 @@ impl Lister {
         after: Option<&[SortValue]>,
         limit: usize,
     ) -> Result<Vec<Delivery>, StoreError> {
-        self.reader.check()?;
+        self.reader.check().await?;
         let Some(first) = keys.first() else { return Ok(Vec::new()) };
         if !scope.searched
             && !scope.filter.words.is_empty()
@@ -408,7 +408,7 @@ impl Lister {
         if access.ranges.is_empty() {
             return Ok(Vec::new());
         }
-        self.reader.check()?;
+        self.reader.check().await?;
         let limit = Value::from(u64::try_from(limit).unwrap_or(u64::MAX));
         let (values, at) = access.on.values_with(limit);
         let sql = access.scan().page(self.dialect, delivery_columns!(), order, at);
@@ -418,8 +418,11 @@ impl Lister {
     }
 
     async fn explain(&mut self, sql: &Sql, values: &[Value]) -> Result<(), StoreError> {
-        let (Some(plans), Some(sql)) = (&mut self.plans, explain(self.dialect, sql)) else { return Ok(()) };
-        for row in self.reader.session.rows(sql, values.to_vec()).await? {
+        let (Some(plans), Some(explained)) = (&mut self.plans, explain(self.dialect, sql)) else { return Ok(()) };
+        if let Sql::Composed(text) = sql {
+            plans.push(format!("> {text}"));
+        }
+        for row in self.reader.session.rows(explained, values.to_vec()).await? {
             let mut cells = row.cells();
             if self.dialect == Dialect::Sqlite {
                 // Two numbers of the step and one that means nothing come before its text.
@@ -437,7 +440,7 @@ impl Lister {
         if access.ranges.is_empty() {
             return Ok(0);
         }
-        self.reader.check()?;
+        self.reader.check().await?;
         let (values, at) = access.on.values_with(bound.into());
         let row = self.reader.session.row(access.scan().count(self.dialect, at), values).await?;
         row.map_or(Ok(0), |row| row.cells().count())

@@ -9,7 +9,7 @@ use std::sync::Mutex;
 
 use engate_model::Timestamp;
 
-use super::{Lister, access::Scope};
+use super::{Lister, access::Scope, texts::Pace};
 use crate::{
     Store,
     db::Session,
@@ -28,6 +28,8 @@ const SPANS_AT_ONCE: u32 = 64;
 #[derive(Debug, Default)]
 pub(crate) struct SpanWatch {
     given: Mutex<Option<(i64, i64)>>,
+    /// Up to which code everything was committed at the last call, on either database.
+    seen: Mutex<Option<i64>>,
     /// One call at a time.
     busy: tokio::sync::Mutex<()>,
 }
@@ -57,7 +59,8 @@ impl Store {
             session.commit().await?;
             made += 1;
         }
-        self.delivery_texts_extend(settled).await?;
+        let came = self.span_watch().came(settled);
+        self.delivery_texts_extend(settled, Pace::of(came)).await?;
         Ok(made)
     }
 
@@ -76,6 +79,14 @@ impl Store {
             }
         }
         Ok((min, max))
+    }
+}
+
+impl SpanWatch {
+    /// How many codes came since the last call; none at the first.
+    fn came(&self, settled: i64) -> i64 {
+        let last = self.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner).replace(settled);
+        last.map_or(0, |last| settled.saturating_sub(last))
     }
 }
 

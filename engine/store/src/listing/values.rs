@@ -14,13 +14,13 @@ use super::{
     names::Names,
 };
 use crate::{
-    compose::{Range, Scan, next_value},
+    compose::{Range, Scan, distinct},
     error::StoreError,
-    value::{Value, args},
+    value::{Row, args},
 };
 
 /// Different values that are gone through at most; a listing's time ends sooner.
-pub(super) const VALUES_MAX: usize = 100_000;
+const VALUES_MAX: u64 = 100_000;
 
 impl Lister {
     pub(super) async fn value_by_value(
@@ -57,7 +57,7 @@ impl Lister {
             Column::State => DeliveryState::ALL.map(|state| SortValue::Text(state.code().to_owned())).to_vec(),
             Column::Success => [-1, 0, 1].map(SortValue::Int).to_vec(),
             Column::Endpoint => {
-                let ids = self.endpoints(&scope.filter, VALUES_MAX).await?;
+                let ids = self.endpoints(&scope.filter, usize::try_from(VALUES_MAX).unwrap_or(usize::MAX)).await?;
                 ids.into_iter().map(|id| SortValue::Id(id.uuid().as_u128())).collect()
             }
             Column::Integrator => self.names.by_name.keys().cloned().map(SortValue::Text).collect(),
@@ -82,30 +82,33 @@ impl Lister {
         })
     }
 
-    /// The different texts of an index's column, one probe each.
+    /// The different texts of an index's column.
     async fn texts(
         &mut self,
         index: &'static str,
         condition: &str,
         column: &str,
     ) -> Result<Vec<SortValue>, StoreError> {
-        let mut texts: Vec<String> = Vec::new();
-        while texts.len() < VALUES_MAX {
-            self.reader.check()?;
-            let after = texts.last().map(|_| 2);
-            let sql = next_value(self.dialect, "deliveries", index, condition, column, after);
-            let mut values = args![self.tenant];
-            values.extend(texts.last().map(Value::from));
-            let Some(row) = self.reader.session.row(sql, values).await? else { break };
-            texts.push(row.cells().text()?);
-        }
-        Ok(texts.into_iter().map(SortValue::Text).collect())
+        let rows = self.distinct(index, condition, column).await?;
+        rows.iter().map(|row| row.cells().text().map(SortValue::Text)).collect()
+    }
+
+    /// The different values of an index's column, in their order.
+    pub(super) async fn distinct(
+        &mut self,
+        index: &'static str,
+        condition: &str,
+        column: &str,
+    ) -> Result<Vec<Row>, StoreError> {
+        self.reader.check().await?;
+        let sql = distinct(self.dialect, "deliveries", index, condition, column, 2);
+        self.reader.session.rows(sql, args![self.tenant, VALUES_MAX]).await
     }
 
     /// The different values of a column among what is in hand.
-    async fn held(&mut self, column: &str) -> Result<Vec<crate::value::Row>, StoreError> {
+    async fn held(&mut self, column: &str) -> Result<Vec<Row>, StoreError> {
         let condition = "tenant_id = $1 AND owner IS NOT NULL".to_owned();
-        let range = Range { index: Some("deliveries_owner"), condition };
+        let range = Range::of(Some("deliveries_owner"), condition);
         let scan = Scan { table: "deliveries", ranges: &[range], everywhere: "" };
         let sql = scan.aggregate(self.dialect, &format!("DISTINCT {column}"), column);
         self.reader.session.rows(sql, args![self.tenant]).await
