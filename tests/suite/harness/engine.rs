@@ -143,6 +143,14 @@ impl Engine {
         self.signal(Signal::HUP);
     }
 
+    /// Memory that it holds at this moment, in bytes.
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        let id = self.process.as_ref().and_then(Child::id).expect("the engine is not running");
+        let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1_024
+    }
+
     fn signal(&self, signal: Signal) {
         let id = self.process.as_ref().and_then(Child::id).expect("the engine is not running");
         let pid = Pid::from_raw(i32::try_from(id).unwrap()).unwrap();
