@@ -40,12 +40,19 @@ impl Entry {
 
 pub(super) fn pack(entries: &[Entry]) -> Result<Vec<u8>, RunFailure> {
     let pack = || {
-        let mut encoder = DeflateEncoder::new(Vec::new(), Compression::fast());
-        serde_json::to_writer(&mut encoder, entries)?;
-        encoder.flush()?;
+        // As one piece: a packer is slow with many small ones.
+        let text = serde_json::to_vec(entries)?;
+        let mut encoder = DeflateEncoder::new(Vec::with_capacity(text.len() / 4), Compression::fast());
+        encoder.write_all(&text)?;
         encoder.finish()
     };
     pack().map_err(|error: std::io::Error| unreadable(&error.to_string()))
+}
+
+/// Packs them where other tasks do not wait for it.
+pub(super) async fn pack_aside(entries: Vec<Entry>) -> Result<(Vec<Entry>, Vec<u8>), RunFailure> {
+    let packing = tokio::task::spawn_blocking(move || pack(&entries).map(|packed| (entries, packed)));
+    packing.await.unwrap_or_else(|_| Err(unreadable("packing broke off")))
 }
 
 pub(super) fn unpack(packed: &[u8]) -> Result<Vec<Entry>, RunFailure> {
