@@ -43,7 +43,8 @@ pub(crate) async fn run(options: &SyncOptions) -> Result<(), Error> {
     let [plain, engine, ledger] = &figures;
     let ratio = |name: &str, a: &Figure| Ratio { name: name.to_owned(), value: a.median() / plain.median() };
     let ratios = [ratio("sync / sync-plain", engine), ratio("sync with ledger / sync-plain", ledger)];
-    let ratios: Vec<_> = ratios.into_iter().filter(|ratio| ratio.value > 0.0).collect();
+    let measured = |ratio: &Ratio| ratio.value > 0.0 && ratio.value.is_finite();
+    let ratios: Vec<_> = ratios.into_iter().filter(measured).collect();
     let figures: Vec<_> = figures.into_iter().chain(memory).filter(|figure| !figure.runs.is_empty()).collect();
     report::print(&figures, &ratios, options.json)
 }

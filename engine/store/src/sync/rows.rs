@@ -1,6 +1,6 @@
 //! What a track's target has: the hash of the last acknowledged version of each record.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use engate_model::{Timestamp, TrackId, sync::RowHash};
 
@@ -91,8 +91,8 @@ pub(super) async fn put(
     sent: &[Sent],
     refused: &[Refused],
 ) -> Result<(), StoreError> {
-    // Of several versions of a record the last counts; one statement takes each key once.
-    let mut last = HashMap::with_capacity(sent.len() + refused.len());
+    // Of several versions of a record the last counts; one statement takes each key once, and they go in in their order.
+    let mut last = BTreeMap::new();
     for Sent { key, hash, stamp, state } in sent {
         last.insert(key, (hash, stamp, state));
     }
