@@ -214,9 +214,10 @@ impl Plan {
             parts.iter().zip(places).map(|(part, at)| value(part, *at)).collect::<Result<Vec<_>, _>>()
         };
         let order = values(&self.scan, &asked.scan)?;
-        let key = match self.identity_is_unique() {
-            true => key_text(&order),
-            false => key_text(&values(&self.identity, &asked.identity)?),
+        let key = if self.identity_is_unique() {
+            key_text(&order)
+        } else {
+            key_text(&values(&self.identity, &asked.identity)?)
         };
         let data = record::object(&self.columns, row, &asked.columns)?;
         let hash = RowHash::of(data.as_bytes(), deleted);
