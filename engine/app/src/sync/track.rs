@@ -19,7 +19,7 @@ use engate_store::{PageChange, PluginWrites, Refused, SyncCommit, Track, TrackSt
 
 use super::{
     SyncRun, Tables, Target, TrackEnd, Writes,
-    packed::{Entry, pack_aside, unpack},
+    packed::{Ahead, Entry, unpack},
     reading::{Batch, From, of_source, of_store},
     sending::{Journey, Settled},
 };
@@ -41,20 +41,6 @@ pub(super) struct Hand<'a> {
     /// Whether the pass under way is written down.
     durable: bool,
     sizer: Sizer,
-}
-
-/// What was read, and as it is written down.
-struct Ahead {
-    batch: Batch,
-    packed: Vec<u8>,
-}
-
-impl Ahead {
-    async fn of(mut batch: Batch) -> Result<Self, RunFailure> {
-        let (entries, packed) = pack_aside(std::mem::take(&mut batch.entries)).await?;
-        batch.entries = entries;
-        Ok(Self { batch, packed })
-    }
 }
 
 /// What a step writes down beside the checkpoint.
