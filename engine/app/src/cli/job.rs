@@ -72,7 +72,7 @@ pub(super) enum JobCommand {
     },
     /// See a job's runs, or the log of one
     Log(LogArgs),
-    /// Watch how far a sync job's first load, or a reconciliation, is: until it is through, or nothing runs any more
+    /// Watch how far a first load or a reconciliation is, until it is over
     Watch {
         /// Its name or id
         job: String,
