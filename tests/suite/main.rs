@@ -66,6 +66,7 @@ mod sintegre;
 mod slow_partners;
 mod sync_faults;
 mod sync_jobs;
+mod sync_progress;
 mod tenants;
 mod tidy;
 mod tls;

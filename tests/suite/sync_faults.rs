@@ -66,7 +66,7 @@ pub(crate) async fn execute(source: &Path, sql: &str) {
 }
 
 impl World {
-    async fn stub(&self, method: Method, path: &str, body: Value) -> Value {
+    pub(crate) async fn stub(&self, method: Method, path: &str, body: Value) -> Value {
         let call = self.http.request(method, format!("{}/_stub/{path}", self.stub.address())).json(&body);
         let answer = call.send().await.unwrap();
         assert!(answer.status().is_success(), "{path}: {}", answer.status());

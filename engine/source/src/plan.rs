@@ -59,7 +59,37 @@ pub struct Plan {
     unique: bool,
     pub(crate) columns: Vec<Carried>,
     pub(crate) conditions: Vec<(KeyPart, String)>,
+    /// What a statement that reads rows asks for, and where in its answer things are.
+    pub(crate) asked: Asked,
     shape: Shape,
+}
+
+/// What is asked of a row, everything once, and where each thing is; the stamp is the first.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Asked {
+    pub(crate) list: String,
+    pub(crate) mark: Option<usize>,
+    pub(crate) scan: Vec<usize>,
+    pub(crate) identity: Vec<usize>,
+    pub(crate) columns: Vec<usize>,
+}
+
+impl Asked {
+    fn of(plan: &Plan) -> Self {
+        let mut all = vec![plan.stamp_micros()];
+        // The key is among what is carried, and read once.
+        let mut place = |select: &String| {
+            all.iter().position(|one| one == select).unwrap_or_else(|| {
+                all.push(select.clone());
+                all.len() - 1
+            })
+        };
+        let mark = plan.mark.as_ref().map(|mark| place(&mark.select));
+        let scan = plan.scan.iter().map(|part| place(&part.select)).collect();
+        let identity = plan.identity.iter().map(|part| place(&part.select)).collect();
+        let columns = plan.columns.iter().map(|column| place(&column.select)).collect();
+        Self { list: all.join(", "), mark, scan, identity, columns }
+    }
 }
 
 impl Plan {
@@ -120,7 +150,7 @@ impl Connection {
         let carried = carried(&table, stream, &key)?;
         let shape = Shape { key, columns: carried.iter().map(|column| column.shape.clone()).collect() };
         let columns = carried.into_iter().map(|column| Carried::new(column, select(dialect, column))).collect();
-        Ok(Plan {
+        let mut plan = Plan {
             dialect,
             from: format!("{} AS {ALIAS}", table.quoted(dialect)),
             table: table.full_name(),
@@ -132,8 +162,11 @@ impl Connection {
             unique,
             columns,
             conditions,
+            asked: Asked::default(),
             shape,
-        })
+        };
+        plan.asked = Asked::of(&plan);
+        Ok(plan)
     }
 
     /// Rows without a value in a column by which they are put in order would never be read.
@@ -291,11 +324,11 @@ fn key_part(dialect: Dialect, table: &Table, name: &str) -> Result<KeyPart, Sour
 }
 
 /// A record's key as one text: the value where the key is one column, else the values as a JSON array.
-pub(crate) fn key_text(mut values: Vec<String>) -> String {
-    if values.len() == 1 {
-        return values.pop().unwrap_or_default();
+pub(crate) fn key_text(values: &[String]) -> String {
+    match values {
+        [value] => value.clone(),
+        values => serde_json::to_string(values).unwrap_or_default(),
     }
-    serde_json::to_string(&values).unwrap_or_default()
 }
 
 /// The values of a key, column by column.

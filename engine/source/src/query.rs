@@ -6,8 +6,8 @@
 use std::fmt::Write as _;
 
 use sqlx::{
-    AssertSqlSafe, Column as _, MySql, Postgres, Row as _, SqlSafeStr as _, SqlStr, Sqlite, TypeInfo as _,
-    ValueRef as _, mysql::MySqlRow, postgres::PgRow, sqlite::SqliteRow,
+    AssertSqlSafe, Column as _, Decode, MySql, Postgres, Row as _, SqlSafeStr as _, SqlStr, Sqlite, TypeInfo as _,
+    ValueRef as _, error::BoxDynError, mysql::MySqlRow, postgres::PgRow, sqlite::SqliteRow,
 };
 
 use crate::error::SourceError;
@@ -132,13 +132,13 @@ impl<'r> Row<'r> {
                 if raw.is_null() {
                     return Ok(Cell::Null);
                 }
-                let kind = raw.type_info().name().to_owned();
-                match kind.as_str() {
-                    "INTEGER" => Cell::Int(row.try_get_unchecked(at)?),
-                    "REAL" => Cell::Real(row.try_get_unchecked(at)?),
-                    "BLOB" => Cell::Blob(row.try_get_unchecked(at)?),
-                    _ => Cell::Text(row.try_get_unchecked(at).map_err(|_| self.unreadable(at))?),
-                }
+                let read: fn(_) -> Result<Cell<'r>, BoxDynError> = match raw.type_info().name() {
+                    "INTEGER" => |raw| Decode::<Sqlite>::decode(raw).map(Cell::Int),
+                    "REAL" => |raw| Decode::<Sqlite>::decode(raw).map(Cell::Real),
+                    "BLOB" => |raw| Decode::<Sqlite>::decode(raw).map(Cell::Blob),
+                    _ => |raw| Decode::<Sqlite>::decode(raw).map(Cell::Text),
+                };
+                read(raw).map_err(|_| self.unreadable(at))?
             }
         })
     }

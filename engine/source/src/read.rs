@@ -2,7 +2,7 @@
 
 use engate_model::{
     Timestamp,
-    sync::{PageSize, Position, RowHash},
+    sync::{Expected, PageSize, Position, RowHash},
 };
 
 use crate::{
@@ -124,6 +124,43 @@ impl Connection {
         Ok(rows)
     }
 
+    /// How many rows a stream has, for people: SQLite counts, the others say what their statistics do. None where they have
+    /// none, or know nothing of the part of a table that is read.
+    ///
+    /// # Errors
+    /// When the source gives no answer.
+    pub async fn expected(&self, plan: &Plan) -> Result<Option<Expected>, SourceError> {
+        let counted = plan.dialect == Dialect::Sqlite;
+        let (head, conditions) = match plan.dialect {
+            Dialect::Sqlite => (format!("SELECT count(*) FROM {} WHERE 1 = 1", plan.from), true),
+            Dialect::Postgres => (format!("EXPLAIN (FORMAT JSON) SELECT 1 FROM {} WHERE 1 = 1", plan.from), true),
+            Dialect::MySql if plan.conditions.is_empty() => {
+                let sql = "SELECT CAST(table_rows AS CHAR) FROM information_schema.tables WHERE CONCAT(table_schema, '.', \
+                           table_name) = ";
+                (sql.to_owned(), false)
+            }
+            Dialect::MySql => return Ok(None),
+        };
+        let mut query = Query::new(plan.dialect, head);
+        if conditions {
+            plan.push_conditions(&mut query);
+        } else {
+            query.bind(Bind::Text(plan.table().to_owned()));
+        }
+        query.kept = false;
+        let mut told = None;
+        self.each(&query, |row| {
+            told = row.text(0)?;
+            Ok(false)
+        })
+        .await?;
+        let rows = told.as_deref().and_then(|told| match plan.dialect {
+            Dialect::Postgres => planned(told),
+            Dialect::MySql | Dialect::Sqlite => told.parse().ok(),
+        });
+        Ok(rows.map(|rows| Expected { rows, counted }))
+    }
+
     /// The largest stamp there is. Nothing is decided by it: it is read in another snapshot than the rows.
     ///
     /// # Errors
@@ -142,6 +179,12 @@ impl Connection {
     }
 }
 
+/// The rows that PostgreSQL's planner reckons with.
+fn planned(told: &str) -> Option<u64> {
+    let plans: serde_json::Value = serde_json::from_str(told).ok()?;
+    plans.pointer("/0/Plan/Plan Rows")?.as_f64().map(|rows| rows as u64)
+}
+
 impl Plan {
     /// What is told of a record that is gone: its key.
     ///
@@ -153,29 +196,30 @@ impl Plan {
     }
 
     fn select(&self) -> Query {
-        let mut columns = vec![self.stamp_micros()];
-        columns.push(self.mark.as_ref().map_or_else(|| "NULL".to_owned(), |mark| mark.select.clone()));
-        columns.extend(self.scan.iter().chain(&self.identity).map(|part| part.select.clone()));
-        columns.extend(self.columns.iter().map(|column| column.select.clone()));
-        Query::new(self.dialect, format!("SELECT {} FROM {} WHERE 1 = 1", columns.join(", "), self.from))
+        Query::new(self.dialect, format!("SELECT {} FROM {} WHERE 1 = 1", self.asked.list, self.from))
     }
 
     fn row(&self, row: &Row<'_>) -> Result<SourceRow, SourceError> {
+        let asked = &self.asked;
         let stamp = row.int(0)?.map(Timestamp::from_micros);
-        let deleted = match &self.mark {
-            Some(mark) => mark.is_set(row.cell(1)?),
+        let deleted = match self.mark.as_ref().zip(asked.mark) {
+            Some((mark, place)) => mark.is_set(row.cell(place)?),
             None => false,
         };
         let value = |part: &KeyPart, at: usize| {
             let null = || SourceError::Row(format!("table {}: a row has no {}", self.table, part.name));
             row.text(at)?.ok_or_else(null)
         };
-        let values = |parts: &[KeyPart], from: usize| {
-            parts.iter().enumerate().map(|(n, part)| value(part, from + n)).collect::<Result<Vec<_>, _>>()
+        let values = |parts: &[KeyPart], places: &[usize]| {
+            parts.iter().zip(places).map(|(part, at)| value(part, *at)).collect::<Result<Vec<_>, _>>()
         };
-        let order = values(&self.scan, 2)?;
-        let key = key_text(values(&self.identity, 2 + self.scan.len())?);
-        let data = record::object(&self.columns, row, 2 + self.scan.len() + self.identity.len())?;
+        let order = values(&self.scan, &asked.scan)?;
+        let key = if self.identity_is_unique() {
+            key_text(&order)
+        } else {
+            key_text(&values(&self.identity, &asked.identity)?)
+        };
+        let data = record::object(&self.columns, row, &asked.columns)?;
         let hash = RowHash::of(data.as_bytes(), deleted);
         Ok(SourceRow { key, order, stamp, deleted, data, hash })
     }

@@ -1,5 +1,7 @@
 //! A row as one compact JSON object.
 
+use std::fmt::Write as _;
+
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use engate_model::sync::ColumnShape;
 
@@ -54,16 +56,16 @@ pub(crate) fn key_object(columns: &[ColumnShape], key: &[String], values: &[Stri
     format!("{{{}}}", pairs.collect::<Vec<_>>().join(","))
 }
 
-/// Writes the columns of a row, which begin at `from`.
-pub(crate) fn object(columns: &[Carried], row: &Row<'_>, from: usize) -> Result<String, SourceError> {
-    let mut out = String::with_capacity(columns.len() * 24);
+/// Writes the columns of a row, each with its place in it.
+pub(crate) fn object(columns: &[Carried], row: &Row<'_>, places: &[usize]) -> Result<String, SourceError> {
+    let mut out = String::with_capacity(columns.len() * 32);
     out.push('{');
-    for (n, column) in columns.iter().enumerate() {
+    for (n, (column, place)) in columns.iter().zip(places).enumerate() {
         if n > 0 {
             out.push(',');
         }
         out.push_str(&column.name);
-        write(&mut out, column.form, row.cell(from + n)?);
+        write(&mut out, column.form, row.cell(*place)?);
     }
     out.push('}');
     Ok(out)
@@ -75,10 +77,10 @@ fn write(out: &mut String, form: Form, cell: Cell<'_>) {
         Cell::Int(number) if form == Form::Boolean && (0..=1).contains(&number) => {
             out.push_str(if number == 1 { "true" } else { "false" });
         }
-        Cell::Int(number) => out.push_str(&number.to_string()),
+        Cell::Int(number) => _ = write!(out, "{number}"),
         Cell::Real(number) if number.is_finite() => out.push_str(&real(number)),
-        Cell::Real(number) => out.push_str(&quoted(&number.to_string())),
-        Cell::Blob(bytes) => out.push_str(&quoted(&STANDARD.encode(bytes))),
+        Cell::Real(number) => push_quoted(out, &number.to_string()),
+        Cell::Blob(bytes) => push_quoted(out, &STANDARD.encode(bytes)),
         Cell::Text(text) => write_text(out, form, text),
     }
 }
@@ -91,12 +93,12 @@ fn write_text(out: &mut String, form: Form, text: &str) {
         Form::Boolean if matches!(text, "true" | "false") => out.push_str(text),
         Form::Date if text.starts_with("0000-00-00") => out.push_str("null"),
         Form::Local | Form::Instant if text.starts_with("0000-00-00") => out.push_str("null"),
-        Form::Local | Form::Instant => out.push_str(&quoted(&instant(text))),
+        Form::Local | Form::Instant => push_quoted(out, &instant(text)),
         Form::Json => match serde_json::from_str::<serde_json::Value>(text) {
             Ok(_) => compact(out, text),
-            Err(_) => out.push_str(&quoted(text)),
+            Err(_) => push_quoted(out, text),
         },
-        _ => out.push_str(&quoted(text)),
+        _ => push_quoted(out, text),
     }
 }
 
@@ -107,6 +109,16 @@ fn real(number: f64) -> String {
 
 pub(crate) fn quoted(text: &str) -> String {
     serde_json::to_string(text).unwrap_or_default()
+}
+
+/// As [`quoted`], without a text of its own where nothing has to be escaped.
+fn push_quoted(out: &mut String, text: &str) {
+    if text.bytes().any(|byte| byte < b' ' || matches!(byte, b'"' | b'\\')) {
+        return out.push_str(&quoted(text));
+    }
+    out.push('"');
+    out.push_str(text);
+    out.push('"');
 }
 
 /// Whether a text is a JSON number as it stands.

@@ -1,4 +1,5 @@
-//! `idle`: what an engine with much installed and nothing to do costs, and how soon it is ready after a start.
+//! `idle`: what an engine with much installed, many jobs that are not due, and nothing to do costs, and how soon it is ready
+//! after a start.
 
 use std::{
     path::Path,
@@ -101,7 +102,27 @@ async fn set_up(engine: &Running, options: &IdleOptions, component: &[u8]) -> Re
         });
         post("/v1/endpoints", "application/json", endpoint.to_string().into())
     });
-    futures_util::stream::iter(endpoints).buffer_unordered(SETTING_UP).try_collect::<()>().await
+    futures_util::stream::iter(endpoints).buffer_unordered(SETTING_UP).try_collect::<()>().await?;
+    let jobs = (0..options.jobs).map(|n| post("/v1/jobs", "application/json", job(n).to_string().into()));
+    futures_util::stream::iter(jobs).buffer_unordered(SETTING_UP).try_collect::<()>().await
+}
+
+/// A job that publishes an event once a year, and not before some months from now.
+fn job(n: usize) -> Value {
+    let month = (farthest_month() + n % 2) % 12 + 1;
+    json!({
+        "name": format!("job-{n:05}"),
+        "schedule": {"kind": "cron", "expression": format!("{} {} {} {month} *", n % 60, n % 24, n % 28 + 1),
+            "timezone": "America/Sao_Paulo"},
+        "run": {"kind": "emit", "event": {"type": "order.created", "payload": {"job": n}}},
+    })
+}
+
+/// The month half a year away, from 0: nothing that is due then is due in a run.
+fn farthest_month() -> usize {
+    let seconds = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs();
+    let month_of_30_days = (seconds / 86_400 % 365 / 30) as usize;
+    (month_of_30_days + 5) % 12
 }
 
 /// The same component under another name of the same length.

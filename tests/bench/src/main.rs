@@ -15,6 +15,7 @@ mod load;
 mod process;
 mod report;
 mod sink;
+mod sync;
 mod work;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -42,11 +43,16 @@ enum Bench {
     /// `transform` + `interpret`, language by language: native Rust, bare wasmtime, our host fresh, our host warm; and
     /// size, compilation, loading, memory.
     Plugin(PluginOptions),
-    /// What an engine with many plugins and endpoints and nothing to do costs, and how soon it is ready.
+    /// What an engine with many plugins, endpoints and jobs and nothing to do costs, and how soon it is ready.
     Idle(IdleOptions),
+    /// A table carried to a staging target, against a plain loop that reads, packs and posts; and the memory meanwhile.
+    Sync(SyncOptions),
     /// The receiving end; started by the others.
     #[command(hide = true)]
     Sink,
+    /// The receiving end of tables; started by the others.
+    #[command(hide = true)]
+    Intake,
     /// The smallest honest engine; started by the others.
     #[command(hide = true)]
     Durable {
@@ -132,12 +138,44 @@ struct IdleOptions {
     /// Endpoints registered, spread over the plugins.
     #[arg(long, default_value_t = 10_000)]
     endpoints: usize,
+    /// Jobs on a schedule, none of them due meanwhile.
+    #[arg(long, default_value_t = 1_000)]
+    jobs: usize,
     /// Starts; the median counts.
     #[arg(long, default_value_t = 5)]
     runs: usize,
     /// The engine's binary; default: `engate` beside this program.
     #[arg(long)]
     engate: Option<PathBuf>,
+    /// JSON instead of a table.
+    #[arg(long)]
+    json: bool,
+}
+
+/// How the sync bench runs.
+#[derive(Debug, clap::Args)]
+struct SyncOptions {
+    /// Rows of the table.
+    #[arg(long, default_value_t = 200_000)]
+    rows: u64,
+    /// Rows of a page, the engine's default.
+    #[arg(long, default_value_t = 500)]
+    page_rows: u32,
+    /// Runs of each; the median counts.
+    #[arg(long, default_value_t = 5)]
+    runs: usize,
+    /// Where the table is: sqlite, or a postgres:// URL, in whose database a table of the bench's is made and dropped.
+    #[arg(long, default_value = "sqlite")]
+    source: String,
+    /// The engine's binary; default: `engate` beside this program.
+    #[arg(long)]
+    engate: Option<PathBuf>,
+    /// Leaves out the plain loop, and with it the ratios.
+    #[arg(long)]
+    no_plain: bool,
+    /// Leaves out the job that reconciles, and so keeps a hash of every row.
+    #[arg(long)]
+    no_ledger: bool,
     /// JSON instead of a table.
     #[arg(long)]
     json: bool,
@@ -154,7 +192,9 @@ fn main() -> ExitCode {
             Bench::Deliver(options) => deliver::run(&options).await,
             Bench::Plugin(options) => ladder::run(&options).await,
             Bench::Idle(options) => idle::run(&options).await,
+            Bench::Sync(options) => sync::run(&options).await,
             Bench::Sink => sink::run().await,
+            Bench::Intake => sync::serve_intake().await,
             Bench::Durable { sink, data } => durable::run(&sink, &data).await,
         }
     });

@@ -53,17 +53,22 @@ impl Running {
 
     /// Processor time the child has used so far, in microseconds; none where the system does not tell.
     pub(crate) fn cpu_us(&self) -> Option<f64> {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()?)).ok()?;
-        // The name in brackets may hold anything; user and system time are the 12th and 13th field behind it.
-        let mut fields = stat.rsplit_once(") ")?.1.split(' ').skip(11);
-        let ticks = fields.next()?.parse::<f64>().ok()? + fields.next()?.parse::<f64>().ok()?;
-        Some(ticks * 1e6 / CLOCK_TICKS)
+        cpu_us(&self.child.id()?.to_string())
     }
 
     /// Memory of the child that is in RAM, in MB; none where the system does not tell.
     pub(crate) fn resident_mb(&self) -> Option<f64> {
+        self.memory_mb("VmRSS:")
+    }
+
+    /// The most that the child ever had in RAM, in MB; none where the system does not tell.
+    pub(crate) fn peak_mb(&self) -> Option<f64> {
+        self.memory_mb("VmHWM:")
+    }
+
+    fn memory_mb(&self, which: &str) -> Option<f64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()?)).ok()?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix(which))?;
         Some(line.trim().strip_suffix(" kB")?.trim().parse::<f64>().ok()? * 1_024.0 / 1e6)
     }
 
@@ -80,6 +85,19 @@ impl Running {
         self.child.kill().await?;
         Ok(())
     }
+}
+
+/// Processor time that this process has used so far, in microseconds; none where the system does not tell.
+pub(crate) fn own_cpu_us() -> Option<f64> {
+    cpu_us("self")
+}
+
+fn cpu_us(process: &str) -> Option<f64> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    // The name in brackets may hold anything; user and system time are the 12th and 13th field behind it.
+    let mut fields = stat.rsplit_once(") ")?.1.split(' ').skip(11);
+    let ticks = fields.next()?.parse::<f64>().ok()? + fields.next()?.parse::<f64>().ok()?;
+    Some(ticks * 1e6 / CLOCK_TICKS)
 }
 
 /// This program, for its hidden subcommands.

@@ -72,6 +72,11 @@ pub(super) enum JobCommand {
     },
     /// See a job's runs, or the log of one
     Log(LogArgs),
+    /// Watch how far a first load or a reconciliation is, until it is over
+    Watch {
+        /// Its name or id
+        job: String,
+    },
     /// Stop a run
     Cancel {
         /// Its job's name or id
@@ -301,6 +306,10 @@ pub(super) async fn run(command: JobCommand, remote: &Remote) -> Result<(), Fail
             screen.line(format!("{runs} runs are queued; see `engate job log {}`", plain(&job)))
         }
         JobCommand::Log(args) => log(&args, &client, screen).await,
+        JobCommand::Watch { job } => {
+            let id = find(&client, &job).await?;
+            super::job_watch::watch(&client, screen, &id).await
+        }
         JobCommand::Cancel { job, run } => {
             let id = find(&client, &job).await?;
             let answer = client.act(Method::POST, &["v1", "jobs", &id, "runs", &run, "cancel"]).await?;

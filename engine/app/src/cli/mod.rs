@@ -17,6 +17,7 @@ mod event;
 mod failure;
 mod inbound;
 mod job;
+mod job_watch;
 mod plain;
 mod plugin;
 mod present;

@@ -189,4 +189,20 @@ mod tests {
         let held: u64 = files(folder.path()).iter().map(|file| file.bytes).sum();
         assert!((90_000..=100_000).contains(&held), "{held}");
     }
+
+    /// A page of a sync takes a millisecond at the very least: a hundredth of that is what this may cost.
+    #[test]
+    fn p28_switched_off_it_costs_less_than_a_hundredth_of_a_page() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = DebugLog::new(folder.path().into(), RunId::new(Timestamp::default(), 1), None);
+        let body = vec![b'x'; 1 << 20];
+        let calls = 100_000_u32;
+        let started = std::time::Instant::now();
+        for _ in 0..calls {
+            log.record(Timestamp::default(), || json!(String::from_utf8_lossy(&body)));
+        }
+        let each = started.elapsed() / calls;
+        println!("{each:?} a page");
+        assert!(each < std::time::Duration::from_micros(10), "{each:?}");
+    }
 }

@@ -1,9 +1,9 @@
 //! Looks for jobs whose instant has come, and takes up runs.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use engate_model::{
-    RunId, Timestamp, TypedId as _,
+    RunId, TenantId, Timestamp, TypedId as _,
     job::{Job, RunTrigger},
     schedule::{
         Timetable,
@@ -52,9 +52,10 @@ impl Engine {
         let now = self.now();
         let (jobs, next_due) = self.store.job_due(now, JOBS_AT_ONCE).await?;
         let many = jobs.len() == usize::try_from(JOBS_AT_ONCE).unwrap_or(usize::MAX);
+        let mut paused = HashMap::new();
         for job in &jobs {
             // One job that cannot be ticked does not keep the others waiting.
-            if let Err(error) = self.tick(job, now).await {
+            if let Err(error) = self.tick(job, now, &mut paused).await {
                 tracing::error!(%error, job = %job.id, "the job's runs could not be made; trying again");
             }
         }
@@ -67,8 +68,8 @@ impl Engine {
         Ok(next.map_or(INTERVAL, |at| at.since(self.now()).clamp(PAUSE_MIN, INTERVAL)))
     }
 
-    /// Makes the runs of one job whose instant has come.
-    async fn tick(&self, job: &Job, now: Timestamp) -> Result<(), StoreError> {
+    /// Makes the runs of one job whose instant has come. `paused` is what this look knows of tenants whose jobs all pause.
+    async fn tick(&self, job: &Job, now: Timestamp, paused: &mut HashMap<TenantId, bool>) -> Result<(), StoreError> {
         let Some(next_at) = job.next_at else { return Ok(()) };
         let timetable = Timetable::new(&job.settings.schedule)
             .map_err(|invalid| StoreError::Corrupt(format!("the schedule of {}: {invalid}", job.id)))?;
@@ -77,7 +78,15 @@ impl Engine {
         } else {
             due(&timetable, job.settings.catchup, next_at, now)
         };
-        if self.jobs_paused(job).await? {
+        let is_paused = match paused.get(&job.tenant) {
+            Some(is_paused) => *is_paused,
+            None => {
+                let is_paused = self.jobs_paused(job.tenant).await?;
+                paused.insert(job.tenant, is_paused);
+                is_paused
+            }
+        };
+        if is_paused {
             // What comes while everything is paused is not made up for.
             let next_at = if timetable.is_always() { Some(now.after(INTERVAL)) } else { fired.next_at };
             fired = Due { fires: Vec::new(), missed: 0, missed_more: false, next_at };
@@ -112,8 +121,8 @@ impl Engine {
         Ok(())
     }
 
-    async fn jobs_paused(&self, job: &Job) -> Result<bool, StoreError> {
-        let stored = self.store.setting_list(job.tenant).await?;
+    async fn jobs_paused(&self, tenant: TenantId) -> Result<bool, StoreError> {
+        let stored = self.store.setting_list(tenant).await?;
         Ok(stored.iter().any(|(key, value)| key == JOBS_PAUSED && value.as_bool() == Some(true)))
     }
 

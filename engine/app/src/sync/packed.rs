@@ -11,6 +11,8 @@ use engate_model::{
 use flate2::{Compression, read::DeflateDecoder, write::DeflateEncoder};
 use serde::{Deserialize, Serialize};
 
+use super::reading::Batch;
+
 /// Bytes of an unpacked page at most: a page's bound, and room for what is around the records.
 const UNPACKED_MAX: u64 = 256 << 20;
 
@@ -38,14 +40,32 @@ impl Entry {
     }
 }
 
-pub(super) fn pack(entries: &[Entry]) -> Result<Vec<u8>, RunFailure> {
+fn pack(entries: &[Entry]) -> Result<Vec<u8>, RunFailure> {
     let pack = || {
-        let mut encoder = DeflateEncoder::new(Vec::new(), Compression::fast());
-        serde_json::to_writer(&mut encoder, entries)?;
-        encoder.flush()?;
+        // As one piece: a packer is slow with many small ones.
+        let text = serde_json::to_vec(entries)?;
+        let mut encoder = DeflateEncoder::new(Vec::with_capacity(text.len() / 4), Compression::fast());
+        encoder.write_all(&text)?;
         encoder.finish()
     };
     pack().map_err(|error: std::io::Error| unreadable(&error.to_string()))
+}
+
+/// What was read, and its changes as they are written down.
+pub(super) struct Ahead {
+    pub(super) batch: Batch,
+    pub(super) packed: Vec<u8>,
+}
+
+impl Ahead {
+    /// Packs what was read where other tasks do not wait for it.
+    pub(super) async fn of(mut batch: Batch) -> Result<Self, RunFailure> {
+        let entries = std::mem::take(&mut batch.entries);
+        let packing = tokio::task::spawn_blocking(move || pack(&entries).map(|packed| (entries, packed)));
+        let (entries, packed) = packing.await.unwrap_or_else(|_| Err(unreadable("packing broke off")))?;
+        batch.entries = entries;
+        Ok(Self { batch, packed })
+    }
 }
 
 pub(super) fn unpack(packed: &[u8]) -> Result<Vec<Entry>, RunFailure> {

@@ -24,6 +24,8 @@ pub(super) struct Batch {
     pub(super) after: Position,
     /// Keys that were read.
     pub(super) seen: Checksum,
+    /// Rows that were read.
+    pub(super) rows: u64,
     /// Rows that the target has as they are.
     pub(super) unchanged: u64,
     /// Whether there is nothing behind it.
@@ -47,8 +49,14 @@ impl<S: Tables, T: Target> SyncRun<'_, S, T> {
     ) -> Result<Batch, RunFailure> {
         let under_way: HashMap<_, _> = from.under_way.iter().map(|entry| (entry.key.as_str(), entry.hash)).collect();
         let by_stamp = pass.by_stamp(&self.rules);
-        let mut batch =
-            Batch { entries: Vec::new(), after: from.position, seen: Checksum::default(), unchanged: 0, end: false };
+        let mut batch = Batch {
+            entries: Vec::new(),
+            after: from.position,
+            seen: Checksum::default(),
+            rows: 0,
+            unchanged: 0,
+            end: false,
+        };
         for _ in 0..PASSED_PAGES_MAX {
             let scan = Scan { by_stamp, position: &batch.after, reach: pass.reach };
             let page = self.source.page(&hand.plan, scan, sizer.size()).await.map_err(of_source)?;
@@ -57,6 +65,7 @@ impl<S: Tables, T: Target> SyncRun<'_, S, T> {
                 batch.after = after;
             }
             batch.end = !page.more;
+            batch.rows += page.rows.len() as u64;
             let rows = self.living(&hand.plan, page.rows).await?;
             if pass.kind == PassKind::Reconcile {
                 rows.iter().filter(|row| !row.deleted).for_each(|row| batch.seen.add(&row.key));
@@ -126,7 +135,7 @@ impl<S: Tables, T: Target> SyncRun<'_, S, T> {
         let gone = keys.into_iter().filter(|key| !there.contains(key));
         let entries = gone.map(|key| self.gone(hand, key)).collect::<Result<Vec<_>, _>>()?;
         let after = Position::Sent(last);
-        Ok(Batch { entries, after, seen: Checksum::default(), unchanged: 0, end })
+        Ok(Batch { entries, after, seen: Checksum::default(), rows: 0, unchanged: 0, end })
     }
 
     /// The records that somebody wants sent again, as they are now.

@@ -4,7 +4,7 @@ use std::future::Future;
 
 use engate_model::{
     Timestamp,
-    sync::{PageSize, Partition, StreamSpec},
+    sync::{Expected, PageSize, Partition, StreamSpec},
 };
 use engate_source::{Connection, Plan, RowPage, Scan, SourceError, SourceRow};
 
@@ -28,6 +28,10 @@ pub(crate) trait Tables: Send + Sync {
     /// The rows of these keys.
     fn rows_of(&self, plan: &Plan, keys: &[String])
     -> impl Future<Output = Result<Vec<SourceRow>, SourceError>> + Send;
+    /// How many rows a stream has; none where the source does not say. Only told, never decided by.
+    fn expected(&self, _: &Plan) -> impl Future<Output = Result<Option<Expected>, SourceError>> + Send {
+        std::future::ready(Ok(None))
+    }
     /// The largest stamp; only a planted mistake asks.
     fn largest_stamp(&self, plan: &Plan) -> impl Future<Output = Result<Option<Timestamp>, SourceError>> + Send;
 }
@@ -47,6 +51,10 @@ impl Tables for Connection {
 
     async fn rows_of(&self, plan: &Plan, keys: &[String]) -> Result<Vec<SourceRow>, SourceError> {
         self.rows_of(plan, keys).await
+    }
+
+    async fn expected(&self, plan: &Plan) -> Result<Option<Expected>, SourceError> {
+        self.expected(plan).await
     }
 
     async fn largest_stamp(&self, plan: &Plan) -> Result<Option<Timestamp>, SourceError> {

@@ -7,7 +7,7 @@ use engate_model::{
     run::{RunCounts, RunFailure},
     sink::{Page, Pass, StreamInfo, Totals},
     sync::{
-        Drift, PageSize, Partition, PassKind, PassState, Planted, Position, Sizer, Stage, StreamSpec,
+        Drift, PageSize, Partition, PassKind, PassState, Planted, Position, Read, Sizer, Stage, StreamSpec,
         checkpoint::Clocks,
         drift,
         page::{page_id, track_id},
@@ -19,7 +19,7 @@ use engate_store::{PageChange, PluginWrites, Refused, SyncCommit, Track, TrackSt
 
 use super::{
     SyncRun, Tables, Target, TrackEnd, Writes,
-    packed::{Entry, pack, unpack},
+    packed::{Ahead, Entry, unpack},
     reading::{Batch, From, of_source, of_store},
     sending::{Journey, Settled},
 };
@@ -92,6 +92,7 @@ pub(super) async fn work<S: Tables, T: Target>(
             let clocks = Clocks { source, engine: run.clock.now() };
             hand.state.checkpoint.begin(kind, &id.to_string(), clocks, &run.rules);
         }
+        hand.take_up(run).await;
         let kind = hand.pass()?.kind;
         if !pass(run, &mut hand).await? {
             return Ok(TrackEnd::Stopped);
@@ -140,7 +141,7 @@ async fn pass<S: Tables, T: Target>(run: &SyncRun<'_, S, T>, hand: &mut Hand<'_>
         let replays = run.replays(hand, &hand.sizer).await?;
         if !replays.is_empty() {
             let after = hand.pass()?.position.clone();
-            let batch = Batch { entries: replays, after, seen: Default::default(), unchanged: 0, end: false };
+            let batch = Batch { entries: replays, after, seen: Default::default(), rows: 0, unchanged: 0, end: false };
             hand.take(run, batch).await?;
         }
     }
@@ -180,6 +181,15 @@ impl Hand<'_> {
         })
     }
 
+    /// Sees to it that a pass through a whole table can tell how far it is. That it cannot keeps nobody from it.
+    async fn take_up<S: Tables, T: Target>(&mut self, run: &SyncRun<'_, S, T>) {
+        let Some(pass) = self.state.checkpoint.pass.as_mut() else { return };
+        if pass.kind != PassKind::Delta && pass.progress.expected.is_none() {
+            pass.progress.expected = run.source.expected(&self.plan).await.unwrap_or_default();
+        }
+        pass.progress.take_up(run.clock.now());
+    }
+
     fn check_quarantine<S: Tables, T: Target>(&self, run: &SyncRun<'_, S, T>) -> Result<(), RunFailure> {
         if self.held <= u64::from(run.settings.quarantine_max) {
             return Ok(());
@@ -195,11 +205,12 @@ impl Hand<'_> {
     async fn take<S: Tables, T: Target>(&mut self, run: &SyncRun<'_, S, T>, batch: Batch) -> Result<(), RunFailure> {
         run.report.count(RunCounts { unchanged: batch.unchanged, ..RunCounts::default() });
         if !batch.entries.is_empty() {
-            let page = self.stage(batch)?;
+            let ahead = Ahead::of(batch).await?;
+            let page = self.stage(ahead);
             return self.commit(run, page, Step::default()).await;
         }
         let end = batch.end;
-        self.state.checkpoint.pass_over(batch.after, batch.seen);
+        self.pass_over(run, batch);
         if !end {
             return self.commit(run, PageChange::Clear, Step::default()).await;
         }
@@ -216,12 +227,16 @@ impl Hand<'_> {
         Ok(())
     }
 
-    fn stage(&mut self, batch: Batch) -> Result<PageChange, RunFailure> {
+    fn stage(&mut self, Ahead { batch, packed }: Ahead) -> PageChange {
         let changes = u32::try_from(batch.entries.len()).unwrap_or(u32::MAX);
-        let packed = pack(&batch.entries)?;
-        self.state.checkpoint.stage(changes, batch.after, batch.seen);
+        self.state.checkpoint.stage(changes, Read { after: batch.after, seen: batch.seen, rows: batch.rows });
         self.entries = batch.entries;
-        Ok(PageChange::Put(packed))
+        PageChange::Put(packed)
+    }
+
+    fn pass_over<S: Tables, T: Target>(&mut self, run: &SyncRun<'_, S, T>, batch: Batch) {
+        let read = Read { after: batch.after, seen: batch.seen, rows: batch.rows };
+        self.state.checkpoint.pass_over(read, run.clock.now());
     }
 
     /// Sends the piece in hand and reads the next page meanwhile; false where it was told to stop.
@@ -233,7 +248,7 @@ impl Hand<'_> {
             Ok(journey) => journey,
             Err(failure) => {
                 if run.rules.planted == Some(Planted::WatermarkAhead) {
-                    self.state.checkpoint.set_aside();
+                    self.state.checkpoint.set_aside(run.clock.now());
                     self.commit(run, PageChange::Clear, Step::default()).await?;
                 }
                 return Err(failure);
@@ -258,15 +273,15 @@ impl Hand<'_> {
         };
         // What the page leaves behind and the next page are one step.
         let next = match (self.state.checkpoint.piece(), ahead) {
-            (None, Some(batch)) => Some(batch?),
+            (None, Some(ahead)) => Some(ahead?),
             _ => None,
         };
         let page = match next {
-            Some(batch) if !batch.entries.is_empty() => {
-                run.report.count(RunCounts { unchanged: batch.unchanged, ..RunCounts::default() });
-                self.stage(batch)?
+            Some(ahead) if !ahead.batch.entries.is_empty() => {
+                run.report.count(RunCounts { unchanged: ahead.batch.unchanged, ..RunCounts::default() });
+                self.stage(ahead)
             }
-            next => return self.go_on(run, next, step).await,
+            next => return self.go_on(run, next.map(|ahead| ahead.batch), step).await,
         };
         self.commit(run, page, step).await?;
         self.check_quarantine(run).map(|()| true)
@@ -285,7 +300,7 @@ impl Hand<'_> {
         match next {
             Some(batch) if batch.end && !reconciles => {
                 run.report.count(RunCounts { unchanged: batch.unchanged, ..RunCounts::default() });
-                self.state.checkpoint.pass_over(batch.after, batch.seen);
+                self.pass_over(run, batch);
                 self.state.checkpoint.read_out(None);
                 self.commit(run, change, step).await?;
             }
@@ -300,14 +315,17 @@ impl Hand<'_> {
     }
 
     /// The page behind the one in hand, where this is the last piece of that and there is more to read.
-    async fn read_ahead<S: Tables, T: Target>(&self, run: &SyncRun<'_, S, T>) -> Option<Result<Batch, RunFailure>> {
+    async fn read_ahead<S: Tables, T: Target>(&self, run: &SyncRun<'_, S, T>) -> Option<Result<Ahead, RunFailure>> {
         let pass = self.state.checkpoint.pass.as_ref()?;
         let page = pass.page.as_ref()?;
         if pass.stage != Stage::Reading || page.pieces.len() != 1 || run.stop.is_cancelled() {
             return None;
         }
         let from = From { position: page.after.clone(), under_way: &self.entries };
-        Some(run.read(self, pass, &self.sizer, from).await)
+        Some(match run.read(self, pass, &self.sizer, from).await {
+            Ok(batch) => Ahead::of(batch).await,
+            Err(failure) => Err(failure),
+        })
     }
 
     /// The pass and the page as the plugin sees them.

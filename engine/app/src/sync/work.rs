@@ -24,7 +24,8 @@ impl Hand<'_> {
         writes: Writes,
     ) -> Result<Step, RunFailure> {
         let mut step = Step { writes, ..Step::default() };
-        let entries = self.entries.get(piece.from as usize..piece.to as usize).unwrap_or_default().to_vec();
+        let entries = self.entries.get(piece.from as usize..piece.to as usize).unwrap_or_default();
+        let count = entries.len() as u64;
         let mut stamp = None;
         for (n, entry) in entries.iter().enumerate() {
             let rejection = rejections.iter().find(|rejection| rejection.index as usize == n);
@@ -36,7 +37,7 @@ impl Hand<'_> {
             self.sent(run, entry, &mut step);
         }
         let refused = step.refused.len() as u64;
-        let accepted = entries.len() as u64 - refused;
+        let accepted = count - refused;
         self.state.checkpoint.acknowledge(accepted, stamp, run.clock.now());
         self.hold_more(refused);
         run.report.count(RunCounts { rows: accepted, quarantined: refused, ..RunCounts::default() });
@@ -56,7 +57,7 @@ impl Hand<'_> {
             run.report.note("warn", format!("stream {}: a record is set aside: {code}", self.stream.name));
             step.refused.push(self.refused(run, &entry, code, message));
         }
-        self.state.checkpoint.set_aside();
+        self.state.checkpoint.set_aside(run.clock.now());
         self.hold_more(1);
         run.report.count(RunCounts { quarantined: 1, ..RunCounts::default() });
         Ok(step)

@@ -1,8 +1,13 @@
 //! What operators see and do of sync jobs: where their tracks are, what is in quarantine, which tables there are.
 
-use engate_model::{JobId, QuarantineId, Timestamp, TrackId, job::Work, run::RunFailure, token::Principal};
+use engate_model::{
+    JobId, QuarantineId, Timestamp, TrackId,
+    job::{RunState, Work},
+    run::RunFailure,
+    token::Principal,
+};
 use engate_source::{SourceError, Tables};
-use engate_store::{HistoryEntry, QuarantinePage, TrackState};
+use engate_store::{HistoryEntry, Order, QuarantinePage, RunFilter, TrackState};
 
 use super::VerbError;
 use crate::engine::Engine;
@@ -27,6 +32,12 @@ impl Engine {
     pub(crate) async fn track_list(&self, principal: &Principal, job: JobId) -> Result<Vec<TrackState>, VerbError> {
         self.sync_job(principal, job).await?;
         Ok(self.store.track_list(principal.tenant, job).await?)
+    }
+
+    /// Whether a run of a job is at work, on any node.
+    pub(crate) async fn job_is_at_work(&self, principal: &Principal, job: JobId) -> Result<bool, VerbError> {
+        let running = RunFilter { job: Some(job), state: Some(RunState::Running), ..RunFilter::default() };
+        Ok(!self.run_list(principal, &running, None, Order::Descending, 1).await?.items.is_empty())
     }
 
     /// A track's earlier checkpoints.

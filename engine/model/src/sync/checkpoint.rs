@@ -10,6 +10,7 @@ use super::{
     job::SyncJob,
     page::{Checksum, pass_id},
     planted::Planted,
+    progress::Progress,
     window,
 };
 use crate::time::Timestamp;
@@ -137,6 +138,9 @@ pub struct PageInHand {
     /// Keys that were read up to there, for a reconciliation.
     #[serde(default)]
     pub seen: Checksum,
+    /// Rows that were read up to there.
+    #[serde(default)]
+    pub rows: u64,
 }
 
 /// A pass under way.
@@ -172,6 +176,9 @@ pub struct PassState {
     /// Keys of the source up to `position`, for a reconciliation.
     #[serde(default)]
     pub seen: Checksum,
+    /// How far it is in its table.
+    #[serde(default)]
+    pub progress: Progress,
 }
 
 impl PassState {
@@ -188,6 +195,24 @@ impl PassState {
             PassKind::Initial => rules.planted == Some(Planted::NullsSkipped),
             PassKind::Reconcile => false,
         }
+    }
+}
+
+/// What was read behind a position.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Read {
+    /// Where reading goes on.
+    pub after: Position,
+    /// Keys that were read, for a reconciliation.
+    pub seen: Checksum,
+    /// Rows that were read.
+    pub rows: u64,
+}
+
+impl Read {
+    /// Nothing yet.
+    pub fn from(position: Position) -> Self {
+        Self { after: position, seen: Checksum::default(), rows: 0 }
     }
 }
 
@@ -266,13 +291,16 @@ impl Checkpoint {
             ended_at: clocks.engine,
             page: None,
             seen: Checksum::default(),
+            progress: Progress::default(),
         });
     }
 
     /// Takes a page of `changes` in hand.
-    pub fn stage(&mut self, changes: u32, after: Position, seen: Checksum) {
+    pub fn stage(&mut self, changes: u32, read: Read) {
         if let Some(pass) = &mut self.pass {
-            pass.page = Some(PageInHand { pieces: VecDeque::from([Piece { from: 0, to: changes }]), after, seen });
+            let Read { after, seen, rows } = read;
+            pass.page =
+                Some(PageInHand { pieces: VecDeque::from([Piece { from: 0, to: changes }]), after, seen, rows });
         }
     }
 
@@ -289,22 +317,22 @@ impl Checkpoint {
         pass.records += accepted;
         pass.ended_at = now;
         self.acknowledged_stamp = self.acknowledged_stamp.max(stamp);
-        self.settle_front();
+        self.settle_front(now);
     }
 
     /// The piece in hand, one change, will not be taken: its number goes to the next piece.
-    pub fn set_aside(&mut self) {
-        self.settle_front();
+    pub fn set_aside(&mut self, now: Timestamp) {
+        self.settle_front(now);
     }
 
-    fn settle_front(&mut self) {
+    fn settle_front(&mut self, now: Timestamp) {
         let Some(pass) = &mut self.pass else { return };
         let Some(page) = &mut pass.page else { return };
         page.pieces.pop_front();
         if page.pieces.is_empty() {
-            let seen = page.seen;
             pass.position = page.after.clone();
-            pass.seen.merge(seen);
+            pass.seen.merge(page.seen);
+            pass.progress.add(page.rows, now);
             pass.page = None;
         }
     }
@@ -329,10 +357,11 @@ impl Checkpoint {
     }
 
     /// Everything up to `after` was read and need not be sent.
-    pub fn pass_over(&mut self, after: Position, seen: Checksum) {
+    pub fn pass_over(&mut self, read: Read, now: Timestamp) {
         if let Some(pass) = &mut self.pass {
-            pass.position = after;
-            pass.seen.merge(seen);
+            pass.position = read.after;
+            pass.seen.merge(read.seen);
+            pass.progress.add(read.rows, now);
         }
     }
 

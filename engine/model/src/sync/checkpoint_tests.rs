@@ -16,6 +16,10 @@ fn row(key: &str) -> Position {
     Position::Row { stamp: None, key: vec![key.to_owned()] }
 }
 
+fn read(key: &str, rows: u64) -> Read {
+    Read { rows, ..Read::from(row(key)) }
+}
+
 #[test]
 fn a_track_is_loaded_then_follows_and_is_compared_when_due() {
     let rules = Rules::default();
@@ -23,10 +27,11 @@ fn a_track_is_loaded_then_follows_and_is_compared_when_due() {
     let mut checkpoint = Checkpoint::default();
     assert_eq!(checkpoint.next_kind(at(100_000), every, false), Some(PassKind::Initial));
     checkpoint.begin(PassKind::Initial, "t", clocks(100_000), &rules);
-    checkpoint.stage(3, row("c"), Checksum::default());
+    checkpoint.stage(3, read("c", 3));
     assert_eq!(checkpoint.piece(), Some(Piece { from: 0, to: 3 }));
     checkpoint.acknowledge(3, Some(at(5)), at(1));
     assert_eq!(checkpoint.pass.as_ref().unwrap().position, row("c"));
+    assert_eq!(checkpoint.pass.as_ref().unwrap().progress.rows, 3);
     checkpoint.read_out(None);
     checkpoint.finish(true, None, &rules);
     // The load may have taken long: what follows begins before it began.
@@ -55,7 +60,7 @@ fn a_pass_that_sent_nothing_leaves_its_name_to_the_next_one() {
     checkpoint.read_out(None);
     checkpoint.finish(false, None, &rules);
     assert_eq!(begin(&mut checkpoint, 2), first);
-    checkpoint.stage(1, row("a"), Checksum::default());
+    checkpoint.stage(1, read("a", 1));
     checkpoint.acknowledge(1, None, at(3));
     checkpoint.read_out(None);
     checkpoint.finish(false, None, &rules);
@@ -69,7 +74,7 @@ fn a_reconciliation_sweeps_only_where_sums_differ() {
     let mut seen = Checksum::default();
     seen.add("a");
     checkpoint.begin(PassKind::Reconcile, "t", clocks(9_000), &rules);
-    checkpoint.pass_over(row("a"), seen);
+    checkpoint.pass_over(Read { seen, ..read("a", 1) }, at(3));
     let mut alike = checkpoint.clone();
     alike.read_out(Some(seen));
     assert_eq!(alike.pass.unwrap().stage, Stage::Closing);
@@ -124,7 +129,7 @@ proptest! {
         written.begin(PassKind::Initial, "t", clocks(50), &rules);
         let (mut answers, mut taken, mut aside) = (answers.into_iter(), Vec::new(), Vec::new());
         for (n, size) in sizes.iter().enumerate() {
-            written.stage(*size, row(&n.to_string()), Checksum::default());
+            written.stage(*size, read(&n.to_string(), u64::from(*size)));
             while let Some(piece) = written.piece() {
                 let mut memory: Checkpoint = serde_json::from_str(&serde_json::to_string(&written).unwrap()).unwrap();
                 prop_assert_eq!(&memory, &written);
@@ -140,7 +145,7 @@ proptest! {
                     Answer::Split => {
                         if !memory.halve() {
                             aside.push((n, piece));
-                            memory.set_aside();
+                            memory.set_aside(at(1));
                         }
                         written = memory;
                     }
@@ -151,6 +156,7 @@ proptest! {
         let numbers: Vec<u32> = taken.iter().map(|(number, ..)| *number).collect();
         prop_assert_eq!(&numbers, &(1..=u32::try_from(taken.len()).unwrap()).collect::<Vec<_>>());
         let pass = written.pass.as_ref().unwrap();
+        prop_assert_eq!(pass.progress.rows, sizes.iter().map(|size| u64::from(*size)).sum::<u64>());
         prop_assert_eq!(pass.requests, u64::try_from(taken.len()).unwrap());
         prop_assert_eq!(pass.records, taken.iter().map(|(.., piece)| u64::from(piece.len())).sum::<u64>());
         for (n, size) in sizes.iter().enumerate() {

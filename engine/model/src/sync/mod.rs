@@ -15,11 +15,13 @@ pub mod job;
 pub mod pace;
 pub mod page;
 pub mod planted;
+pub mod progress;
 pub mod window;
 
-pub use checkpoint::{Checkpoint, PageInHand, PassKind, PassState, Phase, Piece, Position, Rules, Stage};
+pub use checkpoint::{Checkpoint, PageInHand, PassKind, PassState, Phase, Piece, Position, Read, Rules, Stage};
 pub use drift::{ColumnShape, Drift, Shape};
 pub use job::{EventSink, Partition, PluginSink, SoftDelete, StreamSpec, SyncJob, SyncSink, SyncSource};
 pub use pace::{PageSize, Sizer};
 pub use page::{Checksum, RowHash};
 pub use planted::Planted;
+pub use progress::{Expected, Progress};

@@ -43,6 +43,7 @@ conformance! {
         a_collation_decides_what_comes_next,
         p30_a_uuid_identifies_what_the_primary_key_puts_in_order,
         a_range_of_stamps_is_read_and_no_more,
+        how_many_rows_there_are_is_counted_or_estimated,
         pages_are_bounded_in_bytes,
         partitions_are_columns_and_tables,
         keys_are_asked_for_and_marks_are_seen;

@@ -220,6 +220,25 @@ pub(crate) async fn a_range_of_stamps_is_read_and_no_more(t: &Subject) {
     assert_eq!(t.source.largest_stamp(&plan).await.unwrap(), Some(instant("2026-01-01T00:00:29.003Z")));
 }
 
+pub(crate) async fn how_many_rows_there_are_is_counted_or_estimated(t: &Subject) {
+    filled(t, 900, 3).await;
+    t.run(t.pick("ANALYZE f", "ANALYZE TABLE f", "SELECT 1")).await;
+    let plan = t.plan(&stream("f", &["id"])).await;
+    let told = t.source.expected(&plan).await.unwrap().unwrap();
+    assert_eq!(told.counted, t.kind == Kind::Sqlite);
+    // Statistics are near enough for a table of this size.
+    let near = if told.counted { 900..=900 } else { 450..=1_350 };
+    assert!(near.contains(&told.rows), "{told:?}");
+    let part = StreamSpec { partition_columns: [("n".to_owned(), "id".to_owned())].into(), ..stream("f", &["id"]) };
+    let partition = [("n".to_owned(), "7".to_owned())].into();
+    let plan = t.source.plan(&part, &partition).await.unwrap();
+    let told = t.source.expected(&plan).await.unwrap();
+    match t.kind {
+        Kind::MariaDb => assert_eq!(told, None, "its statistics know nothing of a part"),
+        Kind::Sqlite | Kind::Postgres => assert_eq!(told.unwrap().rows, 1),
+    }
+}
+
 pub(crate) async fn pages_are_bounded_in_bytes(t: &Subject) {
     let times = t.times();
     t.run(&format!("CREATE TABLE b (id int NOT NULL PRIMARY KEY, v text, s_t_a_m_p_ {times})")).await;

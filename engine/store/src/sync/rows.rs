@@ -1,6 +1,6 @@
 //! What a track's target has: the hash of the last acknowledged version of each record.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use engate_model::{Timestamp, TrackId, sync::RowHash};
 
@@ -91,8 +91,8 @@ pub(super) async fn put(
     sent: &[Sent],
     refused: &[Refused],
 ) -> Result<(), StoreError> {
-    // Of several versions of a record the last counts; one statement takes each key once.
-    let mut last = HashMap::with_capacity(sent.len() + refused.len());
+    // Of several versions of a record the last counts; one statement takes each key once, and they go in in their order.
+    let mut last = BTreeMap::new();
     for Sent { key, hash, stamp, state } in sent {
         last.insert(key, (hash, stamp, state));
     }
@@ -106,8 +106,36 @@ pub(super) async fn put(
     PUT.execute(session, cells).await.map(drop)
 }
 
+/// Of a first load's records next to none are kept: what is there between the keys is looked at first.
 pub(super) async fn delete(session: &mut Session, track: TrackId, keys: &[String]) -> Result<(), StoreError> {
-    DELETE.execute(session, keys.iter().flat_map(|key| args![track, key]).collect()).await.map(drop)
+    let keys: HashSet<_> = keys.iter().map(String::as_str).collect();
+    let Some((first, last)) = ends(keys.iter().copied()) else { return Ok(()) };
+    if between(session, track, (first, last), keys.len()).await? >= keys.len() as u64 {
+        return DELETE.execute(session, keys.iter().flat_map(|key| args![track, *key]).collect()).await.map(drop);
+    }
+    let sql = "SELECT key FROM sync_rows WHERE track = $1 AND key >= $2 AND key <= $3";
+    let there = session.rows(sql, args![track, first, last]).await?;
+    let there = there.iter().map(|row| row.cells().text()).collect::<Result<Vec<_>, _>>()?;
+    let known = there.iter().filter(|key| keys.contains(key.as_str()));
+    DELETE.execute(session, known.flat_map(|key| args![track, key]).collect()).await.map(drop)
+}
+
+/// The first and the last of some keys, in the order in which the databases keep them.
+fn ends<'k>(keys: impl Iterator<Item = &'k str> + Clone) -> Option<(&'k str, &'k str)> {
+    keys.clone().min().zip(keys.max())
+}
+
+/// How many rows there are from the first key to the last, counted up to `most`.
+async fn between(
+    session: &mut Session,
+    track: TrackId,
+    (first, last): (&str, &str),
+    most: usize,
+) -> Result<u64, StoreError> {
+    let sql =
+        "SELECT count(*) FROM (SELECT 1 FROM sync_rows WHERE track = $1 AND key >= $2 AND key <= $3 LIMIT $4) AS r";
+    let row = session.row(sql, args![track, first, last, most as u64]).await?;
+    row.map_or(Ok(0), |row| row.cells().count())
 }
 
 pub(super) async fn forget(session: &mut Session, track: TrackId, before: Timestamp) -> Result<(), StoreError> {
@@ -126,17 +154,20 @@ impl Store {
         epoch: u32,
         keys: &[&str],
     ) -> Result<HashMap<String, Sent>, StoreError> {
-        let cells: Vec<_> = keys.iter().flat_map(|key| args![track, *key, epoch]).collect();
-        if cells.is_empty() {
-            return Ok(HashMap::new());
-        }
-        let rows = FIND.rows(&mut self.db().reader().await?, cells).await?;
-        rows.iter()
-            .map(|row| {
-                let sent = read(row)?;
-                Ok((sent.key.clone(), sent))
-            })
-            .collect()
+        let Some(ends) = ends(keys.iter().copied()) else { return Ok(HashMap::new()) };
+        let mut session = self.db().reader().await?;
+        // A page of a table that is read by its key lies close together, and so does what is kept of it.
+        let most = keys.len() * 3 / 2;
+        let rows = if between(&mut session, track, ends, most).await? < most as u64 {
+            let sql = "SELECT key, hash, stamp, sent FROM sync_rows WHERE track = $1 AND key >= $2 AND key <= $3 AND epoch = $4";
+            session.rows(sql, args![track, ends.0, ends.1, epoch]).await?
+        } else {
+            FIND.rows(&mut session, keys.iter().flat_map(|key| args![track, *key, epoch]).collect()).await?
+        };
+        let asked: HashSet<_> = keys.iter().copied().collect();
+        let sent =
+            rows.iter().map(read).filter(|sent| sent.as_ref().map_or(true, |sent| asked.contains(sent.key.as_str())));
+        sent.map(|sent| sent.map(|sent| (sent.key.clone(), sent))).collect()
     }
 
     /// What the target has, of any epoch, by key behind `after`; at most [`LEDGER_PAGE_MAX`].

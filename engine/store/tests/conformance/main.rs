@@ -156,6 +156,7 @@ conformance! {
         a_step_of_a_track_is_written_whole_or_not_at_all,
         a_run_that_was_overtaken_writes_nothing,
         what_was_sent_is_found_in_its_epoch_and_forgotten_by_its_stamp,
+        records_are_found_and_forgotten_close_together_or_far_apart,
         what_is_refused_waits_until_it_is_taken_or_given_up,
         a_track_is_set_back_approved_and_begun_anew;
     opening:

@@ -1,7 +1,7 @@
 use engate_model::{
     EndpointId, JobId, QuarantineId, TypedId as _,
     sink::Operation,
-    sync::{Checkpoint, PassKind, Phase, Position, RowHash, Rules, checkpoint::Clocks, page::track_id},
+    sync::{Checkpoint, PassKind, Phase, Position, Read, RowHash, Rules, checkpoint::Clocks, page::track_id},
 };
 use engate_store::{PageChange, QuarantineState, Refused, Sent, SentState, StoreError, SyncCommit, Track, TrackState};
 
@@ -133,6 +133,41 @@ pub(crate) async fn what_was_sent_is_found_in_its_epoch_and_forgotten_by_its_sta
     assert_eq!(left, [sent("a", 4, 40)]);
 }
 
+pub(crate) async fn records_are_found_and_forgotten_close_together_or_far_apart(t: &Subject) {
+    let track = track(t, "orders");
+    let mut state = t.store.track_claim(&track, 1, at(1)).await.unwrap();
+    let checkpoint = state.checkpoint.clone();
+    let key = |n: i64| format!("k{n:04}");
+    let all = (0..1_000).map(|n| sent(&key(n), u8::try_from(n % 250).unwrap(), n)).collect();
+    state.version = t.store.sync_commit(SyncCommit { sent: all, ..step(&state, &checkpoint) }).await.unwrap();
+    // A range that holds little else, and one that holds much else.
+    for keys in [(100..400).collect::<Vec<_>>(), (0..1_000).step_by(7).collect(), vec![5], vec![3, 2_000], vec![2_000]]
+    {
+        let names: Vec<_> = keys.iter().map(|n| key(*n)).collect();
+        let names: Vec<_> = names.iter().map(String::as_str).collect();
+        let found = t.store.sent_find(track.id, 0, &names).await.unwrap();
+        let mut there: Vec<_> = found.keys().map(String::as_str).collect();
+        there.sort_unstable();
+        let known: Vec<_> = names.iter().copied().filter(|name| *name < "k1000").collect();
+        assert_eq!(there, known);
+        assert!(found.values().all(|sent| names.iter().any(|name| *name == sent.key) && sent.stamp.is_some()));
+        assert!(t.store.sent_find(track.id, 1, &names).await.unwrap().is_empty(), "of another epoch");
+    }
+    let mut left: Vec<_> = (0..1_000).collect();
+    for gone in
+        [(100..400).collect::<Vec<i64>>(), (0..1_000).step_by(7).collect(), vec![999, 2_000], (150..160).collect()]
+    {
+        left.retain(|n| !gone.contains(n));
+        let gone = gone.iter().map(|n| key(*n)).collect();
+        state.version = t.store.sync_commit(SyncCommit { gone, ..step(&state, &checkpoint) }).await.unwrap();
+        let there = t.store.sent_page(track.id, "").await.unwrap();
+        assert_eq!(
+            there.into_iter().map(|sent| sent.key).collect::<Vec<_>>(),
+            left.iter().map(|n| key(*n)).collect::<Vec<_>>()
+        );
+    }
+}
+
 pub(crate) async fn what_is_refused_waits_until_it_is_taken_or_given_up(t: &Subject) {
     let track = track(t, "orders");
     let mut state = t.store.track_claim(&track, 1, at(1)).await.unwrap();
@@ -164,7 +199,7 @@ pub(crate) async fn a_track_is_set_back_approved_and_begun_anew(t: &Subject) {
     let track = track(t, "orders");
     let state = t.store.track_claim(&track, 1, at(1)).await.unwrap();
     let mut checkpoint = begun(&state);
-    checkpoint.stage(2, Position::Start, Default::default());
+    checkpoint.stage(2, Read { after: Position::Start, seen: Default::default(), rows: 2 });
     let commit = SyncCommit {
         page: PageChange::Put(vec![7]),
         sent: vec![sent("old", 1, 100), sent("new", 2, 300)],

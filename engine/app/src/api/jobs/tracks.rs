@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{Json, extract::State, http::StatusCode};
 use engate_model::{
     JobId, QuarantineId, Timestamp, TrackId,
-    sync::{Partition, Phase},
+    sync::{Partition, PassKind, PassState, Phase},
 };
 use engate_store::{HistoryEntry, Quarantined, TrackState};
 use serde::{Deserialize, Serialize};
@@ -84,7 +84,10 @@ struct CheckpointView {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Pass, example = json!({
     "id": "5f60718293a4b50192f0c1a2b37c4d8e", "kind": "initial", "sequence": 12, "records": 6000,
-    "started_at": "2026-01-31T12:00:00.000000Z"
+    "started_at": "2026-01-31T12:00:00.000000Z", "progress": {
+        "rows": 6000, "expected": 1_200_000, "expected_is_estimate": true, "rows_per_second": 3000.0,
+        "eta": "2026-01-31T12:06:40.000000Z"
+    }
 }))]
 struct PassView {
     /// The same through the whole pass.
@@ -98,12 +101,49 @@ struct PassView {
     /// When it began.
     #[schema(value_type = String, format = DateTime)]
     started_at: Timestamp,
+    /// How far it is, where it goes through a whole table; null for a `delta`, whose end nobody knows.
+    progress: Option<ProgressView>,
+}
+
+/// How far a pass is that goes through a whole table.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = PassProgress, example = json!({
+    "rows": 6000, "expected": 1_200_000, "expected_is_estimate": true, "rows_per_second": 3000.0,
+    "eta": "2026-01-31T12:06:40.000000Z"
+}))]
+struct ProgressView {
+    /// Rows that were read and settled: sent, left out, or set aside.
+    rows: u64,
+    /// Rows that there are; null where the source does not say.
+    expected: Option<u64>,
+    /// Whether `expected` is what the database's statistics say; if not, it was counted when the pass began.
+    expected_is_estimate: bool,
+    /// Rows a second over the last half to whole minute; null where no run is at work, or it has just begun.
+    rows_per_second: Option<f64>,
+    /// When it will be through at this speed; null where that cannot be known: no speed, nothing expected, or more rows than were.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    eta: Option<Timestamp>,
+}
+
+impl ProgressView {
+    /// `now` is given where a run is at work.
+    fn of(pass: &PassState, now: Option<Timestamp>) -> Option<Self> {
+        let progress = &pass.progress;
+        (pass.kind != PassKind::Delta).then(|| Self {
+            rows: progress.rows,
+            expected: progress.expected.map(|expected| expected.rows),
+            expected_is_estimate: progress.expected.is_some_and(|expected| !expected.counted),
+            rows_per_second: now.and_then(|now| progress.rows_per_second(now)),
+            eta: now.and_then(|now| progress.eta(now)),
+        })
+    }
 }
 
 impl CheckpointView {
-    fn of(state: TrackState) -> Self {
+    fn of(state: TrackState, now: Option<Timestamp>) -> Self {
         let at = state.checkpoint;
         let pass = at.pass.map(|pass| PassView {
+            progress: ProgressView::of(&pass, now),
             id: pass.id,
             kind: pass.kind.code().to_owned(),
             sequence: pass.sequence,
@@ -138,8 +178,9 @@ async fn checkpoints(
     Params(page): Params<PageParams>,
 ) -> Result<Json<Listing<CheckpointView>>, Problem> {
     let tracks = engine.track_list(&principal, id).await?;
+    let at_work = engine.job_is_at_work(&principal, id).await?.then(|| engine.now());
     let place = |state: &TrackState| (state.track.stream.clone(), state.track.partition.clone());
-    Ok(Json(page.cut(tracks, place, CheckpointView::of)?))
+    Ok(Json(page.cut(tracks, place, |state| CheckpointView::of(state, at_work))?))
 }
 
 /// A checkpoint as it was.
@@ -210,7 +251,7 @@ async fn rewind(
     At((id, track)): At<(JobId, TrackId)>,
     Body(body): Body<RewindBody>,
 ) -> Result<Json<CheckpointView>, Problem> {
-    Ok(Json(CheckpointView::of(engine.track_act(&principal, id, track, TrackAct::Rewind(body.to)).await?)))
+    Ok(Json(CheckpointView::of(engine.track_act(&principal, id, track, TrackAct::Rewind(body.to)).await?, None)))
 }
 
 /// Approves that a table lost a column, or has another key: the stream goes on with what is there.
@@ -222,7 +263,7 @@ async fn approve(
     Caller(principal): Caller,
     At((id, track)): At<(JobId, TrackId)>,
 ) -> Result<Json<CheckpointView>, Problem> {
-    Ok(Json(CheckpointView::of(engine.track_act(&principal, id, track, TrackAct::Approve).await?)))
+    Ok(Json(CheckpointView::of(engine.track_act(&principal, id, track, TrackAct::Approve).await?, None)))
 }
 
 /// Begins a new epoch: everything is read and sent again, as to a target that has nothing.
@@ -234,7 +275,7 @@ async fn epoch(
     Caller(principal): Caller,
     At((id, track)): At<(JobId, TrackId)>,
 ) -> Result<Json<CheckpointView>, Problem> {
-    Ok(Json(CheckpointView::of(engine.track_act(&principal, id, track, TrackAct::Epoch).await?)))
+    Ok(Json(CheckpointView::of(engine.track_act(&principal, id, track, TrackAct::Epoch).await?, None)))
 }
 
 /// A record that the target refuses.
