@@ -13,7 +13,7 @@ use crate::harness::{
 /// Both nodes must be able to read each other's secrets.
 const SECRET_KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 
-fn node(name: &str) -> Setup {
+pub(crate) fn node(name: &str) -> Setup {
     Setup::new()
         .set("delivery.breaker_failures", "0")
         .named(name)

@@ -6,7 +6,6 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    path::{Path, PathBuf},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -231,22 +230,10 @@ fn what_got_a_202_survives_twenty_kills_on_postgres() {
     survives(Backend::Postgres);
 }
 
-/// The engine with the fault planted, which cargo builds beside the tests.
-fn planted() -> PathBuf {
-    let program = Path::new(env!("CARGO_BIN_EXE_engate")).parent().unwrap().join("examples/planted-early-ack");
-    if !program.exists() {
-        let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
-        let build = ["build", "--package", "engate", "--example", "planted-early-ack"];
-        let built = std::process::Command::new(cargo).args(build).current_dir(env!("CARGO_MANIFEST_DIR")).status();
-        assert!(built.unwrap().success(), "cargo build --example planted-early-ack");
-    }
-    program
-}
-
 fn is_caught(backend: Backend) {
     let seed = seed();
     println!("ENGATE_TEST_SEED={seed}");
-    let setup = Setup::new().set("delivery.lease_ms", "2000").program(planted());
+    let setup = Setup::new().set("delivery.lease_ms", "2000").planted().set("planted", "early_ack");
     run_on(backend, setup, async |app| {
         let report = torment(app, &PLANTED, seed).await;
         println!("{} events accepted, {} deliveries lost", report.accepted, report.lost.len());

@@ -6,7 +6,7 @@
 //! seed's id (`o09_...`) show that row of the seeds.
 //!
 //! Environment: `ENGATE_TEST_POSTGRES` names a server where databases can be made, `ENGATE_TEST_REQUIRE=postgres,npm`
-//! makes what is missing of these an error, `ENGATE_TEST_SEED` repeats a random run, `ENGATE_TEST_LONG=1` lengthens the
+//! makes what is missing of these (`mariadb` too) an error, `ENGATE_TEST_SEED` repeats a random run, `ENGATE_TEST_LONG=1` lengthens the
 //! kill tests and the replays of history.
 #![allow(
     clippy::unwrap_used,
@@ -64,9 +64,12 @@ mod sample_receivers;
 mod signing;
 mod sintegre;
 mod slow_partners;
+mod smartlink;
 mod sync_faults;
 mod sync_jobs;
+mod sync_kills;
 mod sync_progress;
+mod sync_world;
 mod tenants;
 mod tidy;
 mod tls;

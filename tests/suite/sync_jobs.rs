@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::{
     harness::{Reply, api::id, eventually, run},
     languages::{is_there, passes},
-    sync_faults::{execute, stamp, with_world},
+    sync_world::with_world,
 };
 
 #[test]
@@ -53,8 +53,8 @@ fn p27_p28_payloads_are_logged_while_it_is_switched_on_and_never_a_secret() {
             all
         };
         let change = async |value: &str| {
-            let sql = format!("UPDATE t SET v = '{value}', S_T_A_M_P_ = {} WHERE id = 7", stamp(false));
-            execute(&world.source, &sql).await;
+            let sql = format!("UPDATE t SET v = '{value}', S_T_A_M_P_ = {} WHERE id = 7", world.source.now());
+            world.source.execute(&sql).await;
             world.equal().await;
         };
         change("before").await;
@@ -122,8 +122,8 @@ fn changes_of_a_table_become_events_for_whoever_subscribes() {
             app.receiver.wait(path, 30).await;
         }
         app.engine.kill().await;
-        let change = format!("UPDATE t SET v = 'new', d = '*', S_T_A_M_P_ = {} WHERE id = 7", stamp(false));
-        execute(&world.source, &change).await;
+        let change = format!("UPDATE t SET v = 'new', d = '*', S_T_A_M_P_ = {} WHERE id = 7", world.source.now());
+        world.source.execute(&change).await;
         app.engine.start_again().await;
         eventually("the whole row arrives", async || {
             let seen = app.receiver.seen("/one");

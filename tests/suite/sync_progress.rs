@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{
     harness::{api::id, eventually},
-    sync_faults::with_world,
+    sync_world::with_world,
 };
 
 /// Rows of the table, in pages of 50.

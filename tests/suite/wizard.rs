@@ -30,7 +30,8 @@ struct World {
 fn with_world(test: impl AsyncFnOnce(&mut App, &World)) {
     let folder = tempfile::tempdir().unwrap();
     let protheus = folder.path().join("protheus.db");
-    let setup = Setup::new().set("connections.protheus.url", &format!("sqlite:{}", protheus.display()));
+    let url = format!("sqlite:{}", protheus.display());
+    let setup = Setup::new().set("connections.protheus.url", &url).set("connections.protheus-admin.url", &url);
     run_with(setup, async |app| {
         for table in ["SA1010", "SA1020", "SA1030", "SC5010", "SC5020", "SC5030"] {
             make_table(&protheus, table, true).await;
@@ -191,6 +192,75 @@ fn p02_only_the_companies_that_were_chosen_are_carried() {
             (&json!("SA1{company}0"), &json!("A1_FILIAL"))
         );
         assert_eq!(customers["target"], "protheus_sa1_{company}", "companies number their records alike");
+    });
+}
+
+#[test]
+fn p02_no_row_of_a_company_or_branch_that_was_not_chosen_leaves() {
+    with_world(async |app, world| {
+        // Two branches of each of three companies, two customers and an order each.
+        for company in ["01", "02", "03"] {
+            for branch in ["01", "02"] {
+                let branch = format!("{company}{branch}");
+                let row = |prefix: &str, table: &str, n: u32| {
+                    format!(
+                        "INSERT INTO {table}{company}0 ({prefix}_FILIAL, {prefix}_COD, {prefix}_NUM, {prefix}_LOJA, S_T_A_M_P_) \
+                         VALUES ('{branch}', 'c{branch}-{n}', 'n{branch}-{n}', '01', strftime('%Y-%m-%d %H:%M:%f', 'now'))"
+                    )
+                };
+                for sql in [row("A1", "SA1", 1), row("A1", "SA1", 2), row("C5", "SC5", 1)] {
+                    execute(&world.protheus, &sql).await;
+                }
+            }
+        }
+        let wizard = Wizard::before(app, world, "companies").await;
+        let chosen = json!({"companies": [{"code": "01", "branches": ["0101"]}, {"code": "03", "branches": ["0301"]}]});
+        wizard.pass("companies", chosen).await;
+        for step in ["credentials", "preflight", "entities", "jobs"] {
+            wizard.pass(step, world.answer(step)).await;
+        }
+        let job = id(&wizard.job("FWTECHFINJOB").await);
+        app.api.send(Method::POST, &format!("/v1/jobs/{job}/start"), &[], Bytes::new()).await.expect(200);
+        let received = async || -> Vec<(String, String)> {
+            let tables = world.stub(Method::GET, "tables", json!({})).await;
+            let mut rows = Vec::new();
+            for table in tables["items"].as_array().unwrap() {
+                let table = table["table"].as_str().unwrap().to_owned();
+                let page = world.stub(Method::GET, &format!("tables/{table}/rows"), json!({})).await;
+                for row in page["items"].as_array().unwrap() {
+                    let data = &row["data"];
+                    let branch = ["A1_FILIAL", "C5_FILIAL"].into_iter().find_map(|name| data[name].as_str());
+                    rows.push((table.clone(), branch.unwrap().to_owned()));
+                }
+            }
+            rows.sort();
+            rows
+        };
+        let expected: Vec<_> = [
+            ("protheus_sa1_01", "0101"),
+            ("protheus_sa1_01", "0101"),
+            ("protheus_sa1_03", "0301"),
+            ("protheus_sa1_03", "0301"),
+            ("protheus_sc5_01", "0101"),
+            ("protheus_sc5_03", "0301"),
+        ]
+        .map(|(table, branch)| (table.to_owned(), branch.to_owned()))
+        .into();
+        let all = eventually("the chosen rows arrive", async || {
+            let rows = received().await;
+            if rows.len() >= expected.len() { Ok(rows) } else { Err(format!("{rows:?}")) }
+        });
+        assert_eq!(all.await, expected);
+        // What is written to the others later stays where it is, too.
+        let late = "UPDATE SA1020 SET S_T_A_M_P_ = strftime('%Y-%m-%d %H:%M:%f', 'now'); \
+                    UPDATE SA1010 SET A1_NUM = 'x', S_T_A_M_P_ = strftime('%Y-%m-%d %H:%M:%f', 'now')";
+        execute(&world.protheus, late).await;
+        eventually("the change arrives", async || {
+            let page = world.stub(Method::GET, "tables/protheus_sa1_01/rows", json!({})).await;
+            if page["items"][0]["data"]["A1_NUM"] == "x" { Ok(()) } else { Err(page.to_string()) }
+        })
+        .await;
+        assert_eq!(received().await, expected);
     });
 }
 
@@ -383,6 +453,49 @@ fn p10_a_table_without_its_watermark_is_named_with_what_adds_it() {
         let stamp: Option<String> =
             sqlx::query_scalar("SELECT S_T_A_M_P_ FROM SB1010").fetch_one(&mut connection).await.unwrap();
         assert!(stamp.is_some_and(|stamp| stamp.starts_with("20")), "the statements keep the stamp");
+    });
+}
+
+#[test]
+fn p10_the_watermark_is_added_over_an_administrators_connection_once_it_is_confirmed() {
+    with_world(async |app, world| {
+        make_table(&world.protheus, "SB1010", false).await;
+        make_table(&world.protheus, "SB2010", false).await;
+        let wizard = Wizard::before(app, world, "requirements").await;
+        let with = |connection: &str, confirmed: bool| {
+            let mut body = world.answer("requirements");
+            body["administration"] = json!({"connection": connection, "confirmed": confirmed});
+            body
+        };
+        let wrong = async |body: Value| wizard.call("requirements", body).await.expect_problem(422, "invalid");
+        assert_eq!(wrong(with("protheus", true)).await, ["administration.connection"], "the reader's own");
+        assert_eq!(wrong(with("nobody", true)).await, ["administration.connection"]);
+        assert_eq!(wrong(with("protheus-admin", false)).await, ["administration.confirmed"]);
+        let (status, shown) = wizard.does("requirements", world.answer("requirements")).await;
+        assert_eq!(status, "failed", "nothing has run: {shown}");
+        // One of them cannot be done: its trigger's name is taken. Nothing of it stays.
+        let taken = "CREATE TRIGGER SB2010_stamp_update AFTER DELETE ON SB2010 BEGIN SELECT 1; END";
+        execute(&world.protheus, taken).await;
+        let (status, found) = wizard.does("requirements", with("protheus-admin", true)).await;
+        let rows = found["items"].as_array().unwrap();
+        let row = |table: &str| rows.iter().find(|row| row["key"] == format!("watermark:{table}")).unwrap();
+        assert_eq!((status.as_str(), &row("SB1010")["ok"]), ("failed", &json!(true)), "{found}");
+        assert_eq!((&row("SB2010")["ok"], &row("SB2010")["have"]), (&json!(false), &json!("missing")));
+        assert!(row("SB2010")["cure"].as_str().unwrap().contains("SB2010_stamp_update"), "{found}");
+        execute(&world.protheus, "DROP TRIGGER SB2010_stamp_update").await;
+        // Again: what is there stays, what was missing comes.
+        wizard.pass("requirements", with("protheus-admin", true)).await;
+        wizard.pass("requirements", with("protheus-admin", true)).await;
+        for table in ["SB1010", "SB2010"] {
+            let insert =
+                format!("INSERT INTO {table} (C5_FILIAL, C5_COD, C5_NUM, C5_LOJA) VALUES ('1', '1', '1', '1')");
+            execute(&world.protheus, &insert).await;
+            let url = format!("sqlite:{}", world.protheus.display());
+            let mut connection = SqliteConnection::connect(&url).await.unwrap();
+            let sql = sqlx::AssertSqlSafe(format!("SELECT S_T_A_M_P_ FROM {table}"));
+            let stamp: Option<String> = sqlx::query_scalar(sql).fetch_one(&mut connection).await.unwrap();
+            assert!(stamp.is_some_and(|stamp| stamp.starts_with("20")), "{table}");
+        }
     });
 }
 

@@ -11,12 +11,14 @@ use engate_model::{
     job::EmitEvent,
     line::Ordering,
     routing::{Catalog, Route},
+    sink::Change,
 };
 use engate_store::{
     AcceptEvent, AcceptRequest, Accepted, AccessOfAccept, InboundState, NewDelivery, NodeSerial, PAUSED, Start,
     StoreError,
 };
 use ring::digest::{SHA256, digest};
+use serde_json::Value;
 
 use crate::{
     carried::Carried,
@@ -99,6 +101,18 @@ impl NewEvent {
         }
         complaints.finish(())
     }
+}
+
+/// The subject of a record's event: what `pointer`, a JSON Pointer, leads to in it, where that is text, a number, true or
+/// false; else the record's key.
+pub(crate) fn subject_of(pointer: Option<&str>, record: &Change) -> String {
+    let found =
+        pointer.and_then(|pointer| match serde_json::from_str::<Value>(&record.data).ok()?.pointer(pointer)? {
+            Value::String(text) => Some(text.clone()),
+            Value::Null | Value::Array(_) | Value::Object(_) => None,
+            other => Some(other.to_string()),
+        });
+    found.unwrap_or_else(|| record.key.clone())
 }
 
 /// How deep valid JSON is nested.

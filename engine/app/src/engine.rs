@@ -12,6 +12,7 @@ use crate::{
     config::Config,
     health::Health,
     metrics::Metrics,
+    planted::Death,
     rates::Rates,
     scheduler::Scheduler,
     strangers::Strangers,
@@ -41,6 +42,8 @@ pub struct Engine {
     pub(crate) token_rates: Rates<TokenId>,
     pub(crate) strangers: Strangers,
     pub(crate) registries: Registries,
+    /// Where this process is to die; tests only.
+    pub(crate) death: Option<Death>,
 }
 
 impl Engine {

@@ -20,6 +20,8 @@ pub(crate) mod language;
 pub(crate) mod listener;
 pub(crate) mod metrics;
 pub(crate) mod paths;
+#[doc(hidden)]
+pub mod planted;
 pub(crate) mod plugin_calls;
 pub(crate) mod proxies;
 pub(crate) mod rates;

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, os::unix::fs::DirBuilderExt as _, path::Path, sync::A
 use engate_egress::{Egress, EgressConfig};
 use engate_host::{CompilerCommand, Host, HostConfig};
 use engate_model::{Clock, Secret};
-use engate_store::{Database, SecretKey, Store, StoreOptions};
+use engate_store::{Database, SecretKey, Store};
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
 use crate::{
@@ -18,6 +18,7 @@ use crate::{
     installation::{self, Key},
     listener,
     metrics::Metrics,
+    planted::Planted,
     rates::Rates,
     scheduler::Scheduler,
     start_error::StartError,
@@ -43,10 +44,10 @@ impl Server {
     /// # Errors
     /// Says what could not be used and what to do about it.
     pub async fn start(config: Config, clock: Arc<dyn Clock>, chance: Chance) -> Result<Self, StartError> {
-        Self::start_with(config, clock, chance, StoreOptions::default()).await
+        Self::start_with(config, clock, chance, Planted::default()).await
     }
 
-    /// As [`Server::start`], with the store's own options.
+    /// As [`Server::start`], with the faults that a test plants.
     ///
     /// # Errors
     /// As [`Server::start`].
@@ -55,14 +56,14 @@ impl Server {
         config: Config,
         clock: Arc<dyn Clock>,
         chance: Chance,
-        options: StoreOptions,
+        planted: Planted,
     ) -> Result<Self, StartError> {
         // An error only says that a provider was set before, by an engine in the same process.
         let _ = rustls::crypto::ring::default_provider().install_default();
         make_private_folder(&config.data)?;
         let key = secret_key(&config, &chance)?;
         let database = Database::parse(&config.database);
-        let store = Store::open(&database, &SecretKey::new(key), options, clock.now()).await?;
+        let store = Store::open(&database, &SecretKey::new(key), planted.store, clock.now()).await?;
         let tls = config.tls.clone().map(Tls::read).transpose().map_err(StartError::Setting)?;
         let listener = listen(config.listen).await?;
         let address = listener.local_addr().map_err(|cause| StartError::Listen { address: config.listen, cause })?;
@@ -87,6 +88,7 @@ impl Server {
             token_rates: Rates::default(),
             strangers: Strangers::default(),
             registries: Registries::default(),
+            death: planted.death,
             config: Config { listen: address, ..config },
             clock,
             chance,

@@ -22,6 +22,17 @@ impl Invalid {
     pub fn field(field: impl Into<String>, message: impl Into<String>) -> Self {
         Self(vec![FieldError { field: field.into(), message: message.into() }])
     }
+
+    /// The same with every field below `parent`, where the caller wrote them.
+    #[must_use]
+    pub fn below(self, parent: &str) -> Self {
+        let field = |field: String| match field.as_str() {
+            "" => parent.to_owned(),
+            path if path.starts_with('[') => format!("{parent}{path}"),
+            path => format!("{parent}.{path}"),
+        };
+        Self(self.0.into_iter().map(|e| FieldError { field: field(e.field), message: e.message }).collect())
+    }
 }
 
 impl fmt::Display for Invalid {
@@ -57,5 +68,18 @@ impl Complaints {
     /// All complaints collected.
     pub fn finish<T>(self, value: T) -> Result<T, Invalid> {
         if self.0.is_empty() { Ok(value) } else { Err(Invalid(self.0)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_are_named_below_where_they_were_written() {
+        let fields = ["", "a.b[0]", "[1].c"].map(|field| FieldError { field: field.into(), message: String::new() });
+        let below = Invalid(fields.to_vec()).below("config");
+        let fields: Vec<_> = below.0.iter().map(|error| error.field.as_str()).collect();
+        assert_eq!(fields, ["config", "config.a.b[0]", "config[1].c"]);
     }
 }

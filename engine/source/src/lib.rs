@@ -1,7 +1,7 @@
 //! Tables of other systems, read and never written: PostgreSQL, MariaDB and MySQL, SQLite.
 //!
 //! Who acts here: sync jobs, through [`Connection`]. A connection only reads (the session is told so, and no statement
-//! here writes). It tells the source's clock, what tables there are, and gives the rows of a [`Plan`] page by page: by the
+//! of it writes; what an administrator confirms runs in a session of its own, by [`administer`]). It tells the source's clock, what tables there are, and gives the rows of a [`Plan`] page by page: by the
 //! key, or by `(stamp, key)`. Orders and comparisons are the database's own, so that no collation, time zone or rounding
 //! of ours decides what comes next; identifiers come from its catalogue alone, values are always bound.
 //!
@@ -17,6 +17,7 @@
 //! with an offset) and is compared by what it means, in milliseconds; or a whole number, in seconds, milliseconds or
 //! microseconds since 1970 by its size.
 
+mod administer;
 mod catalog;
 mod connection;
 mod error;
@@ -25,6 +26,7 @@ mod query;
 mod read;
 mod record;
 
+pub use administer::administer;
 pub use catalog::{SourceColumn, TABLES_MAX, Table, Tables};
 pub use connection::{Connection, ConnectionOptions};
 pub use error::SourceError;

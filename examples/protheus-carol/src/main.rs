@@ -74,8 +74,14 @@ struct Arguments {
     #[arg(long, value_delimiter = ',', default_value = "01,03")]
     companies: Vec<String>,
     /// A PostgreSQL database in which the tables are made anew, postgres://USER@HOST/DATABASE; without it SQLite
-    #[arg(long, value_name = "URL")]
-    postgres: Option<String>,
+    #[arg(long, value_name = "URL", alias = "postgres", value_parser = postgres)]
+    source: Option<String>,
+}
+
+/// A database that its tables may be made anew in.
+fn postgres(url: &str) -> Result<String, String> {
+    let is_postgres = url.starts_with("postgres://") || url.starts_with("postgresql://");
+    is_postgres.then(|| url.to_owned()).ok_or_else(|| "write postgres://USER@HOST/DATABASE, or leave it out".to_owned())
 }
 
 fn main() -> ExitCode {
@@ -101,11 +107,11 @@ async fn run(arguments: &Arguments) -> Result<bool, Error> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("protheus.db");
-    let url = arguments.postgres.clone().unwrap_or_else(|| format!("sqlite:{}?mode=rwc", file.display()));
+    let url = arguments.source.clone().unwrap_or_else(|| format!("sqlite:{}?mode=rwc", file.display()));
     println!("Making {} rows in each table of companies {} ...", arguments.rows, arguments.companies.join(", "));
     let protheus = Protheus::make(&url, &arguments.companies, arguments.rows).await?;
     let stub = Stub::start(Options::new(folder.path().join("carol"))).await?;
-    let source = arguments.postgres.clone().unwrap_or_else(|| format!("sqlite:{}", file.display()));
+    let source = arguments.source.clone().unwrap_or_else(|| format!("sqlite:{}", file.display()));
     let engine = Engine::start(folder.path(), &source).await?;
     println!("Carol's stand-in is at {}, the engine at {}.\n", stub.address(), engine.url);
     engine.set_up(&stub, arguments).await?;

@@ -1,7 +1,7 @@
 //! A page of a table as one message: an envelope whose data is a batch's next number.
 
-use engate_sdk::{Change, Page, Pass, Problem, Rejection, Request, Response, Settlement, time};
-use serde::Serialize;
+use engate_sdk::{Change, Page, Pass, Problem, Rejection, Request, Response, Settlement, state, time};
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::{Batch, Settings};
@@ -36,10 +36,6 @@ struct Schema<'a> {
 
 pub(crate) fn request(settings: &Settings, pass: &Pass, page: &Page) -> Result<Request, Problem> {
     let send = &settings.send;
-    let batch_ms = match send.batch {
-        Batch::RangeStart => pass.range_start,
-        Batch::StartedAt => pass.started_at,
-    };
     let envelope = Envelope {
         specversion: "1.0",
         r#type: send.r#type.replace("{target}", &pass.stream.target),
@@ -48,7 +44,7 @@ pub(crate) fn request(settings: &Settings, pass: &Pass, page: &Page) -> Result<R
         // Of the pass and not of now: a page that is sent again is the same message.
         time: time::rfc3339(pass.started_at),
         data: Data {
-            batch: batch_ms / 1_000,
+            batch: batch(send.batch, pass)?,
             table: &pass.stream.target,
             sequence: page.sequence,
             schema: Schema { key: &pass.stream.key },
@@ -63,6 +59,32 @@ pub(crate) fn request(settings: &Settings, pass: &Pass, page: &Page) -> Result<R
     }
     let request = settings.authorized(request);
     Ok(if send.compress { request.compressed() } else { request })
+}
+
+/// The batch of a table's last pass.
+#[derive(Debug, Serialize, Deserialize)]
+struct Used {
+    pass: String,
+    batch: u64,
+}
+
+/// A pass's batch: its second, or the one behind the last pass's batch, where both fell into one. What is kept counts once a
+/// page of the pass was taken, so that a page that is sent again has the same.
+fn batch(which: Batch, pass: &Pass) -> Result<u64, Problem> {
+    let second = match which {
+        Batch::RangeStart => pass.range_start,
+        Batch::StartedAt => pass.started_at,
+    } / 1_000;
+    let place = format!("batch/{}", pass.stream.target);
+    let used: Option<Used> = state::get_json(&place)?;
+    match used {
+        Some(used) if used.pass == pass.id => Ok(used.batch),
+        used => {
+            let batch = used.map_or(second, |used| second.max(used.batch + 1));
+            state::put_json(&place, &Used { pass: pass.id.clone(), batch })?;
+            Ok(batch)
+        }
+    }
 }
 
 /// The record as it is spelled, with its mark where it is gone.

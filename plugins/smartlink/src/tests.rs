@@ -34,6 +34,23 @@ fn a_page_beyond_the_bound_is_not_sent_but_halved() {
 }
 
 #[test]
+fn two_passes_of_one_second_are_two_batches_and_a_repeat_is_the_same() {
+    let host = host(json!({"send": {"batch": "started_at"}}));
+    let page = testing::page(vec![Change::upsert("1", &json!({"id": 1})).unwrap()]);
+    let batch = |id: &str| {
+        let mut pass = testing::pass(testing::stream("ct2"));
+        pass.id = id.to_owned();
+        let request = host.encode::<SmartLink>(&pass, &page).unwrap();
+        let body: Value = serde_json::from_slice(request.body.as_bytes()).unwrap();
+        body["data"]["batch"].as_u64().unwrap()
+    };
+    let first = batch("one");
+    assert_eq!(batch("one"), first, "a page that is sent again, and the next page");
+    assert_eq!(batch("two"), first + 1);
+    assert_eq!(batch("three"), first + 2);
+}
+
+#[test]
 fn a_bad_record_is_looked_for_and_a_bad_request_is_not() {
     let settle = |size: u32, status: u16, field: &str| {
         let response =

@@ -96,6 +96,9 @@ pub(crate) struct Order {
     when: When,
     /// What happens.
     action: Action,
+    /// So many calls that fit pass by before it strikes any.
+    #[serde(default)]
+    skip: u32,
     /// Strikes so many times, then is over; none: until it is taken back.
     #[serde(default)]
     next: Option<u32>,
@@ -196,6 +199,10 @@ impl Fault {
         let fits = fits.method.as_deref().is_none_or(|wanted| wanted.eq_ignore_ascii_case(method))
             && fits.path.as_deref().is_none_or(|pattern| glob(pattern, path))
             && fits.body_contains.as_deref().is_none_or(|text| contains(&body(), text.as_bytes()));
+        if fits && self.order.skip > 0 {
+            self.order.skip -= 1;
+            return false;
+        }
         fits && (self.order.rate >= 1.0 || self.choice.random_bool(self.order.rate))
     }
 }

@@ -55,9 +55,15 @@ impl Setup {
         self
     }
 
-    /// Another program that behaves like `engate`.
-    pub(crate) fn program(mut self, program: PathBuf) -> Self {
-        self.program = program;
+    /// The program with faults planted, which cargo builds beside the tests; the setting `planted` says which.
+    pub(crate) fn planted(mut self) -> Self {
+        self.program = Path::new(env!("CARGO_BIN_EXE_engate")).parent().unwrap().join("examples/planted");
+        if !self.program.exists() {
+            let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+            let build = ["build", "--package", "engate", "--example", "planted"];
+            let built = std::process::Command::new(cargo).args(build).current_dir(env!("CARGO_MANIFEST_DIR")).status();
+            assert!(built.unwrap().success(), "cargo build --example planted");
+        }
         self
     }
 
@@ -125,6 +131,19 @@ impl Engine {
         process.kill().await.unwrap();
     }
 
+    /// Waits until it dies of a SIGKILL that it sent itself.
+    pub(crate) async fn killed_itself(&mut self) {
+        let mut process = self.process.take().expect("the engine is not running");
+        let ended = tokio::time::timeout(START_PATIENCE, process.wait()).await;
+        let status = ended.expect("the engine does not come by the point at which it is to die").unwrap();
+        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(Signal::KILL.as_raw()), "{status}");
+    }
+
+    /// Stops it in its tracks (SIGSTOP), as a machine that hangs does, or lets it go on (SIGCONT).
+    pub(crate) fn freeze(&self, frozen: bool) {
+        self.signal(if frozen { Signal::STOP } else { Signal::CONT });
+    }
+
     /// SIGTERM; gives the exit status.
     pub(crate) async fn terminate(&mut self) -> ExitStatus {
         self.signal_terminate();
@@ -181,6 +200,11 @@ impl Engine {
     /// Sets a line of `engate.toml` for the next start.
     pub(crate) fn set(&mut self, key: &str, value: &str) {
         self.setup = self.setup.clone().set(key, value);
+    }
+
+    /// Takes a setting back for the next start.
+    pub(crate) fn unset(&mut self, key: &str) {
+        self.setup = self.setup.clone().unset(key);
     }
 
     /// Runs an `engate` command that speaks to this engine's API, as its admin.

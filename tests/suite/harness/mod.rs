@@ -12,6 +12,7 @@ pub(crate) mod engine;
 pub(crate) mod guests;
 pub(crate) mod raw;
 pub(crate) mod receiver;
+pub(crate) mod source;
 pub(crate) mod wait;
 
 use std::{future::Future, io::Write as _, panic::AssertUnwindSafe, panic::resume_unwind, sync::Once};

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     engine::Engine,
-    verbs::wizards::{CompanyInput, ProvisioningInput, RequirementsInput, WelcomeInput},
+    verbs::wizards::{Administration, CompanyInput, ProvisioningInput, RequirementsInput, WelcomeInput},
 };
 
 pub(super) fn routes() -> Routes {
@@ -161,6 +161,20 @@ struct RequirementsBody {
     #[serde(default)]
     #[schema(max_items = 1000, value_type = Vec<NameText>)]
     tables: Vec<String>,
+    /// Has missing watermarks added; left out: their statements are shown, and nothing runs.
+    administration: Option<AdministrationBody>,
+}
+
+/// A connection whose user may change tables. Used for this step alone, in a session of its own.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = WizardAdministration, example = json!({"connection": "protheus-admin", "confirmed": true}))]
+struct AdministrationBody {
+    /// Its name in the engine's configuration; another one than that of `welcome`.
+    #[schema(min_length = 1, max_length = 64)]
+    connection: String,
+    /// True: the statements that were shown as `ddl` are to run.
+    confirmed: bool,
 }
 
 /// A company whose rows are carried.
@@ -331,6 +345,9 @@ async fn requirements(
         artefacts: artefacts.map(|(key, artefact)| (key, artefact.have, artefact.latest)),
         upddistr: body.upddistr,
         tables: body.tables,
+        administration: body
+            .administration
+            .map(|AdministrationBody { connection, confirmed }| Administration { connection, confirmed }),
     };
     Ok(Json(WizardView::of(engine.wizard_requirements(&principal, id, input).await?)))
 }

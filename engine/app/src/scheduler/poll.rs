@@ -20,11 +20,10 @@ use engate_model::{
 };
 use engate_store::StoreError;
 use ring::digest::{SHA256, digest};
-use serde_json::Value;
 
 use super::{HeldRun, work::failed};
 use crate::{
-    accept::{JSON, NewEvent, NotTaken},
+    accept::{JSON, NewEvent, NotTaken, subject_of},
     api::hexadecimal,
     engine::Engine,
     views::{Binding, PluginBinding, source_binding},
@@ -247,19 +246,11 @@ impl HeldRun {
 
     /// The same record in the same form is the same event.
     fn event_of(&self, poll: &PollJob, change: &Change) -> NewEvent {
-        let subject = poll.subject.as_deref().and_then(|pointer| {
-            let data: Value = serde_json::from_str(&change.data).ok()?;
-            match data.pointer(pointer)? {
-                Value::String(text) => Some(text.clone()),
-                Value::Null | Value::Array(_) | Value::Object(_) => None,
-                other => Some(other.to_string()),
-            }
-        });
         let operation = if change.operation == Operation::Delete { "delete" } else { "upsert" };
         let said = format!("{}\n{operation}\n{}\n{}", self.job.id, change.key, change.data);
         NewEvent {
             event_type: poll.event_type.clone(),
-            subject: Some(subject.unwrap_or_else(|| change.key.clone())),
+            subject: Some(subject_of(poll.subject.as_deref(), change)),
             payload: change.data.clone().into_bytes(),
             content_type: JSON.to_owned(),
             idempotency_key: Some(format!("poll:{}", hexadecimal(digest(&SHA256, said.as_bytes()).as_ref()))),

@@ -10,11 +10,10 @@ use engate_model::{
     sync::EventSink,
     verdict::Failure,
 };
-use serde_json::Value;
 
 use super::{Asked, Sendable, Target, Writes};
 use crate::{
-    accept::{JSON, NewEvent, NotTaken},
+    accept::{JSON, NewEvent, NotTaken, subject_of},
     engine::Engine,
 };
 
@@ -41,17 +40,6 @@ impl EventTarget {
     pub(super) fn new(engine: &Arc<Engine>, tenant: TenantId, sink: &EventSink) -> Self {
         Self { engine: Arc::clone(engine), tenant, sink: sink.clone() }
     }
-
-    fn subject(&self, key: &str, data: &str) -> String {
-        let found = self.sink.subject.as_deref().and_then(|pointer| {
-            match serde_json::from_str::<Value>(data).ok()?.pointer(pointer)? {
-                Value::String(text) => Some(text.clone()),
-                Value::Number(number) => Some(number.to_string()),
-                _ => None,
-            }
-        });
-        found.unwrap_or_else(|| key.to_owned())
-    }
 }
 
 fn asked<V>(value: V) -> Asked<V> {
@@ -75,7 +63,7 @@ impl Target for EventTarget {
             labels.extend(pass.partition.iter().cloned());
             NewEvent {
                 event_type: event_type.clone(),
-                subject: Some(self.subject(&change.key, &change.data)),
+                subject: Some(subject_of(self.sink.subject.as_deref(), change)),
                 payload: change.data.clone().into_bytes(),
                 content_type: JSON.to_owned(),
                 idempotency_key: Some(format!("sync:{}:{}:{n}", pass.id, page.id)),

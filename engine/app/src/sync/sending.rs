@@ -60,7 +60,7 @@ impl<S: Tables, T: Target> SyncRun<'_, S, T> {
                     writes.extend(more);
                     match value {
                         Settlement::Accepted(rejections) => {
-                            return end(Settled::Taken { rejections, writes }, strained);
+                            return end(accepted(size, &response, rejections, writes), strained);
                         }
                         Settlement::Split(message) => {
                             let code = split_code(response.status).to_owned();
@@ -130,6 +130,21 @@ impl<S: Tables, T: Target> SyncRun<'_, S, T> {
     fn wish_of(&self, response: &Response) -> Option<Duration> {
         let now = self.clock.now();
         response.header("retry-after").and_then(|value| retry::retry_after(value, now))
+    }
+}
+
+/// The target took the page, but what it rejects. A page of one record that it answers with an error it did not take: the
+/// record is set aside, and its number left to the next page.
+fn accepted(size: u32, response: &Response, mut rejections: Vec<Rejection>, writes: Writes) -> Settled {
+    let is_taken = (200..300).contains(&response.status);
+    match rejections.pop() {
+        Some(Rejection { refusal, .. }) if size == 1 && !is_taken => {
+            Settled::Halve { code: refusal.code, message: refusal.message }
+        }
+        last => {
+            rejections.extend(last);
+            Settled::Taken { rejections, writes }
+        }
     }
 }
 

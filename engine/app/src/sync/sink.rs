@@ -24,6 +24,7 @@ use super::{Asked, Sendable, Target, Writes};
 use crate::{
     engine::Engine,
     metrics::FaultLabels,
+    planted::Point,
     scheduler::debug::{DebugLog, exchange},
     views::PluginBinding,
 };
@@ -109,13 +110,24 @@ impl SinkTarget {
         }
     }
 
+    /// Where a test has this process die.
+    fn come_by(&self, point: Point) {
+        if let Some(death) = &self.engine.death {
+            death.reach(point);
+        }
+    }
+
     /// A plugin's request may go to the endpoint's origin or to a granted host, with credentials that were granted.
     fn auth_of(&self, request: &OutgoingRequest) -> Result<&Auth, Failure> {
-        let denied = |message: String| Failure::from(Fault::new(FaultCode::HostDenied, message));
+        // Somebody has to grant it: trying again within the run would only hide that.
+        let denied = |message: String| {
+            let failure = Failure::from(Fault::new(FaultCode::HostDenied, message));
+            Failure { retryable: false, ..failure }
+        };
         if request.url != self.endpoint.url {
             let target = self.engine.egress.check_url(&self.endpoint.url);
-            let origin = target.map_err(|error| denied(error.to_string()))?.origin();
-            host_granted(&request.url, &origin, &self.binding.grants.hosts).map_err(Failure::from)?;
+            let origin = target.map_err(|error| failure(error.code(), error.to_string(), error.retryable()))?.origin();
+            host_granted(&request.url, &origin, &self.binding.grants.hosts).map_err(|fault| denied(fault.message))?;
         }
         match &request.credential {
             None => Ok(&self.endpoint.auth),
@@ -142,7 +154,10 @@ impl Target for SinkTarget {
         match done {
             // The record that a plugin does not get over is looked for as one that the target refuses.
             Err(CallFailed { fault, .. }) => Err(Failure { retryable: false, ..self.fault(fault) }),
-            done => self.answered(done),
+            done => {
+                self.come_by(Point::BeforeSend);
+                self.answered(done)
+            }
         }
     }
 
@@ -190,13 +205,16 @@ impl Target for SinkTarget {
         let context = self.context(IdText::of(&page), kept).await?;
         let elapsed_ms = u32::try_from(self.elapsed_ms.load(Ordering::Relaxed)).unwrap_or(u32::MAX);
         let call = SinkSettleCall { context, pass_id: pass, page_id: page, size, response, elapsed_ms };
-        match self.engine.host.sink_settle(&self.plugin, call).await {
+        let done = self.engine.host.sink_settle(&self.plugin, call).await;
+        self.come_by(Point::AfterAnswer);
+        match done {
             Ok(SyncDone { answer, record }) => Ok(Asked { value: answer, writes: record.state_writes }),
             Err(CallFailed { fault, .. }) => Err(self.fault(fault)),
         }
     }
 
     async fn close(&self, pass: &Pass, totals: Totals) -> Result<Asked<Option<OutgoingRequest>>, Failure> {
+        self.come_by(Point::BeforeClose);
         let context = self.context(IdText::of(&pass.id), &Writes::new()).await?;
         self.answered(self.engine.host.sink_close(&self.plugin, SinkCloseCall { context, pass, totals }).await)
     }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use engate_model::{
-    BackfillId, Invalid, JobId, RunId, Timestamp, callback,
+    BackfillId, JobId, RunId, Timestamp, callback,
     callback::Fact,
     invalid::Complaints,
     job::{Debugging, Job, JobSettings, JobState, Pause, Run, RunState, RunTrigger, Work},
@@ -406,7 +406,7 @@ impl Engine {
     ) -> Result<Vec<NextFire>, VerbError> {
         let now = self.now();
         let from = from.unwrap_or(now);
-        let timetable = engate_model::schedule::check(schedule, from).map_err(|invalid| below("schedule", invalid))?;
+        let timetable = engate_model::schedule::check(schedule, from).map_err(|invalid| invalid.below("schedule"))?;
         Ok(preview(&timetable, from, count))
     }
 
@@ -444,7 +444,7 @@ impl Engine {
         complaints.take(settings.check(now));
         if let Work::Emit { event } = &settings.work {
             let new = NewEvent::of_job(event);
-            complaints.take(new.check().map_err(|invalid| below_invalid("run.event", invalid)));
+            complaints.take(new.check().map_err(|invalid| invalid.below("run.event")));
         }
         if let Work::Engine(engate_model::job::EngineTask::ResendPending { endpoint: Some(id) }) = &settings.work
             && self.views.get(&self.store, principal.tenant).await?.catalog.endpoint(*id).is_none()
@@ -471,7 +471,7 @@ fn next_at(job: &Job, now: Timestamp) -> Result<Option<Timestamp>, VerbError> {
     if job.state() != JobState::Active {
         return Ok(None);
     }
-    let timetable = Timetable::new(&job.settings.schedule).map_err(|invalid| below("schedule", invalid))?;
+    let timetable = Timetable::new(&job.settings.schedule).map_err(|invalid| invalid.below("schedule"))?;
     Ok(if timetable.is_always() { Some(now) } else { timetable.next(now) })
 }
 
@@ -485,14 +485,4 @@ fn preview(timetable: &Timetable, from: Timestamp, count: usize) -> Vec<NextFire
         last = at;
     }
     fires
-}
-
-fn below_invalid(parent: &str, invalid: Invalid) -> Invalid {
-    let mut complaints = Complaints::default();
-    invalid.0.into_iter().for_each(|e| complaints.add(format!("{parent}.{}", e.field), e.message));
-    complaints.finish(()).err().unwrap_or_else(|| Invalid(Vec::new()))
-}
-
-fn below(parent: &str, invalid: Invalid) -> VerbError {
-    below_invalid(parent, invalid).into()
 }

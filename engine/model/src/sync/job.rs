@@ -262,7 +262,7 @@ impl SyncJob {
             SyncSource::Table { connection } => name(&mut complaints, "source.connection", connection),
             SyncSource::Plugin { .. } => {
                 complaints
-                    .add("source.kind", "tables are synced; what a plugin pulls becomes events by a job of kind poll");
+                    .add("source.kind", "must be table; what a plugin pulls becomes events by a job of kind poll, with the same plugin and config");
             }
         }
         if let SyncSink::Events(events) = &self.sink {

@@ -6,6 +6,8 @@ use super::WATERMARK;
 
 /// The oldest release of Protheus that can be carried.
 pub const RELEASE_MIN: &str = "12.1.2310";
+/// What the keys of the rows about watermarks begin with; the table's name follows.
+pub const WATERMARK_KEY: &str = "watermark:";
 /// Parts of a version at most.
 const PARTS_MAX: usize = 8;
 
@@ -96,7 +98,7 @@ pub enum Dialect {
 /// The row of a table's watermark.
 pub fn watermark(table: &str, is_there: bool, dialect: Dialect) -> Requirement {
     Requirement {
-        key: format!("watermark:{table}"),
+        key: format!("{WATERMARK_KEY}{table}"),
         have: if is_there { WATERMARK } else { "missing" }.to_owned(),
         need: WATERMARK.to_owned(),
         ok: is_there,
@@ -112,7 +114,7 @@ pub fn watermark(table: &str, is_there: bool, dialect: Dialect) -> Requirement {
 /// The row of a table that is not there.
 pub fn no_table(table: &str) -> Requirement {
     Requirement {
-        key: format!("watermark:{table}"),
+        key: format!("{WATERMARK_KEY}{table}"),
         have: "no such table".to_owned(),
         need: WATERMARK.to_owned(),
         ok: false,
@@ -121,9 +123,14 @@ pub fn no_table(table: &str) -> Requirement {
     }
 }
 
-/// Statements that add the watermark with what keeps it. Rows that are there get it when they are next written; until
-/// then they are carried by the initial load.
+/// Statements that add the watermark with what keeps it, as one text. Rows that are there get it when they are next
+/// written; until then they are carried by the initial load.
 pub fn watermark_ddl(table: &str, dialect: Dialect) -> String {
+    watermark_steps(table, dialect).join("\n")
+}
+
+/// The same in steps. Each is done whole or not at all, but on MySQL, which has no transaction over such statements.
+pub fn watermark_steps(table: &str, dialect: Dialect) -> Vec<String> {
     let quote = |name: &str| match dialect {
         Dialect::Mysql => format!("`{}`", name.replace('`', "``")),
         Dialect::Sqlite | Dialect::Postgres => format!("\"{}\"", name.replace('"', "\"\"")),
@@ -138,25 +145,28 @@ pub fn watermark_ddl(table: &str, dialect: Dialect) -> String {
                     quote(&format!("{table}_stamp_{}", event.to_lowercase()))
                 )
             };
-            format!(
-                "ALTER TABLE {name} ADD COLUMN {WATERMARK} TIMESTAMP;\n{}\n{}\nCREATE INDEX {} ON {name} ({WATERMARK});",
+            vec![format!(
+                "BEGIN IMMEDIATE;\nALTER TABLE {name} ADD COLUMN {WATERMARK} TIMESTAMP;\n{}\n{}\n\
+                 CREATE INDEX {} ON {name} ({WATERMARK});\nCOMMIT;",
                 event("INSERT"),
                 event("UPDATE"),
                 quote(&format!("{table}_stamp"))
-            )
+            )]
         }
         Dialect::Postgres => {
             // DBAccess writes its names in lower case there.
             let column = WATERMARK.to_lowercase();
-            format!(
-                "ALTER TABLE {name} ADD COLUMN {column} TIMESTAMP;\n\
+            let whole = format!(
+                "BEGIN;\nALTER TABLE {name} ADD COLUMN {column} TIMESTAMP;\n\
                  CREATE OR REPLACE FUNCTION protheus_stamp() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.{column} = \
                  clock_timestamp() AT TIME ZONE 'UTC'; RETURN NEW; END $$;\n\
                  CREATE TRIGGER {} BEFORE INSERT OR UPDATE ON {name} FOR EACH ROW EXECUTE FUNCTION protheus_stamp();\n\
-                 CREATE INDEX CONCURRENTLY {} ON {name} ({column});",
-                quote(&format!("{table}_stamp")),
-                quote(&format!("{table}_stamp_index"))
-            )
+                 COMMIT;",
+                quote(&format!("{table}_stamp"))
+            );
+            let index = quote(&format!("{table}_stamp_index"));
+            // Without a lock on those who write; not to be had within a transaction.
+            vec![whole, format!("CREATE INDEX CONCURRENTLY {index} ON {name} ({column});")]
         }
         Dialect::Mysql => {
             let event = |event: &str| {
@@ -165,12 +175,11 @@ pub fn watermark_ddl(table: &str, dialect: Dialect) -> String {
                     quote(&format!("{table}_stamp_{}", event.to_lowercase()))
                 )
             };
-            format!(
-                "ALTER TABLE {name} ADD COLUMN {WATERMARK} DATETIME(6) NULL, ADD INDEX {} ({WATERMARK});\n{}\n{}",
-                quote(&format!("{table}_stamp")),
-                event("INSERT"),
-                event("UPDATE")
-            )
+            let column = format!(
+                "ALTER TABLE {name} ADD COLUMN {WATERMARK} DATETIME(6) NULL, ADD INDEX {} ({WATERMARK});",
+                quote(&format!("{table}_stamp"))
+            );
+            vec![column, event("INSERT"), event("UPDATE")]
         }
     }
 }

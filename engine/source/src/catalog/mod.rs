@@ -7,14 +7,23 @@ mod sqlite;
 use engate_model::{sink::ColumnKind, sync::ColumnShape};
 use serde::Serialize;
 
-use crate::{connection::Connection, error::SourceError, query::Dialect};
+use crate::{
+    connection::Connection,
+    error::SourceError,
+    query::{Dialect, Query},
+};
 
 /// Tables that one discovery lists at most.
 pub const TABLES_MAX: usize = 2_000;
+/// Names of one statement at most.
+const NAMES_AT_ONCE: usize = 500;
 /// Names of columns that hold the time of a row's last change, the surest first.
 const WATERMARKS: [&str; 6] = ["s_t_a_m_p_", "updated_at", "last_updated", "modified_at", "changed_at", "update_time"];
 /// Names of columns that mark a deleted row.
 const MARKS: [&str; 3] = ["d_e_l_e_t_", "deleted", "is_deleted"];
+
+/// Schema, where there is one, and name.
+type Name = (Option<String>, String);
 
 /// How a column's values are asked for and compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -183,14 +192,35 @@ impl Connection {
         }
     }
 
-    async fn tables(&self, names: &[(Option<String>, String)]) -> Result<Vec<Table>, SourceError> {
-        let (columns, keys) = match self.dialect() {
-            Dialect::Postgres => postgres::tables(self, names).await?,
-            Dialect::MySql => mysql::tables(self, names).await?,
-            Dialect::Sqlite => sqlite::tables(self, names).await?,
-        };
+    async fn tables(&self, names: &[Name]) -> Result<Vec<Table>, SourceError> {
+        let (mut columns, mut keys) = (Vec::new(), Vec::new());
+        for names in names.chunks(NAMES_AT_ONCE) {
+            match self.dialect() {
+                Dialect::Postgres => {
+                    postgres::read_columns(self, names, &mut columns).await?;
+                    postgres::read_keys(self, names, &mut keys).await?;
+                }
+                Dialect::MySql => {
+                    mysql::read_columns(self, names, &mut columns).await?;
+                    mysql::read_keys(self, names, &mut keys).await?;
+                }
+                Dialect::Sqlite => sqlite::read(self, names, &mut columns, &mut keys).await?,
+            }
+        }
         Ok(assemble(columns, keys))
     }
+}
+
+/// Schemas and names.
+async fn read_names(connection: &Connection, query: &Query) -> Result<Vec<Name>, SourceError> {
+    let mut names = Vec::new();
+    connection
+        .each(query, |row| {
+            names.push((row.text(0)?, row.text(1)?.unwrap_or_default()));
+            Ok(true)
+        })
+        .await?;
+    Ok(names)
 }
 
 /// Puts columns, in the order of their tables, and keys together.

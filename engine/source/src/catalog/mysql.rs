@@ -2,17 +2,12 @@
 
 use engate_model::sync::ColumnShape;
 
-use super::{Form, Found, FoundKey, SourceColumn, TABLES_MAX, small};
+use super::{Form, Found, FoundKey, Name, SourceColumn, TABLES_MAX, read_names, small};
 use crate::{
     connection::Connection,
     error::SourceError,
     query::{Bind, Dialect, Query},
 };
-
-type Name = (Option<String>, String);
-
-/// Names of one statement at most.
-const NAMES_AT_ONCE: usize = 500;
 
 /// Names of the tables, one more than are listed at most.
 pub(super) async fn names(connection: &Connection, prefix: &str) -> Result<Vec<Name>, SourceError> {
@@ -42,17 +37,6 @@ pub(super) async fn find(connection: &Connection, schema: Option<&str>, table: &
     read_names(connection, &query).await
 }
 
-async fn read_names(connection: &Connection, query: &Query) -> Result<Vec<Name>, SourceError> {
-    let mut names = Vec::new();
-    connection
-        .each(query, |row| {
-            names.push((row.text(0)?, row.text(1)?.unwrap_or_default()));
-            Ok(true)
-        })
-        .await?;
-    Ok(names)
-}
-
 fn among(query: &mut Query, names: &[Name]) {
     query.push("(");
     for (n, (schema, table)) in names.iter().enumerate() {
@@ -63,19 +47,11 @@ fn among(query: &mut Query, names: &[Name]) {
     query.push(")");
 }
 
-pub(super) async fn tables(
+pub(super) async fn read_columns(
     connection: &Connection,
     names: &[Name],
-) -> Result<(Vec<Found>, Vec<FoundKey>), SourceError> {
-    let (mut columns, mut keys) = (Vec::new(), Vec::new());
-    for names in names.chunks(NAMES_AT_ONCE) {
-        read_columns(connection, names, &mut columns).await?;
-        read_keys(connection, names, &mut keys).await?;
-    }
-    Ok((columns, keys))
-}
-
-async fn read_columns(connection: &Connection, names: &[Name], into: &mut Vec<Found>) -> Result<(), SourceError> {
+    into: &mut Vec<Found>,
+) -> Result<(), SourceError> {
     let mut query = Query::new(
         Dialect::MySql,
         "SELECT CAST(table_schema AS CHAR), CAST(table_name AS CHAR), CAST(column_name AS CHAR), CAST(column_type AS \
@@ -104,7 +80,11 @@ async fn read_columns(connection: &Connection, names: &[Name], into: &mut Vec<Fo
         .await
 }
 
-async fn read_keys(connection: &Connection, names: &[Name], into: &mut Vec<FoundKey>) -> Result<(), SourceError> {
+pub(super) async fn read_keys(
+    connection: &Connection,
+    names: &[Name],
+    into: &mut Vec<FoundKey>,
+) -> Result<(), SourceError> {
     // A key over the beginning of a column alone tells rows of one beginning apart, not all rows.
     let mut query = Query::new(
         Dialect::MySql,

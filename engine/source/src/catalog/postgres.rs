@@ -2,7 +2,7 @@
 
 use engate_model::sync::ColumnShape;
 
-use super::{Form, Found, FoundKey, SourceColumn, TABLES_MAX, small};
+use super::{Form, Found, FoundKey, Name, SourceColumn, TABLES_MAX, read_names, small};
 use crate::{
     connection::Connection,
     error::SourceError,
@@ -14,8 +14,6 @@ const KINDS: &str = "c.relkind IN ('r', 'p', 'v', 'm', 'f') AND NOT c.relisparti
                      ('pg_catalog', 'information_schema') AND n.nspname NOT LIKE 'pg\\_toast%' AND \
                      n.nspname NOT LIKE 'pg\\_temp%' AND has_schema_privilege(n.oid, 'USAGE') AND \
                      has_table_privilege(c.oid, 'SELECT')";
-
-type Name = (Option<String>, String);
 
 /// Names of the tables, one more than are listed at most.
 pub(super) async fn names(connection: &Connection, prefix: &str) -> Result<Vec<Name>, SourceError> {
@@ -53,17 +51,6 @@ pub(super) async fn find(connection: &Connection, schema: Option<&str>, table: &
     Ok(kept.map(|(schema, name, _)| (schema, name)).collect())
 }
 
-async fn read_names(connection: &Connection, query: &Query) -> Result<Vec<Name>, SourceError> {
-    let mut names = Vec::new();
-    connection
-        .each(query, |row| {
-            names.push((row.text(0)?, row.text(1)?.unwrap_or_default()));
-            Ok(true)
-        })
-        .await?;
-    Ok(names)
-}
-
 /// A list of names as one text, for a comparison with each: no catalogue name holds a NUL, and text holds none either.
 fn among(query: &mut Query, names: &[Name]) {
     query.push("(");
@@ -75,22 +62,11 @@ fn among(query: &mut Query, names: &[Name]) {
     query.push(")");
 }
 
-/// Names of one statement at most.
-const NAMES_AT_ONCE: usize = 500;
-
-pub(super) async fn tables(
+pub(super) async fn read_columns(
     connection: &Connection,
     names: &[Name],
-) -> Result<(Vec<Found>, Vec<FoundKey>), SourceError> {
-    let (mut columns, mut keys) = (Vec::new(), Vec::new());
-    for names in names.chunks(NAMES_AT_ONCE) {
-        read_columns(connection, names, &mut columns).await?;
-        read_keys(connection, names, &mut keys).await?;
-    }
-    Ok((columns, keys))
-}
-
-async fn read_columns(connection: &Connection, names: &[Name], into: &mut Vec<Found>) -> Result<(), SourceError> {
+    into: &mut Vec<Found>,
+) -> Result<(), SourceError> {
     // A domain counts as what it is made of.
     let mut query = Query::new(
         Dialect::Postgres,
@@ -117,7 +93,11 @@ async fn read_columns(connection: &Connection, names: &[Name], into: &mut Vec<Fo
         .await
 }
 
-async fn read_keys(connection: &Connection, names: &[Name], into: &mut Vec<FoundKey>) -> Result<(), SourceError> {
+pub(super) async fn read_keys(
+    connection: &Connection,
+    names: &[Name],
+    into: &mut Vec<FoundKey>,
+) -> Result<(), SourceError> {
     let mut query = Query::new(
         Dialect::Postgres,
         "SELECT CAST(n.nspname AS text), CAST(c.relname AS text), CAST(i.indisprimary AS text), CAST((SELECT \

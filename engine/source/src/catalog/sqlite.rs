@@ -2,14 +2,12 @@
 
 use engate_model::sync::ColumnShape;
 
-use super::{Form, Found, FoundKey, SourceColumn, TABLES_MAX, small};
+use super::{Form, Found, FoundKey, Name, SourceColumn, TABLES_MAX, small};
 use crate::{
     connection::Connection,
     error::SourceError,
     query::{Bind, Dialect, Query},
 };
-
-type Name = (Option<String>, String);
 
 /// Names of the tables, one more than are listed at most.
 pub(super) async fn names(connection: &Connection, prefix: &str) -> Result<Vec<Name>, SourceError> {
@@ -44,16 +42,17 @@ async fn read_names(connection: &Connection, query: &Query) -> Result<Vec<Name>,
     Ok(names)
 }
 
-pub(super) async fn tables(
+pub(super) async fn read(
     connection: &Connection,
     names: &[Name],
-) -> Result<(Vec<Found>, Vec<FoundKey>), SourceError> {
-    let (mut columns, mut keys) = (Vec::new(), Vec::new());
+    columns: &mut Vec<Found>,
+    keys: &mut Vec<FoundKey>,
+) -> Result<(), SourceError> {
     for (_, table) in names {
-        read_columns(connection, table, &mut columns, &mut keys).await?;
-        read_keys(connection, table, &mut keys).await?;
+        read_columns(connection, table, columns, keys).await?;
+        read_keys(connection, table, keys).await?;
     }
-    Ok((columns, keys))
+    Ok(())
 }
 
 async fn read_columns(

@@ -82,6 +82,11 @@ impl Subject {
         Some(Self { kind: Kind::MariaDb, source, url, name, admin, _directory: None })
     }
 
+    /// As the engine takes it.
+    pub(crate) fn address(&self) -> String {
+        if self.kind == Kind::Sqlite { format!("sqlite:{}", self.url) } else { self.url.clone() }
+    }
+
     /// Writes to the source, as its owner does.
     pub(crate) async fn run(&self, sql: &str) {
         let sql = AssertSqlSafe(sql.to_owned());

@@ -1,6 +1,7 @@
 //! What a source promises, on SQLite and, where they answer, on PostgreSQL and MariaDB.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod administering;
 mod catalogue;
 mod harness;
 mod reading;
@@ -29,6 +30,9 @@ macro_rules! conformance {
 }
 
 conformance! {
+    administering:
+        a_watermark_is_added_whole_with_what_keeps_it,
+        what_fails_in_the_middle_leaves_nothing_of_its_step;
     catalogue:
         tables_are_found_with_keys_watermarks_and_marks,
         names_are_looked_up_in_any_spelling_and_never_run,

@@ -19,6 +19,7 @@ mod plugins;
 mod retaining;
 mod running;
 mod syncing;
+mod wizards;
 
 macro_rules! conformance {
     ($($room:ident: $($case:ident),+;)+) => {
@@ -159,6 +160,12 @@ conformance! {
         records_are_found_and_forgotten_close_together_or_far_apart,
         what_is_refused_waits_until_it_is_taken_or_given_up,
         a_track_is_set_back_approved_and_begun_anew;
+    wizards:
+        a_wizard_comes_back_as_it_was_put_and_one_hand_changes_it,
+        wizards_belong_to_their_tenant_and_are_listed_newest_first,
+        what_a_wizard_waits_for_is_due_in_its_order,
+        there_are_so_many_wizards_and_no_more,
+        what_a_wizard_knows_is_sealed;
     opening:
         data_survives_opening_again,
         the_wrong_key_is_told_at_once,

@@ -59,6 +59,10 @@ pub(in crate::cli) struct CarolArgs {
     #[arg(long = "table", value_name = "TABLE")]
     tables: Vec<String>,
 
+    /// requirements: run the statements that add missing watermarks over this connection, whose user may change tables
+    #[arg(long, value_name = "CONNECTION")]
+    admin_connection: Option<String>,
+
     /// companies: a company, and some of its branches: 01 or 01:0101,0102; may be repeated
     #[arg(long = "company", value_name = "CODE[:BRANCH,...]")]
     companies: Vec<String>,
@@ -108,10 +112,16 @@ impl CarolArgs {
         let lib = artefact(&mut self.lib, "--lib", "library")?;
         let upddistr = self.upddistr
             || ask::yes("--upddistr", "Was UPDDISTR run with the latest continuous delivery and dictionary?")?;
-        Ok(json!({
+        let administration = self.admin_connection.as_ref();
+        let administration = administration.map(|connection| json!({ "connection": connection, "confirmed": true }));
+        let mut body = json!({
             "release": release, "dbaccess": dbaccess, "appserver": appserver, "lib": lib, "upddistr": upddistr,
             "tables": self.tables,
-        }))
+        });
+        if let (Some(administration), Some(fields)) = (administration, body.as_object_mut()) {
+            fields.insert("administration".to_owned(), administration);
+        }
+        Ok(body)
     }
 
     pub(super) fn companies(&mut self) -> Result<Value, Failure> {

@@ -119,7 +119,8 @@ impl Engine {
     ) -> Result<(), VerbError> {
         let manifest = self.plugin_made_for(tenant, plugin, World::Receiver).await?;
         let settings = self.store.plugin_settings_get(tenant, &plugin.name).await?;
-        validate_config(&manifest.config_schema, &merged([settings.config.as_ref(), config])).map_err(below_config)?;
+        validate_config(&manifest.config_schema, &merged([settings.config.as_ref(), config]))
+            .map_err(|invalid| invalid.below("config"))?;
         Ok(())
     }
 
@@ -141,7 +142,7 @@ impl Engine {
         let manifest = self.plugin_made_for(integrator.tenant, reference, World::Integrator).await?;
         let settings = self.store.plugin_settings_get(integrator.tenant, &reference.name).await?;
         let layers = [settings.config.as_ref(), integrator.config.as_ref(), config];
-        validate_config(&manifest.config_schema, &merged(layers)).map_err(below_config)?;
+        validate_config(&manifest.config_schema, &merged(layers)).map_err(|invalid| invalid.below("config"))?;
         Ok(())
     }
 
@@ -216,7 +217,7 @@ impl Known<'_> {
         }
         let installation = self.configs.get(&reference.name).and_then(Option::as_ref);
         let config = merged([installation, bound.integrator.and_then(|i| i.config.as_ref()), bound.config]);
-        let result = validate_config(&manifest.config_schema, &config).map_err(below_config);
+        let result = validate_config(&manifest.config_schema, &config).map_err(|invalid| invalid.below("config"));
         let error = result.err().and_then(|invalid| invalid.0.into_iter().next());
         Ok(error.map(|error| Misfit { bound: bound.name, error }))
     }
@@ -264,7 +265,7 @@ pub(crate) fn told(misfits: &[Misfit]) -> Vec<String> {
 /// # Errors
 /// Names fields below `config`.
 pub(crate) fn check_part(schema: &Value, layer: &Value) -> Result<(), Invalid> {
-    validate_config(&without_required(schema), layer).map_err(below_config)
+    validate_config(&without_required(schema), layer).map_err(|invalid| invalid.below("config"))
 }
 
 /// The schema without its demands for presence. A property that is itself called `required` has a schema, not a
@@ -284,16 +285,6 @@ fn without_required(schema: &Value) -> Value {
         Value::Array(items) => Value::Array(items.iter().map(without_required).collect()),
         other => other.clone(),
     }
-}
-
-/// Puts fields of a configuration below `config`, where the caller wrote them.
-pub(super) fn below_config(invalid: Invalid) -> Invalid {
-    let field = |field: String| match field.as_str() {
-        "" => "config".to_owned(),
-        path if path.starts_with('[') => format!("config{path}"),
-        path => format!("config.{path}"),
-    };
-    Invalid(invalid.0.into_iter().map(|e| FieldError { field: field(e.field), message: e.message }).collect())
 }
 
 #[cfg(test)]
@@ -322,15 +313,5 @@ mod tests {
         assert_eq!(invalid.0.first().unwrap().field, "config.names");
         assert!(check_part(&schema(), &json!({"required": 1})).is_err());
         assert!(check_part(&schema(), &json!({"unknown": 1})).is_err());
-    }
-
-    #[test]
-    fn the_whole_document_is_called_config() {
-        let invalid = below_config(Invalid(vec![
-            FieldError { field: String::new(), message: String::new() },
-            FieldError { field: "a.b[0]".into(), message: String::new() },
-        ]));
-        let fields: Vec<_> = invalid.0.iter().map(|error| error.field.as_str()).collect();
-        assert_eq!(fields, ["config", "config.a.b[0]"]);
     }
 }

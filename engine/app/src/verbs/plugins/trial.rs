@@ -22,7 +22,7 @@ use engate_model::{
 use engate_store::StoreError;
 use serde_json::Value;
 
-use super::{blame, fit::below_config};
+use super::blame;
 use crate::{
     engine::Engine,
     verbs::{VerbError, integrators::check_config},
@@ -217,7 +217,7 @@ impl Engine {
         let own = new.config.as_ref().or(endpoint.as_ref().and_then(|endpoint| endpoint.config.as_ref()));
         let between = integrator.as_ref().and_then(|integrator| integrator.config.as_ref());
         let config = merged([plugin.settings.config.as_ref(), between, own]);
-        validate_config(&manifest.config_schema, &config).map_err(below_config)?;
+        validate_config(&manifest.config_schema, &config).map_err(|invalid| invalid.below("config"))?;
         let state = match &endpoint {
             Some(endpoint) => self.store.plugin_state_get(principal.tenant, name, endpoint.id).await?,
             None => Vec::new(),

@@ -24,7 +24,10 @@ use engate_model::{
 use engate_store::AcceptEvent;
 
 pub(crate) use self::{
-    companies::CompanyInput, provisioning::ProvisioningInput, registry::Registries, requirements::RequirementsInput,
+    companies::CompanyInput,
+    provisioning::ProvisioningInput,
+    registry::Registries,
+    requirements::{Administration, RequirementsInput},
     welcome::WelcomeInput,
 };
 use super::VerbError;

@@ -1,14 +1,17 @@
 //! What the Protheus must have: versions, the dictionary, the watermark of every table.
 
+use std::collections::BTreeMap;
+
 use engate_model::{
     WizardId,
     invalid::Complaints,
     token::Principal,
     wizard::{
         SOFT_DELETE, Step, WATERMARK, Wizard,
-        requirements::{self, Requirement},
+        requirements::{self, Dialect, Requirement},
     },
 };
+use engate_source::SourceError;
 
 use super::{VerbError, credentials::welcome_of, tables::Found};
 use crate::engine::Engine;
@@ -29,6 +32,17 @@ pub(crate) struct RequirementsInput {
     pub(crate) upddistr: bool,
     /// Tables to look at; none: all that look like a Protheus'.
     pub(crate) tables: Vec<String>,
+    /// Where missing watermarks are added; none: their statements are shown.
+    pub(crate) administration: Option<Administration>,
+}
+
+/// A connection whose user may change tables, and that it is to be used for that.
+#[derive(Debug, Clone)]
+pub(crate) struct Administration {
+    /// Its name.
+    pub(crate) connection: String,
+    /// Whether the statements are to run.
+    pub(crate) confirmed: bool,
 }
 
 impl Engine {
@@ -44,14 +58,60 @@ impl Engine {
         if input.tables.len() > TABLES_MAX {
             complaints.add("tables", format!("at most {TABLES_MAX} tables"));
         }
+        let connection = welcome_of(&doing.wizard)?.connection.clone();
+        if let Some(administration) = &input.administration {
+            self.administration_check(administration, &connection, &mut complaints);
+        }
         complaints.finish(())?;
-        let found = self.wizard_tables(&welcome_of(&doing.wizard)?.connection, &input.tables).await?;
+        let mut found = self.wizard_tables(&connection, &input.tables).await?;
+        let mut failures = BTreeMap::new();
+        if let Some(administration) = &input.administration {
+            for row in watermarks(&found, &input.tables).into_iter().filter(|row| row.ddl.is_some()) {
+                if let Err(error) = self.watermark_add(administration, &row, found.dialect).await {
+                    failures.insert(row.key, format!("connection {}: {error}", administration.connection));
+                }
+            }
+            found = self.wizard_tables(&connection, &input.tables).await?;
+        }
         let mut rows = vec![requirements::release(&input.release)];
         rows.extend(input.artefacts.iter().map(|(key, have, newest)| requirements::artefact(key, have, newest)));
         rows.push(requirements::upddistr(input.upddistr));
-        rows.extend(watermarks(&found, &input.tables));
+        rows.extend(watermarks(&found, &input.tables).into_iter().map(|row| match failures.remove(&row.key) {
+            Some(failure) => Requirement { ok: false, cure: Some(failure), ..row },
+            None => row,
+        }));
         doing.wizard.progress.requirements = Some(rows);
         self.wizard_leave(principal, Step::Requirements, doing).await
+    }
+
+    fn administration_check(&self, administration: &Administration, reader: &str, complaints: &mut Complaints) {
+        let Administration { connection, confirmed } = administration;
+        let url = |name: &str| self.config.sources.get(name).map(|url| url.expose().to_owned());
+        if connection == reader {
+            let message = "name another connection than the wizard's, whose user only reads";
+            complaints.add("administration.connection", message);
+        } else if url(connection).is_none() {
+            let message =
+                format!("no connection is called {connection}; write its url under [connections.{connection}]");
+            complaints.add("administration.connection", message);
+        }
+        if !confirmed {
+            complaints.add("administration.confirmed", "say true once you have read the statements of `ddl`");
+        }
+    }
+
+    /// Adds a table's watermark with what keeps it.
+    async fn watermark_add(
+        &self,
+        administration: &Administration,
+        row: &Requirement,
+        dialect: Dialect,
+    ) -> Result<(), SourceError> {
+        let table = row.key.trim_start_matches(requirements::WATERMARK_KEY);
+        let Some(url) = self.config.sources.get(&administration.connection) else { return Ok(()) };
+        engate_source::administer(url.expose(), &requirements::watermark_steps(table, dialect)).await?;
+        tracing::info!(table, connection = administration.connection, "the watermark was added");
+        Ok(())
     }
 }
 

@@ -1,10 +1,15 @@
-//! `engate serve` with a fault planted: it answers producers before the commit. The kill test must catch it.
+//! `engate serve` with a fault planted, by the variable `ENGATE_PLANTED`:
+//! - `early_ack`: it answers producers before the commit; the kill test must catch it.
+//! - `dies:POINT:N`: it ends itself by SIGKILL when the work of a sync comes by POINT for the N-th time.
+//!
+//! Without the variable it is the engine as it is.
 
 use std::{process::ExitCode, sync::Arc};
 
 use engate::{
     clock::{Chance, SystemClock},
     config::{Config, load},
+    planted::{Death, Planted, Point},
     serve::Server,
     telemetry,
 };
@@ -38,10 +43,11 @@ async fn serve() -> Result<(), String> {
         .filter_map(|pair| if let [name, value] = pair { Some((flag(name)?, value.clone())) } else { None })
         .collect();
     let loaded = load(None, |name| std::env::var(name).ok(), &flags).map_err(|error| error.to_string())?;
+    let loaded = loaded.with_connections(std::env::vars()).map_err(|error| error.to_string())?;
     let config = Config::parse(&loaded).map_err(|error| error.to_string())?;
     telemetry::init(&config.log)?;
-    let options = StoreOptions { acknowledge: Acknowledge::BeforeCommit, ..StoreOptions::default() };
-    let started = Server::start_with(config, Arc::new(SystemClock), Chance::from_machine(), options).await;
+    let planted = planted(&std::env::var("ENGATE_PLANTED").unwrap_or_default())?;
+    let started = Server::start_with(config, Arc::new(SystemClock), Chance::from_machine(), planted).await;
     let server = started.map_err(|error| error.to_string())?;
     println!("listening on http://{}", server.address());
     let mut terminate =
@@ -49,4 +55,20 @@ async fn serve() -> Result<(), String> {
     terminate.recv().await;
     server.stop().await;
     Ok(())
+}
+
+fn planted(text: &str) -> Result<Planted, String> {
+    let parts: Vec<_> = text.split(':').collect();
+    match parts.as_slice() {
+        [""] => Ok(Planted::default()),
+        ["early_ack"] => {
+            let store = StoreOptions { acknowledge: Acknowledge::BeforeCommit, ..StoreOptions::default() };
+            Ok(Planted { store, death: None })
+        }
+        ["dies", point, pass] => match (Point::named(point), pass.parse()) {
+            (Some(point), Ok(pass)) => Ok(Planted { death: Some(Death::new(point, pass)), ..Planted::default() }),
+            _ => Err(format!("ENGATE_PLANTED: there is no {text}")),
+        },
+        _ => Err(format!("ENGATE_PLANTED: there is no {text}")),
+    }
 }
