@@ -302,7 +302,7 @@ fn no_instant_is_lost(backend: Backend, kills: u32) {
             tokio::time::sleep(Duration::from_millis(rng.random_range(50..900))).await;
             app.engine.kill().await;
             app.engine.start_again().await;
-            if n % BREATH_EVERY == 0 {
+            if n.is_multiple_of(BREATH_EVERY) {
                 breathe(&app.api, &jobs).await;
             }
         }

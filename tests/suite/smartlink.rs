@@ -51,7 +51,7 @@ fn p24_a_table_goes_to_smartlink_in_numbered_messages_whatever_is_killed() {
                 tokio::time::sleep(Duration::from_millis(350)).await;
             }
             world.source.execute(&format!("UPDATE t SET d = '*', S_T_A_M_P_ = {now} WHERE id = {}", 300 + n)).await;
-            if n % 2 == 0 {
+            if n.is_multiple_of(2) {
                 app.engine.kill().await;
                 app.engine.start_again().await;
             }
