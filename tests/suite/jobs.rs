@@ -184,6 +184,8 @@ fn g12_a_job_that_fails_is_told_to_who_listens_and_pauses_itself() {
             .expect(200);
         app.api.emit("P1", json!({"n": 1})).await;
         app.receiver.wait("/gone", 1).await;
+        // Until its failure is written there is nothing to send again.
+        app.api.settled().await;
         app.receiver.on("/gone", |_| Reply::hang());
         app.api.post(&format!("{path}/run"), &json!(null)).await.expect(202);
         let run = run_in(&app.api, &job, "failed").await;
