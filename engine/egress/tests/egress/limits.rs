@@ -10,7 +10,7 @@ use crate::loopback::{Partner, Reply, egress, open, post, with};
 const CAP: usize = 64 * 1024;
 
 fn gzip(body: &[u8], times: usize) -> Vec<u8> {
-    let mut encoder = write::GzEncoder::new(Vec::new(), Compression::fast());
+    let mut encoder = write::GzEncoder::new(Vec::new(), Compression::default());
     for _ in 0..times {
         encoder.write_all(body).unwrap();
     }
