@@ -104,7 +104,8 @@ impl Views {
 
     /// Reads the tenant's view again. Two refreshes at once keep the newer revision.
     pub(crate) async fn refresh(&self, store: &Store, tenant: TenantId) -> Result<Arc<View>, StoreError> {
-        let catalog = store.catalog_load(tenant).await?;
+        let held = self.by_tenant.read().unwrap_or_else(PoisonError::into_inner).get(&tenant).cloned();
+        let catalog = store.catalog_load(tenant, held.as_deref().map(|view| &view.catalog)).await?;
         let types = store.event_type_list(tenant).await?;
         let catalog_labels = types.into_iter().map(|entry| (entry.key.clone(), labels_of(&entry))).collect();
         let inbounds = store.inbound_list(tenant).await?;

@@ -57,16 +57,17 @@ pub struct Route {
 }
 
 impl Catalog {
-    /// Indexes one revision.
-    pub fn new(
+    /// Indexes one revision. Endpoints may be shared with the revision before.
+    pub fn new<E: Into<Arc<Endpoint>>>(
         revision: i64,
         use_webhooks: bool,
         integrators: impl IntoIterator<Item = Integrator>,
-        endpoints: impl IntoIterator<Item = Endpoint>,
+        endpoints: impl IntoIterator<Item = E>,
     ) -> Self {
         let mut catalog = Self { revision, use_webhooks, ..Self::default() };
         catalog.integrators = integrators.into_iter().map(|i| (i.id, Arc::new(i))).collect();
         for endpoint in endpoints {
+            let endpoint: Arc<Endpoint> = endpoint.into();
             // Events of system types only the engine makes, and it asks for listeners.
             for subscription in endpoint.event_types.iter().filter(|key| !callback::is_system(key)) {
                 if subscription.ends_with('*') {
@@ -76,7 +77,7 @@ impl Catalog {
                 }
             }
             catalog.listen(&endpoint);
-            catalog.endpoints.insert(endpoint.id, Arc::new(endpoint));
+            catalog.endpoints.insert(endpoint.id, endpoint);
         }
         catalog
     }
@@ -322,9 +323,9 @@ pub(crate) mod tests {
         assert_eq!(catalog.route(&event("P1")).to.first().unwrap().skipped, Some("endpoint_disabled"));
         assert_eq!(catalog.route(&event("P2")).reason, Some(NoDelivery::IntegratorInactive));
         assert_eq!(catalog.route(&event("P3")).reason, Some(NoDelivery::NoMatch));
-        let switched_off = Catalog::new(2, false, [on.clone()], []);
+        let switched_off = Catalog::new(2, false, [on.clone()], Vec::<Endpoint>::new());
         assert_eq!(switched_off.route(&event("P1")).reason, Some(NoDelivery::WebhooksDisabled));
-        let mut module_off = Catalog::new(2, true, [on], []);
+        let mut module_off = Catalog::new(2, true, [on], Vec::<Endpoint>::new());
         module_off.modules_off.insert("billing".into());
         for (key, off) in [("billing.paid", true), ("billing", true), ("billings.paid", false), ("a.billing", false)] {
             assert_eq!(module_off.route(&event(key)).reason == Some(NoDelivery::WebhooksDisabled), off, "{key}");

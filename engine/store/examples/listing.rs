@@ -1,10 +1,11 @@
 //! How long listings take among many deliveries.
 //!
-//! `cargo run --release -p engate-store --example listing -- <database> <rows> [explain]`
+//! `cargo run --release -p engate-store --example listing -- <database> <rows> [explain] [<part of a name>]`
 //!
 //! Fills an empty database with that many deliveries, a second apart (nothing where it has some already), with their spans and
 //! the index of their texts, and times each order, each filter and some of both: the median of five, in milliseconds, of a
-//! page of a hundred with its total. `explain` shows how the database runs each: on PostgreSQL `EXPLAIN (ANALYZE, BUFFERS)`.
+//! page of a hundred with its total. `explain` shows how the database runs each: on PostgreSQL `EXPLAIN (ANALYZE, BUFFERS)`. A part
+//! of a name times only what has it.
 //!
 //! Figures: tests/bench/README.md. 10 M rows take 9 GB on PostgreSQL.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
@@ -41,7 +42,10 @@ async fn main() {
     let mut args = std::env::args().skip(1);
     let database = Database::parse(&args.next().expect("a database"));
     let rows: i64 = args.next().map_or(1_000_000, |n| n.parse().unwrap());
-    let explain = args.next().is_some();
+    let mut words: Vec<String> = args.collect();
+    let explain = words.first().is_some_and(|word| word == "explain");
+    words.drain(..usize::from(explain));
+    let only = words.pop().unwrap_or_default();
     let store = Store::open(&database, &SecretKey::new([1; 32]), StoreOptions::default(), now()).await.unwrap();
     let (tenant, begin) = fill(&store, &database, rows).await;
     let started = Instant::now();
@@ -55,7 +59,7 @@ async fn main() {
         }
     }
     println!("{spans} spans made and all texts indexed in {:.1} s", started.elapsed().as_secs_f64());
-    let world = World { store, tenant, begin, rows, explain };
+    let world = World { store, tenant, begin, rows, explain, only };
     world.sorts().await;
     world.filters().await;
     world.both().await;
@@ -68,6 +72,7 @@ struct World {
     begin: Timestamp,
     rows: i64,
     explain: bool,
+    only: String,
 }
 
 impl World {
@@ -161,6 +166,9 @@ impl World {
     }
 
     async fn time(&self, name: &str, filter: &DeliveryFilter, sort: &str) {
+        if !format!("{name} {sort}").contains(&self.only) {
+            return;
+        }
         let order = Sort::parse(sort).unwrap();
         let mut took = Vec::new();
         let mut told = String::new();

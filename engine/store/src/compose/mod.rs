@@ -15,7 +15,7 @@ use crate::{
     value::{Kind, Row, Value},
 };
 
-pub(crate) use scan::{OrderTerm, Range, Scan, bounded_count, distinct, explain, joined, letters_index};
+pub(crate) use scan::{OrderTerm, Range, Scan, bounded, distinct, explain, joined, letters_index};
 
 /// Rows that one bulk statement takes at most; more are split.
 pub(crate) const BULK_ROWS_MAX: usize = 256;

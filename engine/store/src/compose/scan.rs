@@ -15,18 +15,24 @@ pub(crate) struct Range {
     /// Columns and what they equal in it, a literal or a placeholder; the index has them before the code. Ranges that differ
     /// in these alone are one statement's part on PostgreSQL, which else plans each of them over every partition.
     pub keys: Vec<(&'static str, String)>,
+    /// The placeholders of the first and the last code, where only some codes are read. Ranges may differ in these too.
+    pub codes: Option<(usize, usize)>,
 }
 
 impl Range {
     /// All rows of a condition.
     pub(crate) const fn of(index: Option<&'static str>, condition: String) -> Self {
-        Self { index, condition, keys: Vec::new() }
+        Self { index, condition, keys: Vec::new(), codes: None }
     }
 
-    /// Whether it is `other` with other keys.
+    /// Whether it is `other` with other keys or codes.
     fn is_beside(&self, other: &Self) -> bool {
         let columns = |range: &Self| range.keys.iter().map(|(column, _)| *column).collect::<Vec<_>>();
-        !self.keys.is_empty() && self.condition == other.condition && columns(self) == columns(other)
+        let differs = !self.keys.is_empty() || self.codes.is_some();
+        differs
+            && self.condition == other.condition
+            && columns(self) == columns(other)
+            && self.codes.is_some() == other.codes.is_some()
     }
 }
 
@@ -105,28 +111,31 @@ impl Scan<'_> {
 
     fn select(&self, dialect: Dialect, range: &Range, columns: &str, cut: &str) -> String {
         let Self { table, everywhere, .. } = self;
-        let Range { index, condition, keys } = range;
+        let Range { index, condition, keys, codes } = range;
         let by = index.map(|index| indexed_by(dialect, index)).unwrap_or_default();
         let keys = keys.iter().map(|(column, value)| format!(" AND {column} = {value}")).collect::<String>();
-        format!("SELECT {columns} FROM {table}{by} WHERE {condition}{keys}{everywhere}{cut}")
+        let codes = codes.map(|(first, last)| format!(" AND code BETWEEN ${first} AND ${last}")).unwrap_or_default();
+        format!("SELECT {columns} FROM {table}{by} WHERE {condition}{keys}{codes}{everywhere}{cut}")
     }
 
-    /// Ranges that differ in their keys alone: planned once, run for each. PostgreSQL only.
+    /// Ranges that differ in their keys and codes alone: planned once, run for each. PostgreSQL only.
     fn lateral(&self, ranges: &[Range], columns: &str, cut: &str) -> String {
         let Self { table, everywhere, .. } = self;
-        let (mut names, mut equal, mut rows) = (String::new(), String::new(), String::new());
-        let condition = ranges.first().map(|range| range.condition.as_str()).unwrap_or_default();
-        let keys = ranges.first().map(|range| range.keys.as_slice()).unwrap_or_default();
-        for (n, (column, _)) in keys.iter().enumerate() {
-            let comma = if n == 0 { "" } else { ", " };
-            let _ = write!(names, "{comma}{column}");
-            let _ = write!(equal, " AND {table}.{column} = key.{column}");
+        let Some(like) = ranges.first() else { return String::new() };
+        let mut names: Vec<_> = like.keys.iter().map(|(column, _)| *column).collect();
+        let mut held: String = names.iter().map(|column| format!(" AND {table}.{column} = key.{column}")).collect();
+        if like.codes.is_some() {
+            names.extend(["first_code", "last_code"]);
+            let _ = write!(held, " AND {table}.code BETWEEN key.first_code AND key.last_code");
         }
-        for (n, range) in ranges.iter().enumerate() {
-            let values = range.keys.iter().map(|(_, value)| value.as_str()).collect::<Vec<_>>().join(", ");
-            let _ = write!(rows, "{}({values})", if n == 0 { "" } else { ", " });
-        }
-        let select = format!("SELECT {columns} FROM {table} WHERE {condition}{equal}{everywhere}{cut}");
+        let row = |range: &Range| {
+            let mut values: Vec<_> = range.keys.iter().map(|(_, value)| value.clone()).collect();
+            values.extend(range.codes.iter().flat_map(|(first, last)| [format!("${first}"), format!("${last}")]));
+            format!("({})", values.join(", "))
+        };
+        let rows = ranges.iter().map(row).collect::<Vec<_>>().join(", ");
+        let (names, condition) = (names.join(", "), &like.condition);
+        let select = format!("SELECT {columns} FROM {table} WHERE {condition}{held}{everywhere}{cut}");
         format!("SELECT rows.* FROM (VALUES {rows}) AS key ({names}) CROSS JOIN LATERAL ({select}) AS rows")
     }
 }
@@ -138,9 +147,9 @@ pub(crate) fn joined(dialect: Dialect, columns: &str, on: &str, order: &[OrderTe
     Sql::Composed(format!("SELECT {columns} FROM delivery_texts {join} WHERE 1 = 1{on}{order} LIMIT ${limit}").into())
 }
 
-/// The number of rows of a statement, counted up to the placeholder `bound`.
-pub(crate) fn bounded_count(select: &str, bound: usize) -> Sql {
-    Sql::Composed(format!("SELECT count(*) FROM ({select} LIMIT ${bound}) AS counted").into())
+/// A statement's rows up to the placeholder `bound`.
+pub(crate) fn bounded(select: &str, bound: usize) -> Sql {
+    Sql::Composed(format!("{select} LIMIT ${bound}").into())
 }
 
 /// PostgreSQL's index of any three letters, with the operators of an extension that lies in `schema`.

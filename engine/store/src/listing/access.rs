@@ -1,14 +1,15 @@
 //! The narrowest ranges of indexes that hold everything a filter takes.
 
-use engate_model::{EndpointId, Timestamp, delivery::DeliveryState, listing::Column};
+use engate_model::{EndpointId, Timestamp, listing::Column};
 
 use super::{
     Lister,
     conditions::Conditions,
     filter::{DeliveryFilter, SuccessFilter, column_of, holds},
     near::late_index,
+    ranges::{beside, in_hand, states, successes},
 };
-use crate::{commit::finish::success_number, compose::Range, error::StoreError, value::Value};
+use crate::{compose::Range, error::StoreError, value::Value};
 
 /// SQLite's own index of the ids.
 pub(crate) const BY_ID: &str = "sqlite_autoindex_deliveries_1";
@@ -177,37 +178,36 @@ impl Lister {
     /// The way with its ranges cut to the window of codes; without and with what is left to check.
     fn in_window(&self, mut way: Way, scope: &Scope, window: &Window) -> (Access, Access) {
         if let Some(codes) = &window.codes {
-            let mut ranges = Vec::new();
-            for (from, to) in codes {
-                let (from, to) = (way.on.bind((*from).into()), way.on.bind((*to).into()));
-                ranges.extend(way.ranges.iter().map(|range| Range {
-                    condition: format!("{} AND code BETWEEN ${from} AND ${to}", range.condition),
-                    ..range.clone()
-                }));
-            }
+            let bound: Vec<_> =
+                codes.iter().map(|(first, last)| (way.on.bind((*first).into()), way.on.bind((*last).into()))).collect();
+            // Those that differ in their codes alone side by side.
+            let cut = |range: &Range| {
+                bound.iter().map(|codes| Range { codes: Some(*codes), ..range.clone() }).collect::<Vec<_>>()
+            };
+            let ranges = way.ranges.iter().flat_map(cut).collect();
             way.ranges = ranges;
         }
         let bare = Access { ranges: way.ranges.clone(), on: way.on.clone() };
         self.check_rest(&way.left, &mut way.on);
         let mut access = Access { ranges: way.ranges, on: way.on };
         if let (Some(codes), Some(late)) = (&window.codes, window.late) {
-            access.ranges.push(self.late_range(scope, late, codes, &mut access.on));
+            for beside in beside(codes) {
+                access.ranges.push(self.late_range(scope, late, beside, &mut access.on));
+            }
         }
         (bare, access)
     }
 
-    /// What was tried or succeeded late, within the wanted time: it may have any code.
-    fn late_range(&self, scope: &Scope, late: Column, codes: &[(i64, i64)], on: &mut Conditions) -> Range {
+    /// What was tried or succeeded late, within the wanted time, with these codes: it may have any.
+    fn late_range(&self, scope: &Scope, late: Column, (first, last): (i64, i64), on: &mut Conditions) -> Range {
         let mut own = Conditions::default();
         std::mem::swap(&mut own, on);
         // The values so far stay where they are; only this range's text is taken out again.
         let shared = own.text().len();
         let tenant = own.bind(self.tenant.into());
         self.check_rest(scope, &mut own);
-        for (from, to) in codes {
-            let (from, to) = (own.bind((*from).into()), own.bind((*to).into()));
-            own.and(&format!("code NOT BETWEEN ${from} AND ${to}"));
-        }
+        // Each bound by itself, not `NOT BETWEEN`: so the index decides, and no row is read for it.
+        own.extend([("code >=", first.into()), ("code <=", last.into())]);
         let (index, late) = late_index(late);
         let rest = own.split_text(shared);
         *on = own;
@@ -242,12 +242,36 @@ impl Lister {
         }
     }
 
-    /// By state and success: the way that is always there.
+    /// By state and success: the way that is always there. Where a time of success is wanted, what never succeeded is
+    /// passed over whole, and what succeeded once but failed since has an index of its own.
     fn by_state(&self, scope: &Scope) -> Way {
         let mut on = Conditions::default();
         let start = format!("tenant_id = ${}", on.bind(self.tenant.into()));
-        let mut ranges = states("deliveries_tenant", &format!("{start} AND "), &[], &scope.filter);
-        ranges.extend(in_hand(&start, &scope.filter));
+        let filter = &scope.filter;
+        let wants = |success| filter.success.is_empty() || filter.success.contains(&success);
+        let mut ranges = Vec::new();
+        let mut by_state = |filter: &DeliveryFilter| {
+            ranges.extend(states("deliveries_tenant", &format!("{start} AND "), &[], filter));
+        };
+        if filter.integrated_from.is_none() && filter.integrated_before.is_none() {
+            by_state(filter);
+        } else {
+            if wants(SuccessFilter::Yes) {
+                by_state(&DeliveryFilter { success: vec![SuccessFilter::Yes], ..filter.clone() });
+            }
+            if wants(SuccessFilter::No) || wants(SuccessFilter::Pending) {
+                let mut condition = format!(
+                    "{start} AND owner IS NULL AND success <> 1 AND integrated_at IS NOT NULL{}",
+                    successes(filter)
+                );
+                if !filter.states.is_empty() {
+                    let codes = filter.states.iter().map(|state| format!("'{}'", state.code()));
+                    condition.push_str(&format!(" AND state IN ({})", codes.collect::<Vec<_>>().join(", ")));
+                }
+                ranges.push(Range::of(Some("deliveries_taken_before"), condition));
+            }
+        }
+        ranges.extend(in_hand(&start, filter));
         Way { ranges, on, left: without_states(scope) }
     }
 
@@ -305,6 +329,7 @@ impl Lister {
             index: Some("deliveries_type"),
             condition: format!("tenant_id = ${tenant}"),
             keys: vec![("event_type", format!("${}", on.bind(key.into())))],
+            codes: None,
         };
         let ranges = types.iter().map(range).collect();
         let mut left = scope.clone();
@@ -327,6 +352,7 @@ impl Lister {
             index: Some("deliveries_attempts"),
             condition: format!("{start} AND owner IS NULL AND attempts <> 1"),
             keys: vec![("attempts", number.to_string())],
+            codes: None,
         };
         let mut ranges: Vec<_> = numbers.map(range).collect();
         let held = format!("{start} AND attempts BETWEEN {min} AND {max}");
@@ -406,46 +432,4 @@ fn without_states(scope: &Scope) -> Scope {
     let mut left = scope.clone();
     (left.filter.states, left.filter.success) = (Vec::new(), Vec::new());
     left
-}
-
-/// Ranges of an index that is ordered by state, success and code: each pair that the filter takes, so that a page of
-/// what failed is read without passing over millions that did not.
-/// `start` ends with what joins another condition to it, or is nothing; `keys` come before state and success in the index.
-pub(super) fn states(
-    index: &'static str,
-    start: &str,
-    keys: &[(&'static str, String)],
-    filter: &DeliveryFilter,
-) -> Vec<Range> {
-    let mut ranges = Vec::new();
-    for state in DeliveryState::ALL {
-        // What is in hand is in none of these indexes.
-        if state == DeliveryState::Delivering || !(filter.states.is_empty() || filter.states.contains(&state)) {
-            continue;
-        }
-        let successes: &[SuccessFilter] = match state {
-            DeliveryState::Succeeded => &[SuccessFilter::Yes],
-            _ => &[SuccessFilter::Pending, SuccessFilter::No, SuccessFilter::Yes],
-        };
-        for success in successes.iter().filter(|one| filter.success.is_empty() || filter.success.contains(one)) {
-            let number = success_number(success.success());
-            let mut keys = keys.to_vec();
-            keys.extend([("state", format!("'{}'", state.code())), ("success", number.to_string())]);
-            ranges.push(Range { index: Some(index), condition: format!("{start}owner IS NULL"), keys });
-        }
-    }
-    ranges
-}
-
-/// What is in hand; there is never much of it.
-pub(super) fn in_hand(start: &str, filter: &DeliveryFilter) -> Option<Range> {
-    if !(filter.states.is_empty() || filter.states.contains(&DeliveryState::Delivering)) {
-        return None;
-    }
-    let mut condition = format!("{start} AND owner IS NOT NULL");
-    if !filter.success.is_empty() {
-        let numbers = filter.success.iter().map(|success| success_number(success.success()).to_string());
-        condition.push_str(&format!(" AND success IN ({})", numbers.collect::<Vec<_>>().join(", ")));
-    }
-    Some(Range::of(Some("deliveries_owner"), condition))
 }

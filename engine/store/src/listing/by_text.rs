@@ -4,21 +4,23 @@
 use std::collections::BTreeSet;
 
 use engate_model::{
+    DeliveryId, TypedId as _,
     delivery::Delivery,
     listing::{Column, Sort, SortKey, SortValue, folded},
 };
 
 use super::{
     Lister, SORTED_MAX,
-    access::{Scope, Way, in_hand, states},
+    access::{Scope, Way},
     conditions::Conditions,
     filter::column_of,
     near::Best,
     order,
+    ranges::{in_hand, states},
     texts::field_of,
 };
 use crate::{
-    compose::{OrderTerm, Range, Scan, bounded_count, joined},
+    compose::{OrderTerm, Range, Scan, bounded, joined},
     deliveries::{delivery, delivery_columns},
     error::StoreError,
     sql::Dialect,
@@ -221,20 +223,15 @@ impl Lister {
         if groups.is_empty() {
             return Ok(None);
         }
-        let mut counted = Conditions::default();
-        let found = self.found(word, &groups, &mut counted);
-        let (values, at) = counted.values_with((FOUND_MAX + 1).into());
-        self.reader.check().await?;
-        let row = self.reader.session.row(bounded_count(&found, at), values).await?;
-        if row.map_or(Ok(0), |row| row.cells().count())? > FOUND_MAX {
-            return Ok(None);
-        }
+        let Some(found) = self.found(word, &groups).await? else { return Ok(None) };
         let mut on = Conditions::default();
         let tenant = on.bind(self.tenant.into());
-        let found = self.found(word, &groups, &mut on);
+        let found = on.bind(found);
         // The unary plus keeps SQLite from reading the whole tenant instead.
-        let (of_tenant, column) = self.dialect.pick(("+tenant_id", "code"), ("tenant_id", "id"));
-        let condition = format!("{of_tenant} = ${tenant} AND {column} IN ({found})");
+        let condition = match self.dialect {
+            Dialect::Sqlite => format!("+tenant_id = ${tenant} AND code IN (SELECT value FROM json_each(${found}))"),
+            Dialect::Postgres => format!("tenant_id = ${tenant} AND id IN (SELECT * FROM unnest(${found}::uuid[]))"),
+        };
         let mut ranges = vec![Range::of(None, condition)];
         let beyond = on.bind(self.texts_to.into());
         let start = format!("tenant_id = ${tenant} AND code > ${beyond}");
@@ -243,10 +240,12 @@ impl Lister {
         Ok(Some(Way { ranges, on, left: scope.clone() }))
     }
 
-    /// What the index has that may hold the word: all of the groups. PostgreSQL looks at what it finds so for the word itself,
-    /// in a way that keeps it from looking up every group.
-    fn found(&self, word: &str, groups: &[String], on: &mut Conditions) -> String {
-        match self.dialect {
+    /// What the index has that may hold the word, all of the groups: ids on PostgreSQL, codes as a JSON array on SQLite; none
+    /// where that is too much. Asked for once: the page, and its total, begin with what was found. PostgreSQL looks at what
+    /// it finds so for the word itself, in a way that keeps it from looking up every group.
+    async fn found(&mut self, word: &str, groups: &[String]) -> Result<Option<Value>, StoreError> {
+        let mut on = Conditions::default();
+        let select = match self.dialect {
             Dialect::Sqlite => {
                 let quoted: Vec<_> = groups.iter().map(|group| format!("\"{}\"", group.replace('"', "\"\""))).collect();
                 let at = on.bind(quoted.join(" AND ").into());
@@ -258,7 +257,23 @@ impl Lister {
                 let like = like.collect::<String>();
                 format!("SELECT of_id FROM delivery_search WHERE strpos(folded, ${held}) > 0{like}")
             }
+        };
+        let (values, at) = on.values_with((FOUND_MAX + 1).into());
+        self.reader.check().await?;
+        let rows = self.reader.session.rows(bounded(&select, at), values).await?;
+        if rows.len() as u64 > FOUND_MAX {
+            return Ok(None);
         }
+        Ok(Some(match self.dialect {
+            Dialect::Sqlite => {
+                let codes = rows.iter().map(|row| row.cells().int()).collect::<Result<Vec<_>, _>>()?;
+                serde_json::Value::from(codes).to_string().into()
+            }
+            Dialect::Postgres => {
+                let ids = rows.iter().map(|row| row.cells().id::<DeliveryId>());
+                Value::Ids(ids.map(|id| id.map(|id| Some(id.uuid()))).collect::<Result<_, _>>()?)
+            }
+        }))
     }
 
     /// The rarest groups of letters of a word; none where each of them is frequent: the database would go through every entry

@@ -15,6 +15,7 @@ mod conditions;
 mod filter;
 mod names;
 mod near;
+mod ranges;
 mod spans;
 mod texts;
 mod values;

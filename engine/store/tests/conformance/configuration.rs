@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use engate_model::{
     EndpointId, IntegratorId, Secret, TenantId, TokenId,
     callback::SYSTEM_TYPES,
@@ -55,8 +57,8 @@ pub(crate) async fn tenants_and_settings(t: &Subject) {
     assert_eq!(t.store.setting_get(t.tenant, USE_WEBHOOKS).await.unwrap(), None, "of one tenant only");
     let all = t.store.setting_list(second.id).await.unwrap();
     assert_eq!(all, [("a".to_owned(), json!({"z": 1, "a": [null]})), (USE_WEBHOOKS.to_owned(), json!(false))]);
-    assert!(!t.store.catalog_load(second.id).await.unwrap().use_webhooks);
-    assert!(t.store.catalog_load(t.tenant).await.unwrap().use_webhooks);
+    assert!(!t.store.catalog_load(second.id, None).await.unwrap().use_webhooks);
+    assert!(t.store.catalog_load(t.tenant, None).await.unwrap().use_webhooks);
     let revisions = t.store.revision_list().await.unwrap();
     assert_eq!(revisions.last(), Some(&(second.id, 3)), "each setting counts");
 }
@@ -264,7 +266,7 @@ pub(crate) async fn a_deleted_endpoint_cancels_what_waits_and_keeps_its_history(
         2,
         "history stays"
     );
-    assert!(t.store.catalog_load(t.tenant).await.unwrap().endpoint(t.endpoint).is_none());
+    assert!(t.store.catalog_load(t.tenant, None).await.unwrap().endpoint(t.endpoint).is_none());
 }
 
 pub(crate) async fn a_partner_that_says_stop_disables_its_endpoint(t: &Subject) {
@@ -275,7 +277,7 @@ pub(crate) async fn a_partner_that_says_stop_disables_its_endpoint(t: &Subject) 
     assert_eq!((row.enabled, row.disabled_reason.as_deref(), row.revision), (false, Some("gone"), 2));
     assert_eq!(t.store.revision_get(t.tenant).await.unwrap(), revision + 1);
     assert_eq!(
-        t.store.catalog_load(t.tenant).await.unwrap().route(&t.event(1)).to[0].skipped,
+        t.store.catalog_load(t.tenant, None).await.unwrap().route(&t.event(1)).to[0].skipped,
         Some("endpoint_disabled")
     );
 }
@@ -318,7 +320,7 @@ fn o12_no_secret_stands_in_the_file_in_clear(t: &Subject) {
 }
 
 pub(crate) async fn the_catalog_is_one_revision_of_everything(t: &Subject) {
-    let catalog = t.store.catalog_load(t.tenant).await.unwrap();
+    let catalog = t.store.catalog_load(t.tenant, None).await.unwrap();
     assert_eq!(catalog.revision, t.store.revision_get(t.tenant).await.unwrap());
     assert_eq!(**catalog.endpoint(t.endpoint).unwrap(), t.endpoint_row(t.endpoint));
     assert_eq!(**catalog.integrator(t.integrator).unwrap(), t.integrator_row(t.integrator, "acme"));
@@ -332,7 +334,39 @@ pub(crate) async fn the_catalog_is_one_revision_of_everything(t: &Subject) {
         call: None,
     };
     assert!(matches!(t.store.event_accept(request).await.unwrap(), engate_store::Accepted::Stored(_)));
-    not_found(t.store.catalog_load(TenantId::new(at(0), unique())).await);
+    not_found(t.store.catalog_load(TenantId::new(at(0), unique()), None).await);
+}
+
+pub(crate) async fn a_catalog_read_again_reads_only_what_changed(t: &Subject) {
+    let mut others = Vec::new();
+    for n in 1..=4 {
+        let id = EndpointId::new(at(n), unique());
+        t.store.endpoint_create(&actor(), &t.endpoint_row(id)).await.unwrap();
+        others.push(id);
+    }
+    let [updated, disabled, verified, deleted] = others[..] else { unreachable!() };
+    let before = t.store.catalog_load(t.tenant, None).await.unwrap();
+    let mut row = t.store.endpoint_get(t.tenant, updated).await.unwrap().unwrap();
+    row.url = "https://other.example/hook".into();
+    t.store.endpoint_update(&actor(), &row).await.unwrap();
+    assert!(t.store.endpoint_disable(&actor(), t.tenant, disabled, "gone", &[]).await.unwrap());
+    assert!(t.store.endpoint_verified(&actor(), t.tenant, verified, 1).await.unwrap());
+    t.store.endpoint_delete(&actor(), t.tenant, deleted, None).await.unwrap();
+    let added = EndpointId::new(at(9), unique());
+    t.store.endpoint_create(&actor(), &t.endpoint_row(added)).await.unwrap();
+    let (again, afresh) = (
+        t.store.catalog_load(t.tenant, Some(&before)).await.unwrap(),
+        t.store.catalog_load(t.tenant, None).await.unwrap(),
+    );
+    assert_eq!(again.revision, afresh.revision);
+    assert_eq!((again.endpoints().count(), afresh.endpoints().count()), (5, 5));
+    for endpoint in afresh.endpoints() {
+        assert_eq!(again.endpoint(endpoint.id), Some(endpoint));
+    }
+    assert_eq!(again.route(&t.event(1)), afresh.route(&t.event(1)));
+    let shared = |id| Arc::ptr_eq(again.endpoint(id).unwrap(), before.endpoint(id).unwrap());
+    assert!(shared(t.endpoint), "what did not change is not read");
+    assert!(!shared(updated) && !shared(disabled) && !shared(verified));
 }
 
 pub(crate) async fn every_change_is_audited_once_with_its_actor(t: &Subject) {

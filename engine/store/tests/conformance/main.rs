@@ -132,6 +132,7 @@ conformance! {
         a_partner_that_says_stop_disables_its_endpoint,
         secrets_are_write_only_and_sealed,
         the_catalog_is_one_revision_of_everything,
+        a_catalog_read_again_reads_only_what_changed,
         every_change_is_audited_once_with_its_actor;
     plugins:
         a_version_never_changes,
