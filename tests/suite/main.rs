@@ -47,6 +47,7 @@ mod jobs;
 mod kill;
 mod languages;
 mod lifecycle;
+mod mtls;
 mod ordering;
 mod pages;
 mod payloads;

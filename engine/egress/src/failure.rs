@@ -3,6 +3,7 @@
 use std::{error::Error, fmt::Write as _, io, time::Duration};
 
 use engate_model::verdict::Failure;
+use rustls::AlertDescription;
 
 use crate::guard::{Denied, Target};
 
@@ -56,7 +57,12 @@ pub(crate) fn token_timeout(deadline: Duration) -> Failure {
 }
 
 /// What kept the response's head from coming.
-pub(crate) fn of_request(error: &reqwest::Error, target: &Target, connect_timeout: Duration) -> Failure {
+pub(crate) fn of_request(
+    error: &reqwest::Error,
+    target: &Target,
+    connect_timeout: Duration,
+    identified: bool,
+) -> Failure {
     let to = target.origin();
     let links = || chain(error);
     if let Some(refused) = links().find_map(|link| link.downcast_ref::<Denied>()) {
@@ -66,6 +72,11 @@ pub(crate) fn of_request(error: &reqwest::Error, target: &Target, connect_timeou
         return invalid_request(format!("the request to {to} cannot be built: {}", detail(error)));
     }
     if let Some(tls) = links().find_map(|link| link.downcast_ref::<rustls::Error>()) {
+        if let rustls::Error::AlertReceived(alert) = tls
+            && let Some(failure) = of_identity(&to, *alert, identified)
+        {
+            return failure;
+        }
         return failure("tls_failed", format!("TLS with {to} failed: {}", detail(tls)), true);
     }
     if error.is_timeout() {
@@ -90,6 +101,32 @@ pub(crate) fn of_request(error: &reqwest::Error, target: &Target, connect_timeou
         return failure("connection_closed", format!("{to} closed the connection before it answered"), true);
     }
     failure("protocol_error", format!("{to} did not answer in HTTP: {}", detail(error)), true)
+}
+
+/// What a partner says of the engine's own certificate: the other one, the partner's, it does not judge. None for an
+/// alert that is about something else.
+fn of_identity(to: &str, alert: AlertDescription, identified: bool) -> Option<Failure> {
+    let why = match alert {
+        AlertDescription::CertificateRequired => "it asks for one and got none",
+        AlertDescription::BadCertificate => "it finds it broken, or wrongly signed",
+        AlertDescription::UnsupportedCertificate => "it does not take its kind",
+        AlertDescription::CertificateRevoked => "it was revoked",
+        AlertDescription::CertificateExpired => "it has run out, or is not good yet",
+        AlertDescription::CertificateUnknown => "it does not find it acceptable",
+        AlertDescription::UnknownCA => "it does not know who issued it",
+        AlertDescription::AccessDenied => "it knows it and lets it not in",
+        _ => return None,
+    };
+    let name = alert.as_str().unwrap_or("alert");
+    Some(if identified {
+        let message = format!("{to} refused the endpoint's client certificate: {why} (TLS alert {name})");
+        failure("client_certificate_refused", message, true)
+    } else {
+        let message = format!(
+            "{to} asks for a client certificate (TLS alert {name}); give the endpoint authentication of type mtls"
+        );
+        failure("client_certificate_required", message, true)
+    })
 }
 
 fn of_connect(error: &reqwest::Error, target: &Target, io_kind: Option<io::ErrorKind>) -> Failure {

@@ -120,21 +120,21 @@ fn exported(kind: Kind, entry: &Value) -> Value {
     Value::Object(fields)
 }
 
-/// Authentication with a reference in the place of its secret.
+/// Authentication with references in the place of its secret, and of what is told in another form than it is given in.
 fn auth_exported(endpoint: &Value, auth: &Value) -> Value {
     let mut auth = auth.clone();
     let kind = auth.get("type").and_then(Value::as_str).unwrap_or_default().to_owned();
-    let secret = match kind.as_str() {
-        "basic" => Some("password"),
-        "authorization" | "header" => Some("value"),
-        "oauth2" => Some("client_secret"),
-        "mtls" => Some("key"),
-        _ => None,
+    let written: &[&str] = match kind.as_str() {
+        "basic" => &["password"],
+        "authorization" | "header" => &["value"],
+        "oauth2" => &["client_secret"],
+        "mtls" => &["certificate", "key"],
+        _ => &[],
     };
     if let Some(fields) = auth.as_object_mut() {
         fields.remove("secret_set");
-        if let Some(field) = secret {
-            fields.insert(field.to_owned(), reference(&[&name_of(Kind::Endpoints, endpoint), field]));
+        for field in written {
+            fields.insert((*field).to_owned(), reference(&[&name_of(Kind::Endpoints, endpoint), field]));
         }
     }
     auth
