@@ -34,6 +34,7 @@ mod data_storage;
 mod declared;
 mod developing;
 mod edge;
+mod event_schemas;
 mod exports;
 mod fan_out;
 mod feeds;

@@ -24,6 +24,7 @@ const LIST: &[(i64, &str, &str)] = &[
     (4, "wizards", include_str!("../migrations/0004_wizards.sql")),
     (5, "history", include_str!("../migrations/0005_history.sql")),
     (6, "feeds", include_str!("../migrations/0006_feeds.sql")),
+    (7, "event_schemas", include_str!("../migrations/0007_event_schemas.sql")),
 ];
 
 /// Brings the database to this version's schema.

@@ -37,7 +37,8 @@ impl Document {
             }
         }
         let mut complaints = resolver.complaints;
-        let Value::Object(sections) = whole else { return Err("is no table".to_owned()) };
+        let Value::Object(mut sections) = whole else { return Err("is no table".to_owned()) };
+        read_schemas(&mut sections, &mut complaints);
         for (name, section) in &sections {
             check_section(name, section, &mut complaints);
         }
@@ -110,6 +111,10 @@ fn exported(kind: Kind, entry: &Value) -> Value {
         let Some(value) = entry.get(*name) else { continue };
         let value = match (kind, *name) {
             (Kind::Endpoints, "auth") => auth_exported(entry, value),
+            // As text: TOML has no null, which a schema may name, and a reader knows the text.
+            (Kind::EventTypes, "schema") if value.is_object() => {
+                Value::String(serde_json::to_string_pretty(value).unwrap_or_default())
+            }
             (Kind::Endpoints, "signing") => json!({ "enabled": value.get("enabled") }),
             _ => value.clone(),
         };
@@ -150,6 +155,22 @@ fn without_nulls(value: Value) -> Option<Value> {
         }
         Value::Array(items) => Some(Value::Array(items.into_iter().filter_map(without_nulls).collect())),
         other => Some(other),
+    }
+}
+
+/// Reads the schemas of event types that are texts of JSON, as a file of its own is (`{file = "order.schema.json"}`).
+fn read_schemas(sections: &mut Map<String, Value>, complaints: &mut Vec<String>) {
+    let name = Kind::EventTypes.section();
+    let entries = sections.get_mut(name).and_then(Value::as_array_mut);
+    for (n, entry) in entries.into_iter().flatten().enumerate() {
+        let Some(schema) = entry.get_mut("schema") else { continue };
+        let Value::String(text) = schema else { continue };
+        match serde_json::from_str(text) {
+            Ok(read) => *schema = read,
+            Err(error) => {
+                complaints.push(format!("{name}[{n}].schema: is neither a table nor a text of JSON: {error}"))
+            }
+        }
     }
 }
 
