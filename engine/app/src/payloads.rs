@@ -110,7 +110,11 @@ impl PayloadSchema {
                 let violations = schema.violations(&payload).into_iter().map(|violation| Mismatch {
                     index,
                     pointer: violation.pointer,
-                    message: format!("does not meet the schema: {} (rule {})", violation.message, violation.rule),
+                    message: if violation.rule.is_empty() {
+                        format!("does not meet the schema: {}", violation.message)
+                    } else {
+                        format!("does not meet the schema: {} (rule {})", violation.message, violation.rule)
+                    },
                 });
                 violations.collect()
             }

@@ -1,6 +1,8 @@
 //! JSON Schemas (draft 2020-12) that a payload or a plugin's settings have to meet. What a schema refers to lies within
 //! it: nothing is ever fetched. Patterns are matched in linear time.
 
+mod effort;
+
 use jsonschema::{Draft, PatternOptions, Validator};
 use serde_json::Value;
 
@@ -15,14 +17,17 @@ const MESSAGE_CHARS_MAX: usize = 300;
 
 /// A compiled schema.
 #[derive(Debug)]
-pub struct Schema(Validator);
+pub struct Schema {
+    validator: Validator,
+    source: Value,
+}
 
 /// Where something does not meet a schema, and which of its rules.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
     /// JSON Pointer (RFC 6901) into what was checked; empty: all of it.
     pub pointer: String,
-    /// JSON Pointer into the schema: `/properties/amount/minimum`.
+    /// JSON Pointer into the schema: `/properties/amount/minimum`; empty where it is not known.
     pub rule: String,
     /// For people. Values are masked: one may be a secret that someone put in the wrong place.
     pub message: String,
@@ -42,17 +47,21 @@ impl Schema {
                 PatternOptions::regex().size_limit(PATTERN_BYTES_MAX).dfa_size_limit(PATTERN_BYTES_MAX),
             )
             .build(source)
-            .map(Self)
+            .map(|validator| Self { validator, source: source.clone() })
             .map_err(|error| format!("is not valid JSON Schema 2020-12: {}", bounded(&error.to_string())))
     }
 
-    /// Where `instance` does not meet it, at most [`VIOLATIONS_MAX`].
+    /// Where `instance` does not meet it, at most [`VIOLATIONS_MAX`]. Where its parts refer to each other so often that the
+    /// place cannot be looked for in bounded time, all of it is named, without a rule.
     pub fn violations(&self, instance: &Value) -> Vec<Violation> {
-        // The quick answer remembers what it saw of recursive parts; the one that tells all does not.
-        if self.0.is_valid(instance) {
+        if self.validator.is_valid(instance) {
             return Vec::new();
         }
-        let told = self.0.iter_errors(instance).take(VIOLATIONS_MAX).map(|error| Violation {
+        if !effort::is_bounded(&self.source, instance) {
+            let message = "the place is not told: the schema's parts refer to each other too often to look for it";
+            return vec![Violation { pointer: String::new(), rule: String::new(), message: message.to_owned() }];
+        }
+        let told = self.validator.iter_errors(instance).take(VIOLATIONS_MAX).map(|error| Violation {
             pointer: error.instance_path().as_str().to_owned(),
             rule: error.schema_path().as_str().to_owned(),
             message: bounded(&error.masked().to_string()),
@@ -152,7 +161,10 @@ mod tests {
             defs.insert(format!("d{n}"), json!({"allOf": [next.clone(), next]}));
         }
         defs.insert("d40".to_owned(), json!({"type": "string"}));
+        let both = json!({"properties": {"x": {"$ref": "#"}}});
         let doubling = [
+            json!({"oneOf": [both, both], "minProperties": 2}),
+            json!({"allOf": [both, both, {"additionalProperties": {"$ref": "#"}}], "type": "object"}),
             json!({"$ref": "#/$defs/d0", "$defs": defs}),
             json!({"anyOf": [{"properties": {"x": {"$ref": "#"}}, "minProperties": 2},
                 {"properties": {"x": {"$ref": "#"}}, "minProperties": 3}], "type": "object"}),
