@@ -73,7 +73,7 @@ impl HttpDoer for Web {
                 "egress_denied" => HttpFailure::Denied(failed.failure.message),
                 "dns_failed" => HttpFailure::Dns,
                 "connect_refused" | "connect_failed" => HttpFailure::Connect,
-                "tls_failed" => HttpFailure::Tls,
+                "tls_failed" | "client_certificate_required" | "client_certificate_refused" => HttpFailure::Tls,
                 "timeout" => HttpFailure::Timeout,
                 _ => HttpFailure::Other(failed.failure.message),
             }),

@@ -240,3 +240,24 @@ fn an_event_of_a_type_that_nobody_entered_is_refused_and_told_to_the_operator() 
         app.receiver.only("/gsan").await;
     });
 }
+
+#[test]
+fn an_event_that_does_not_meet_its_schema_is_refused_and_told_to_the_operator() {
+    let Some(component) = component() else { return };
+    run(async |app| {
+        open_bank(app, component).await;
+        app.receiver.always("/gsan", 200);
+        gsan(app).await;
+        let at = "/v1/event-types/client-transaction";
+        app.api.patch(at, &json!({"schema": {"type": "object", "required": ["nobody-has-it"]}})).await.expect(200);
+        let answer = bank_calls(app, LOT).await;
+        assert!(!String::from_utf8_lossy(&answer.body).contains("nobody-has-it"), "a stranger is told too much");
+        answer.expect_problem(500, "inbound_event_refused");
+        assert_eq!((events(app).await.len(), counted(app, "event_refused").await), (0, 1));
+        let log = app.engine.log();
+        assert!(log.contains("events[0].payload") && log.contains("nobody-has-it"), "{log}");
+        app.api.patch(at, &json!({"schema": null})).await.expect(200);
+        bank_calls(app, LOT).await.expect(200);
+        app.receiver.only("/gsan").await;
+    });
+}

@@ -185,3 +185,44 @@ fn a_feed_is_polled_into_events_and_a_page_that_comes_again_makes_none() {
         assert_eq!(app.api.delivery_count("state=succeeded").await, 500, "the second pass found nothing new");
     });
 }
+
+#[test]
+fn a_feeds_page_that_does_not_meet_the_schema_fails_the_run_and_comes_again() {
+    if !is_there(&["cargo"]) {
+        return;
+    }
+    run(async |app| {
+        let project = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/feed-paged");
+        passes(&project, &["plugin", "build"]);
+        let component = project.join("plugin.wasm");
+        let pushed = app.engine.client(&["plugin", "push", component.to_str().unwrap()]).await;
+        assert!(pushed.status.success(), "{}", String::from_utf8_lossy(&pushed.stderr));
+        let page = json!({"items": [{"id": 1}, {"id": 2, "wrong": true}, {"id": 3}], "pages": 1});
+        app.receiver.on("/orders", move |_| Reply::status(200).json(&page));
+        app.receiver.always("/hook", 200);
+        let hook = app.endpoint_at("/hook", &["order.seen"]).await;
+        let strict = json!({"schema": {"properties": {"wrong": false}}});
+        app.api.patch("/v1/event-types/order.seen", &strict).await.expect(200);
+        let body = json!({"name": "orders", "schedule": {"kind": "manual"}, "retry": {"attempts": 1}, "run": {"kind": "poll",
+            "plugin": "feed-paged", "config": {"url": app.receiver.url("/orders")}, "stream": "orders",
+            "event_type": "order.seen", "endpoint": hook}});
+        let job = app.api.post("/v1/jobs", &body).await.expect(201);
+        let path = format!("/v1/jobs/{}", id(&job));
+        for (state, told) in [("failed", "schema_mismatch"), ("succeeded", "")] {
+            app.api.post(&format!("{path}/run"), &json!(null)).await.expect(202);
+            eventually("the run is over", async || {
+                let runs = app.api.get(&format!("{path}/runs?state={state}")).await.expect(200);
+                if runs["total"] == 1 && runs.to_string().contains(told) {
+                    Ok(())
+                } else {
+                    Err(app.api.get(&format!("{path}/runs")).await.expect(200).to_string())
+                }
+            })
+            .await;
+            let came = app.api.get("/v1/events").await.expect(200)["total"].clone();
+            assert_eq!(came, if state == "failed" { 0 } else { 3 }, "all of the page or nothing");
+            app.api.patch("/v1/event-types/order.seen", &json!({"schema": null})).await.expect(200);
+        }
+        app.receiver.wait("/hook", 3).await;
+    });
+}

@@ -23,6 +23,7 @@ use serde_json::Value;
 use crate::{
     carried::Carried,
     engine::Engine,
+    payloads::Mismatches,
     worker::{Doubt, Job},
 };
 
@@ -158,10 +159,16 @@ pub(crate) enum NotTaken {
         /// Its place in the request.
         index: usize,
     },
+    /// A payload does not meet the schema of its event type.
+    #[error("{0}")]
+    SchemaMismatch(Mismatches),
     /// The database did not answer.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
+
+/// The code of a payload that does not meet the schema of its event type.
+pub(crate) const SCHEMA_MISMATCH: &str = "schema_mismatch";
 
 impl Engine {
     /// Takes all of `events` or none, in one transaction, together with what the plugin that made them wants kept and the
@@ -189,6 +196,8 @@ impl Engine {
         let mut events: Vec<_> = events.into_iter().map(|event| self.prepare(tenant, now, event)).collect();
         for _ in 0..STALE_TRIES_MAX {
             let view = self.views.get(&self.store, tenant).await?;
+            // The store refuses what was judged by an older revision.
+            view.schemas.check(events.iter().map(|(event, _)| event)).await.map_err(NotTaken::SchemaMismatch)?;
             let request = self.request(&view.catalog, tenant, &mut events, now);
             let request = AcceptRequest { state: state.clone(), call: call.clone(), ..request };
             // The places reserved in the lanes are given back however this future ends; an end in between, by a panic,

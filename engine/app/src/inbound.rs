@@ -222,6 +222,10 @@ impl Engine {
                 Ok(answer)
             }
             Err(NotTaken::IdConflict { index }) => Err(NotReceived::IdConflict(index)),
+            Err(NotTaken::SchemaMismatch(found)) => {
+                let errors = found.into_errors(|index, field| format!("events[{index}].{field}"));
+                Err(NotReceived::EventRefused(Invalid(errors)))
+            }
             // What the checks above let through and the database does not take is the plugin's event all the same.
             Err(NotTaken::Store(StoreError::Data(why))) => {
                 Err(NotReceived::EventRefused(Invalid::field("events", format!("the database refuses them: {why}"))))

@@ -20,6 +20,7 @@ pub(crate) mod language;
 pub(crate) mod listener;
 pub(crate) mod metrics;
 pub(crate) mod paths;
+mod payloads;
 #[doc(hidden)]
 pub mod planted;
 pub(crate) mod plugin_calls;

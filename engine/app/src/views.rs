@@ -24,12 +24,16 @@ use engate_model::{
 use engate_store::{Store, StoreError};
 use serde_json::{Map, Value};
 
+use crate::payloads::PayloadSchemas;
+
 /// One tenant at one revision.
 pub(crate) struct View {
     /// Integrators, endpoints and who gets what.
     pub(crate) catalog: Catalog,
     /// What plugins see of the catalogue's entries, by key of the event type.
     catalog_labels: HashMap<String, Vec<(String, String)>>,
+    /// What payloads have to meet.
+    pub(crate) schemas: PayloadSchemas,
     bindings: RwLock<HashMap<EndpointId, Arc<Binding>>>,
     inbounds: HashMap<String, Arc<Inbound>>,
     inbound_bindings: RwLock<HashMap<String, Arc<Binding>>>,
@@ -107,11 +111,14 @@ impl Views {
         let held = self.by_tenant.read().unwrap_or_else(PoisonError::into_inner).get(&tenant).cloned();
         let catalog = store.catalog_load(tenant, held.as_deref().map(|view| &view.catalog)).await?;
         let types = store.event_type_list(tenant).await?;
+        let held = self.by_tenant.read().unwrap_or_else(PoisonError::into_inner).get(&tenant).cloned();
+        let schemas = PayloadSchemas::of(&types, held.as_ref().map(|held| &held.schemas));
         let catalog_labels = types.into_iter().map(|entry| (entry.key.clone(), labels_of(&entry))).collect();
         let inbounds = store.inbound_list(tenant).await?;
         let fresh = Arc::new(View {
             catalog,
             catalog_labels,
+            schemas,
             bindings: RwLock::default(),
             inbounds: inbounds.into_iter().map(|inbound| (inbound.name.clone(), Arc::new(inbound))).collect(),
             inbound_bindings: RwLock::default(),

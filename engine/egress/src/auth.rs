@@ -8,7 +8,10 @@ use engate_model::{
 };
 use http::{HeaderName, HeaderValue, header::AUTHORIZATION};
 
-use crate::headers::{check_name, check_value};
+use crate::{
+    headers::{check_name, check_value},
+    identity,
+};
 
 /// Longest client id or scope, in bytes.
 const CLIENT_BYTES_MAX: usize = 1_024;
@@ -23,8 +26,9 @@ pub(crate) struct AuthHeader {
 ///
 /// # Errors
 /// Every field at fault (`auth.username`, `auth.name`, `auth.value`): a user name that is empty or holds a colon
-/// (RFC 7617), a header name that is illegal or the engine's own, a value that HTTP would not carry exactly as given. No
-/// message repeats a secret.
+/// (RFC 7617), a header name that is illegal or the engine's own, a value that HTTP would not carry exactly as given, a
+/// client certificate or key that is none, or that do not belong together. No message repeats a secret. Whether a
+/// certificate has run out is for whoever has a clock: [`certificate_facts`](crate::certificate_facts).
 pub fn check_auth(auth: &Auth) -> Result<(), Invalid> {
     let mut complaints = Complaints::default();
     match auth {
@@ -50,6 +54,7 @@ pub fn check_auth(auth: &Auth) -> Result<(), Invalid> {
             complain(&mut complaints, "auth.value", check_secret(value.expose()));
         }
         Auth::Oauth2(client) => check_client(client, &mut complaints),
+        Auth::Mtls(identity) => drop(complaints.take(identity::read(identity))),
         Auth::Headers { headers } => {
             for (name, value) in headers {
                 complain(&mut complaints, &format!("auth.headers.{name}"), check_name(name));
@@ -100,6 +105,10 @@ fn check_secret(value: &str) -> Result<(), String> {
 /// # Errors
 /// A sentence without the secret, where [`check_auth`] would have refused.
 pub(crate) fn auth_headers(auth: &Auth, token: Option<&Secret>) -> Result<Vec<AuthHeader>, String> {
+    // Shown in the handshake, and read once for all its connections.
+    if matches!(auth, Auth::Mtls(_)) {
+        return Ok(Vec::new());
+    }
     check_auth(auth).map_err(|invalid| invalid.to_string())?;
     let one = |name: HeaderName, text: &str| {
         let mut value = HeaderValue::from_bytes(text.as_bytes()).map_err(|_| "auth.value: illegal".to_owned())?;
@@ -108,7 +117,7 @@ pub(crate) fn auth_headers(auth: &Auth, token: Option<&Secret>) -> Result<Vec<Au
     };
     let named = |name: &str| HeaderName::from_bytes(name.as_bytes()).map_err(|_| "auth.name: illegal".to_owned());
     match auth {
-        Auth::None => Ok(Vec::new()),
+        Auth::None | Auth::Mtls(_) => Ok(Vec::new()),
         Auth::Basic { username, password } => {
             let pair = format!("{username}:{}", password.expose());
             Ok(vec![one(AUTHORIZATION, &format!("Basic {}", STANDARD.encode(pair)))?])

@@ -3,6 +3,7 @@
 use std::{error::Error, fmt::Write as _, io, time::Duration};
 
 use engate_model::verdict::Failure;
+use rustls::AlertDescription;
 
 use crate::guard::{Denied, Target};
 
@@ -56,7 +57,12 @@ pub(crate) fn token_timeout(deadline: Duration) -> Failure {
 }
 
 /// What kept the response's head from coming.
-pub(crate) fn of_request(error: &reqwest::Error, target: &Target, connect_timeout: Duration) -> Failure {
+pub(crate) fn of_request(
+    error: &reqwest::Error,
+    target: &Target,
+    connect_timeout: Duration,
+    identified: bool,
+) -> Failure {
     let to = target.origin();
     let links = || chain(error);
     if let Some(refused) = links().find_map(|link| link.downcast_ref::<Denied>()) {
@@ -64,6 +70,9 @@ pub(crate) fn of_request(error: &reqwest::Error, target: &Target, connect_timeou
     }
     if error.is_builder() {
         return invalid_request(format!("the request to {to} cannot be built: {}", detail(error)));
+    }
+    if let Some(refused) = of_identity(links(), &to, identified) {
+        return refused;
     }
     if let Some(tls) = links().find_map(|link| link.downcast_ref::<rustls::Error>()) {
         return failure("tls_failed", format!("TLS with {to} failed: {}", detail(tls)), true);
@@ -90,6 +99,47 @@ pub(crate) fn of_request(error: &reqwest::Error, target: &Target, connect_timeou
         return failure("connection_closed", format!("{to} closed the connection before it answered"), true);
     }
     failure("protocol_error", format!("{to} did not answer in HTTP: {}", detail(error)), true)
+}
+
+/// What partners say of the engine's own certificate: the other one, theirs, they do not judge.
+const OF_IDENTITY: [(AlertDescription, &str); 8] = [
+    (AlertDescription::CertificateRequired, "it asks for one and got none"),
+    (AlertDescription::BadCertificate, "it finds it broken, or wrongly signed"),
+    (AlertDescription::UnsupportedCertificate, "it does not take its kind"),
+    (AlertDescription::CertificateRevoked, "it was revoked"),
+    (AlertDescription::CertificateExpired, "it has run out, or is not good yet"),
+    (AlertDescription::CertificateUnknown, "it does not find it acceptable"),
+    (AlertDescription::UnknownCA, "it does not know who issued it"),
+    (AlertDescription::AccessDenied, "it knows it and does not let it in"),
+];
+/// How the text of an alert begins.
+const ALERT: &str = "received fatal alert: ";
+
+/// A refusal of the engine's certificate, or of its having none, where an error of the chain is one.
+fn of_identity<'a>(
+    mut links: impl Iterator<Item = &'a (dyn Error + 'static)>,
+    to: &str,
+    identified: bool,
+) -> Option<Failure> {
+    let told = |link: &(dyn Error + 'static)| match link.downcast_ref::<rustls::Error>() {
+        Some(rustls::Error::AlertReceived(alert)) => Some(format!("{alert:?}")),
+        Some(_) => None,
+        // HTTP/2 hands on what broke its connection as text.
+        None => link.downcast_ref::<io::Error>()?.to_string().strip_prefix(ALERT).map(str::to_owned),
+    };
+    let (name, why) = links.find_map(|link| {
+        let name = told(link)?;
+        OF_IDENTITY.iter().find(|(alert, _)| format!("{alert:?}") == name).map(|(_, why)| (name, why))
+    })?;
+    Some(if identified {
+        let message = format!("{to} refused the endpoint's client certificate: {why} (TLS alert {name})");
+        failure("client_certificate_refused", message, true)
+    } else {
+        let message = format!(
+            "{to} asks for a client certificate (TLS alert {name}); give the endpoint authentication of type mtls"
+        );
+        failure("client_certificate_required", message, true)
+    })
 }
 
 fn of_connect(error: &reqwest::Error, target: &Target, io_kind: Option<io::ErrorKind>) -> Failure {

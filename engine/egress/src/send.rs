@@ -59,7 +59,7 @@ pub struct Received {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failed {
     /// What happened, as a stable code: `egress_denied`, `dns_failed`, `connect_refused`, `connect_failed`,
-    /// `tls_failed`, `timeout`, `connection_closed`, `protocol_error`, `body_failed`, `invalid_request`; before the request
+    /// `tls_failed`, `client_certificate_required`, `client_certificate_refused`, `timeout`, `connection_closed`, `protocol_error`, `body_failed`, `invalid_request`; before the request
     /// itself, where its token cannot be had, `oauth2_refused` and `oauth2_failed`.
     pub failure: Failure,
     /// The request as it was to go out; none only where none could be built (`invalid_request`).
@@ -68,6 +68,14 @@ pub struct Failed {
     pub response: Option<Response>,
     /// From the call of `send` to the failure.
     pub elapsed: Duration,
+}
+
+/// What goes out, through which client.
+struct Call {
+    client: reqwest::Client,
+    request: reqwest::Request,
+    /// Whether the client shows a certificate.
+    identified: bool,
 }
 
 impl Egress {
@@ -146,6 +154,9 @@ impl Egress {
     /// target are judged here before; but the proxy resolves the name itself, so it must refuse what is to be refused,
     /// and a name that only the proxy can resolve passes.
     ///
+    /// Under [`Auth::Mtls`] connections and TLS sessions are those of that certificate and key alone, and the URL must be
+    /// https. A proxy that is spoken to in TLS and asks for a certificate is shown it as well.
+    ///
     /// Under [`Auth::Oauth2`] the token is fetched where there is none, within the same deadline; where it is answered with
     /// 401, it is fetched anew and the request sent once more.
     ///
@@ -206,13 +217,19 @@ impl Egress {
             Ok(target) => target,
             Err(denied) => return fail(failure::denied(&denied), Some(record), None),
         };
-        let client = match self.clients.get(outbound.http1_title_case) {
+        let identity = if let Auth::Mtls(identity) = outbound.auth { Some(identity) } else { None };
+        if identity.is_some() && target.url.scheme() != "https" {
+            let failure = failure::invalid_request("a client certificate is shown over https:// only");
+            return fail(failure, Some(record), None);
+        }
+        let client = match self.clients.get(outbound.http1_title_case, identity) {
             Ok(client) => client,
             Err(error) => return fail(failure::invalid_request(error.to_string()), Some(record), None),
         };
         let bytes_max = outbound.response_bytes_max.min(self.response_bytes_max);
         let mut response = None;
-        let exchange = self.exchange(client, request, &target, bytes_max, &mut response);
+        let call = Call { client, request, identified: identity.is_some() };
+        let exchange = self.exchange(call, &target, bytes_max, &mut response);
         let deadline = started.checked_add(outbound.deadline).unwrap_or(started);
         let ended = tokio::time::timeout_at(deadline, exchange).await;
         match (ended, response) {
@@ -229,8 +246,7 @@ impl Egress {
     /// Puts what came of the response into `response`, so that a deadline that drops this future leaves it there.
     async fn exchange(
         &self,
-        client: &reqwest::Client,
-        request: reqwest::Request,
+        call: Call,
         target: &Target,
         bytes_max: usize,
         response: &mut Option<Response>,
@@ -238,8 +254,9 @@ impl Egress {
         if self.proxied {
             self.check_behind_proxy(target).await?;
         }
-        let mut answer =
-            client.execute(request).await.map_err(|error| failure::of_request(&error, target, self.connect_timeout))?;
+        let Call { client, request, identified } = call;
+        let failed = |error| failure::of_request(&error, target, self.connect_timeout, identified);
+        let mut answer = client.execute(request).await.map_err(failed)?;
         let read = response.insert(Response {
             status: answer.status().as_u16(),
             headers: response_headers(answer.headers()),

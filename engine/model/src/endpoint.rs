@@ -121,6 +121,8 @@ pub enum Auth {
     },
     /// `Authorization: Bearer` with a token that the engine gets by OAuth 2 client credentials, and keeps.
     Oauth2(Oauth2),
+    /// A client certificate, shown in the TLS handshake.
+    Mtls(ClientIdentity),
     /// Several headers, as a credential profile of a plugin has them.
     Headers {
         /// Name and value.
@@ -141,6 +143,15 @@ pub struct Oauth2 {
     pub scope: Option<String>,
 }
 
+/// Who the engine is to a partner that asks for a client certificate (RFC 8446, section 4.4.2).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ClientIdentity {
+    /// PEM: the engine's certificate, then what leads to its authority.
+    pub certificate: String,
+    /// PEM: the one private key of the first certificate.
+    pub key: Secret,
+}
+
 impl Auth {
     /// The `type` that API and store write.
     pub const fn kind(&self) -> &'static str {
@@ -150,6 +161,7 @@ impl Auth {
             Self::Authorization { .. } => "authorization",
             Self::Header { .. } => "header",
             Self::Oauth2(_) => "oauth2",
+            Self::Mtls(_) => "mtls",
             Self::Headers { .. } => "headers",
         }
     }

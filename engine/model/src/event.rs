@@ -37,6 +37,9 @@ pub struct EventType {
     pub system: bool,
     /// Whether its events go anywhere.
     pub enabled: bool,
+    /// The JSON Schema that payloads have to meet to be accepted; none: any payload.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema: Option<serde_json::Value>,
     /// When it was entered.
     pub created_at: Timestamp,
 }

@@ -32,6 +32,7 @@ pub mod retry;
 pub mod routing;
 pub mod run;
 pub mod schedule;
+pub mod schema;
 pub mod secret;
 pub mod sink;
 pub mod sinking;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use engate_model::{
     EndpointId, IntegratorId, Secret, TenantId, Timestamp,
     callback::CallbackScope,
-    endpoint::{Auth, Endpoint, Oauth2, Signing},
+    endpoint::{Auth, ClientIdentity, Endpoint, Oauth2, Signing},
     filter::Filter,
     line::Ordering,
     rate::RateLimit,
@@ -69,6 +69,7 @@ enum SealedAuth {
     Authorization { value: String },
     Header { name: String, value: String },
     Oauth2 { token_url: String, client_id: String, client_secret: String, scope: Option<String> },
+    Mtls { certificate: String, key: String },
     Headers { headers: Vec<(String, String)> },
 }
 
@@ -87,6 +88,9 @@ fn seal(sealer: &Sealer, endpoint: &Endpoint) -> Result<Vec<u8>, StoreError> {
             client_secret: open(&client.client_secret),
             scope: client.scope.clone(),
         },
+        Auth::Mtls(identity) => {
+            SealedAuth::Mtls { certificate: identity.certificate.clone(), key: open(&identity.key) }
+        }
         Auth::Headers { headers } => {
             SealedAuth::Headers { headers: headers.iter().map(|(name, value)| (name.clone(), open(value))).collect() }
         }
@@ -382,6 +386,7 @@ pub(crate) fn endpoint(sealer: &Sealer, row: &Row) -> Result<Endpoint, StoreErro
             SealedAuth::Oauth2 { token_url, client_id, client_secret, scope } => {
                 Auth::Oauth2(Oauth2 { token_url, client_id, client_secret: client_secret.into(), scope })
             }
+            SealedAuth::Mtls { certificate, key } => Auth::Mtls(ClientIdentity { certificate, key: key.into() }),
             SealedAuth::Headers { headers } => {
                 Auth::Headers { headers: headers.into_iter().map(|(name, value)| (name, value.into())).collect() }
             }

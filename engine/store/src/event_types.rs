@@ -9,12 +9,12 @@ use crate::{
     db::Session,
     error::{StoreError, conflict},
     tenants::{found, unchanged},
-    value::{Row, args},
+    value::{Row, args, json_opt},
 };
 
 macro_rules! columns {
     () => {
-        "tenant_id, key, title, macro_process, process, system, enabled, created_at"
+        "tenant_id, key, title, macro_process, process, system, enabled, created_at, schema"
     };
 }
 
@@ -25,15 +25,16 @@ impl Store {
     /// [`StoreError::Conflict`] where the key is taken, or when the database gives no answer.
     pub async fn event_type_create(&self, actor: &Actor, entry: &EventType) -> Result<(), StoreError> {
         let mut session = self.change(entry.tenant).await?;
-        let sql = concat!("INSERT INTO event_types (", columns!(), ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8)");
-        let EventType { tenant, key, title, macro_process, process, system, enabled, created_at } = entry;
-        let values = args![*tenant, key, title, macro_process, process, *system, *enabled, *created_at];
+        let sql = concat!("INSERT INTO event_types (", columns!(), ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)");
+        let EventType { tenant, key, title, macro_process, process, system, enabled, schema, created_at } = entry;
+        let schema = json_opt(schema.as_ref())?;
+        let values = args![*tenant, key, title, macro_process, process, *system, *enabled, *created_at, schema];
         session.execute(sql, values).await.map_err(conflict("an event type of this key"))?;
         self.audit(&mut session, actor, *tenant, "event_type.create", key, &json!({ "title": title })).await?;
         session.commit().await
     }
 
-    /// Changes an event type's title, its place in the tree and whether it is enabled, where it still is as `before`.
+    /// Changes an event type's title, its place in the tree, its schema and whether it is enabled, where it still is as `before`.
     ///
     /// # Errors
     /// [`StoreError::NotFound`], [`StoreError::Stale`], or when the database gives no answer.
@@ -45,9 +46,9 @@ impl Store {
     ) -> Result<(), StoreError> {
         let mut session = self.change(entry.tenant).await?;
         require_unchanged(&mut session, before).await?;
-        let sql = "UPDATE event_types SET title = $3, macro_process = $4, process = $5, enabled = $6 WHERE tenant_id = $1 AND key = $2";
-        let EventType { tenant, key, title, macro_process, process, enabled, .. } = entry;
-        let values = args![*tenant, key, title, macro_process, process, *enabled];
+        let sql = "UPDATE event_types SET title = $3, macro_process = $4, process = $5, enabled = $6, schema = $7 WHERE tenant_id = $1 AND key = $2";
+        let EventType { tenant, key, title, macro_process, process, enabled, schema, .. } = entry;
+        let values = args![*tenant, key, title, macro_process, process, *enabled, json_opt(schema.as_ref())?];
         found(session.execute(sql, values).await?, "event type")?;
         self.audit(
             &mut session,
@@ -55,7 +56,7 @@ impl Store {
             *tenant,
             "event_type.update",
             key,
-            &json!({ "title": title, "enabled": enabled }),
+            &json!({ "title": title, "enabled": enabled, "schema": schema.is_some() }),
         )
         .await?;
         session.commit().await
@@ -122,5 +123,6 @@ fn event_type(row: &Row) -> Result<EventType, StoreError> {
         system: cells.flag()?,
         enabled: cells.flag()?,
         created_at: cells.time()?,
+        schema: cells.json_opt()?,
     })
 }

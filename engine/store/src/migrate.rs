@@ -25,6 +25,7 @@ const LIST: &[(i64, &str, &str)] = &[
     (5, "history", include_str!("../migrations/0005_history.sql")),
     (6, "feeds", include_str!("../migrations/0006_feeds.sql")),
     (7, "taken before", include_str!("../migrations/0007_taken_before.sql")),
+    (8, "event schemas", include_str!("../migrations/0008_event_schemas.sql")),
 ];
 
 /// Brings the database to this version's schema.

@@ -4,6 +4,9 @@
 
 pub(crate) mod api;
 pub(crate) mod app;
+#[allow(dead_code, reason = "shared with egress' own tests, which use more of it")]
+#[path = "../../../engine/egress/tests/egress/asking.rs"]
+pub(crate) mod asking;
 mod compiled;
 pub(crate) mod database;
 pub(crate) mod engine;

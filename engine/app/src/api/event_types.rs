@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::{Json, extract::State, http::StatusCode};
 use engate_model::{EndpointId, IntegratorId, Timestamp, event::EventType};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::{
@@ -38,7 +39,8 @@ pub(super) fn routes() -> Routes {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = EventTypeNew, example = json!({
-    "key": "client-transaction", "title": "Transação de cliente", "macro_process": "Cobrança", "process": "Pagamentos"
+    "key": "client-transaction", "title": "Transação de cliente", "macro_process": "Cobrança", "process": "Pagamentos",
+    "schema": {"type": "object", "required": ["amount"], "properties": {"amount": {"type": "number", "minimum": 0}}}
 }))]
 struct EventTypeNewBody {
     /// What producers and endpoints name it by: letters, digits and `. - _ / :`.
@@ -57,6 +59,10 @@ struct EventTypeNewBody {
     system: Option<bool>,
     /// Whether its events go anywhere; true where it is left out.
     enabled: Option<bool>,
+    /// The JSON Schema (draft 2020-12, at most 64 KiB, nothing outside of it referred to) that payloads have to meet to be
+    /// accepted; left out: any payload is taken.
+    #[schema(value_type = Option<Object>)]
+    schema: Option<Value>,
 }
 
 /// What to change of a type; what is left out stays.
@@ -77,6 +83,11 @@ struct EventTypeChangeBody {
     system: Option<bool>,
     /// Whether its events go anywhere: the one thing that may change of the engine's own types.
     enabled: Option<bool>,
+    /// What payloads have to meet to be accepted, all of the schema; null: any payload is taken. Events that are stored
+    /// already are not looked at again.
+    #[serde(default, deserialize_with = "crate::api::extract::present")]
+    #[schema(value_type = Option<Object>)]
+    schema: Option<Option<Value>>,
     /// Cannot change: the type's own key, at most.
     #[schema(min_length = 1, max_length = 255)]
     key: Option<String>,
@@ -86,7 +97,8 @@ struct EventTypeChangeBody {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = EventType, example = json!({
     "key": "client-transaction", "title": "Transação de cliente", "macro_process": "Cobrança", "process": "Pagamentos",
-    "system": false, "enabled": true, "created_at": "2026-01-31T12:00:00.000000Z"
+    "system": false, "enabled": true, "schema": {"type": "object", "required": ["amount"]},
+    "created_at": "2026-01-31T12:00:00.000000Z"
 }))]
 struct EventTypeView {
     /// What it is named by.
@@ -101,6 +113,9 @@ struct EventTypeView {
     system: bool,
     /// Whether its events go anywhere.
     enabled: bool,
+    /// The JSON Schema that payloads have to meet to be accepted; null: any payload is taken.
+    #[schema(value_type = Option<Object>)]
+    schema: Option<Value>,
     /// When it was entered.
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
@@ -110,8 +125,9 @@ impl Shown for EventTypeView {}
 
 impl EventTypeView {
     fn of(event_type: EventType) -> Self {
-        let EventType { tenant: _, key, title, macro_process, process, system, enabled, created_at } = event_type;
-        Self { key, title, macro_process, process, system, enabled, created_at }
+        let EventType { tenant: _, key, title, macro_process, process, system, enabled, schema, created_at } =
+            event_type;
+        Self { key, title, macro_process, process, system, enabled, schema, created_at }
     }
 }
 
@@ -159,6 +175,7 @@ async fn create(
         macro_process: body.macro_process.unwrap_or_default(),
         process: body.process.unwrap_or_default(),
         enabled: body.enabled.unwrap_or(true),
+        schema: body.schema,
     };
     let event_type = engine.event_type_create(&principal, new).await?;
     Ok((StatusCode::CREATED, Tagged(EventTypeView::of(event_type))))
@@ -176,7 +193,7 @@ async fn get(
     Ok(Tagged(EventTypeView::of(engine.event_type_get(&principal, &key).await?)))
 }
 
-/// Replaces a type's title and place: what is left out is empty then.
+/// Replaces a type's title, place and schema: what is left out is empty then.
 #[utoipa::path(put, path = "/v1/event-types/{key}", tag = "event types", operation_id = "event_type_replace",
     params(("key" = String, Path, description = "Its key, percent-encoded"), IfMatchHeader), request_body = EventTypeChangeBody,
     responses((status = 200, description = "Changed", body = EventTypeView), (status = 404, description = "There is none"),
@@ -196,6 +213,7 @@ async fn replace(
         macro_process: Some(body.macro_process.unwrap_or_default()),
         process: Some(body.process.unwrap_or_default()),
         enabled: Some(body.enabled.unwrap_or(true)),
+        schema: Some(body.schema.flatten()),
     };
     Ok(Tagged(EventTypeView::of(
         engine.event_type_update(&principal, &key, change, &if_match.demand(EventTypeView::of)).await?,
@@ -222,6 +240,7 @@ async fn update(
         macro_process: body.macro_process,
         process: body.process,
         enabled: body.enabled,
+        schema: body.schema,
     };
     Ok(Tagged(EventTypeView::of(
         engine.event_type_update(&principal, &key, change, &if_match.demand(EventTypeView::of)).await?,

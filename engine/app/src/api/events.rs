@@ -9,7 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use engate_model::{
-    EndpointId, EventId, FieldError, Timestamp,
+    EndpointId, EventId, FieldError, Invalid, Timestamp,
     event::{Event, NoDelivery},
     explain::{self, Basis},
 };
@@ -31,7 +31,7 @@ use super::{
     text::encoded,
 };
 use crate::{
-    accept::{NotTaken, Taken},
+    accept::{NotTaken, SCHEMA_MISMATCH, Taken},
     engine::Engine,
     verbs::{VerbError, events::Explained},
 };
@@ -132,6 +132,8 @@ struct CloudEvent {
         (status = 202, description = "Taken", body = SendAnswer),
         (status = 200, description = "Nothing new: all were there already", body = SendAnswer),
         (status = 409, description = "`id_conflict`: the id was used before with another body"),
+        (status = 422, description = "`schema_mismatch`: a payload does not meet the schema of its event type; `field` is `payload` \
+            and the JSON Pointer into it"),
     ))]
 async fn send(
     State(engine): State<Arc<Engine>>,
@@ -182,8 +184,12 @@ async fn read(request: Request, payload_bytes_max: usize) -> Result<Intake, Prob
 }
 
 fn not_taken(error: NotTaken, many: bool) -> Problem {
-    let field = match &error {
-        NotTaken::IdConflict { index } => Some(intake::placed(many, *index, "id")),
+    let field = match error {
+        NotTaken::IdConflict { index } => Some(intake::placed(many, index, "id")),
+        NotTaken::SchemaMismatch(found) => {
+            let invalid = Invalid(found.into_errors(|index, field| intake::placed(many, index, field)));
+            return VerbError::Refused { code: SCHEMA_MISMATCH, invalid }.into();
+        }
         NotTaken::Store(_) => None,
     };
     let problem = Problem::from(VerbError::from(error));

@@ -369,6 +369,12 @@ pub(crate) const MEANINGS: &[Meaning] = &[
         "Set `Content-Type` to one that `detail` names.",
     ),
     meaning(
+        "schema_mismatch",
+        StatusCode::UNPROCESSABLE_ENTITY,
+        "The payload does not meet its type's schema",
+        "`errors` names the place in the payload and the rule; correct it, or change `schema` of the event type.",
+    ),
+    meaning(
         "invalid",
         StatusCode::UNPROCESSABLE_ENTITY,
         "Fields cannot be taken",

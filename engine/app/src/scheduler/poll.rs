@@ -23,7 +23,7 @@ use ring::digest::{SHA256, digest};
 
 use super::{HeldRun, work::failed};
 use crate::{
-    accept::{JSON, NewEvent, NotTaken, subject_of},
+    accept::{JSON, NewEvent, NotTaken, SCHEMA_MISMATCH, subject_of},
     api::hexadecimal,
     engine::Engine,
     views::{Binding, PluginBinding, source_binding},
@@ -76,7 +76,7 @@ impl HttpDoer for Doer {
                 "egress_denied" => HttpFailure::Denied(failed.failure.message),
                 "dns_failed" => HttpFailure::Dns,
                 "connect_refused" | "connect_failed" => HttpFailure::Connect,
-                "tls_failed" => HttpFailure::Tls,
+                "tls_failed" | "client_certificate_required" | "client_certificate_refused" => HttpFailure::Tls,
                 "timeout" => HttpFailure::Timeout,
                 _ => HttpFailure::Other(failed.failure.message),
             }),
@@ -238,6 +238,10 @@ impl HeldRun {
                 message: format!("record {index} of the page came before in another form under the same name"),
                 retryable: false,
             }),
+            // The feed's place stays before the page: a later run finds it again.
+            Err(NotTaken::SchemaMismatch(found)) => {
+                Err(RunFailure { code: SCHEMA_MISMATCH.to_owned(), message: found.to_string(), retryable: false })
+            }
             Err(NotTaken::Store(error)) => {
                 Err(RunFailure { code: error.code().to_owned(), message: error.to_string(), retryable: true })
             }

@@ -11,7 +11,7 @@ use engate_model::{
 
 use super::HeldRun;
 use crate::{
-    accept::{NewEvent, NotTaken},
+    accept::{NewEvent, NotTaken, SCHEMA_MISMATCH},
     verbs::{VerbError, endpoints::actions::Which},
 };
 
@@ -57,6 +57,7 @@ impl HeldRun {
             Err(NotTaken::IdConflict { .. }) => {
                 failed("id_conflict", "the event was published before with another body".to_owned(), false)
             }
+            Err(NotTaken::SchemaMismatch(found)) => failed(SCHEMA_MISMATCH, found.to_string(), false),
             Err(NotTaken::Store(error)) => failed(error.code(), error.to_string(), true),
         }
     }

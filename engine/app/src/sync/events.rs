@@ -13,12 +13,14 @@ use engate_model::{
 
 use super::{Asked, Sendable, Target, Writes};
 use crate::{
-    accept::{JSON, NewEvent, NotTaken, subject_of},
+    accept::{JSON, NewEvent, NotTaken, SCHEMA_MISMATCH, subject_of},
     engine::Engine,
 };
 
 /// What an accept counts as, for what judges answers.
 const ACCEPTED: u16 = 202;
+/// What payloads count as that do not meet their schema.
+const REFUSED: u16 = 422;
 
 /// The engine itself as a target.
 pub(super) struct EventTarget {
@@ -87,12 +89,27 @@ impl Target for EventTarget {
             Err(NotTaken::IdConflict { index }) => {
                 Err(failure("id_conflict", format!("row {index} of the page was published in another form"), false))
             }
+            // Judged as a target's refusal: the page is halved until the row is found that is to blame.
+            Err(NotTaken::SchemaMismatch(found)) => {
+                let body = format!("{SCHEMA_MISMATCH}: {found}").into_bytes();
+                Ok(Response { status: REFUSED, headers: Vec::new(), body, truncated: false })
+            }
             Err(NotTaken::Store(error)) => Err(failure(error.code(), error.to_string(), true)),
         }
     }
 
-    async fn settle(&self, _: &str, _: &str, _: u32, _: &Response, _: &Writes) -> Result<Asked<Settlement>, Failure> {
-        Ok(asked(Settlement::Accepted(Vec::new())))
+    async fn settle(
+        &self,
+        _: &str,
+        _: &str,
+        _: u32,
+        response: &Response,
+        _: &Writes,
+    ) -> Result<Asked<Settlement>, Failure> {
+        Ok(asked(match response.status {
+            REFUSED => Settlement::Split(String::from_utf8_lossy(&response.body).into_owned()),
+            _ => Settlement::Accepted(Vec::new()),
+        }))
     }
 
     async fn close(&self, _: &Pass, _: Totals) -> Result<Asked<Option<Events>>, Failure> {

@@ -1,16 +1,25 @@
 //! The catalogue of event types: what producers name and endpoints subscribe to.
 
 use engate_model::{
-    EndpointId, IntegratorId, TenantId,
+    EndpointId, IntegratorId, Invalid, TenantId,
     endpoint::subscribes,
     event::{EventType, check_key, check_name},
     invalid::Complaints,
+    schema::{Schema, check_dialect},
     token::Principal,
 };
 use engate_store::{Actor, EndpointFilter, StoreError};
 
+use serde_json::Value;
+
 use super::{Scope, VerbError, demand::Demand, on_conflict};
-use crate::engine::Engine;
+use crate::{
+    accept::{DEPTH_MAX, depth},
+    engine::Engine,
+};
+
+/// Largest schema of an event type, in bytes of JSON.
+const SCHEMA_BYTES_MAX: usize = 64 * 1024;
 
 /// A type to enter.
 #[derive(Debug, Clone)]
@@ -25,6 +34,8 @@ pub(crate) struct EventTypeNew {
     pub(crate) process: String,
     /// Whether its events go anywhere.
     pub(crate) enabled: bool,
+    /// What payloads have to meet.
+    pub(crate) schema: Option<Value>,
 }
 
 /// An endpoint that hears of a type.
@@ -55,6 +66,8 @@ pub(crate) struct EventTypeChange {
     pub(crate) process: Option<String>,
     /// Whether its events go anywhere; all that may change of the engine's own types.
     pub(crate) enabled: Option<bool>,
+    /// What payloads have to meet; an inner none: any payload is taken.
+    pub(crate) schema: Option<Option<Value>>,
 }
 
 impl Engine {
@@ -85,6 +98,7 @@ impl Engine {
             process: new.process,
             system: false,
             enabled: new.enabled,
+            schema: new.schema,
             created_at: self.now(),
         };
         check(&event_type)?;
@@ -116,7 +130,10 @@ impl Engine {
         let before = self.event_type_get(principal, key).await?;
         demand.check(&before)?;
         let mut event_type = before.clone();
-        let described = change.title.is_some() || change.macro_process.is_some() || change.process.is_some();
+        let described = change.title.is_some()
+            || change.macro_process.is_some()
+            || change.process.is_some()
+            || change.schema.is_some();
         if event_type.system && described {
             return Err(system_record(key));
         }
@@ -126,6 +143,7 @@ impl Engine {
         }
         event_type.macro_process = change.macro_process.unwrap_or(event_type.macro_process);
         event_type.process = change.process.unwrap_or(event_type.process);
+        event_type.schema = change.schema.unwrap_or(event_type.schema);
         check(&event_type)?;
         if event_type == before {
             return Ok(before);
@@ -213,6 +231,7 @@ impl Engine {
                 process: String::new(),
                 system: false,
                 enabled: true,
+                schema: None,
                 created_at: actor.now,
             };
             match self.store.event_type_create(actor, &event_type).await {
@@ -242,5 +261,22 @@ fn check(event_type: &EventType) -> Result<(), VerbError> {
             complaints.take(check_name(field, text));
         }
     }
+    if let Some(schema) = &event_type.schema {
+        complaints.take(check_schema(schema).map_err(|why| Invalid::field("schema", why)));
+    }
     Ok(complaints.finish(())?)
+}
+
+fn check_schema(schema: &Value) -> Result<(), String> {
+    if !schema.is_object() {
+        return Err("must be a JSON object: a JSON Schema; null takes it away".to_owned());
+    }
+    if schema.to_string().len() > SCHEMA_BYTES_MAX {
+        return Err(format!("must have at most {SCHEMA_BYTES_MAX} bytes"));
+    }
+    if depth(schema.to_string().as_bytes()) > DEPTH_MAX {
+        return Err(format!("must not be nested deeper than {DEPTH_MAX}"));
+    }
+    check_dialect(schema)?;
+    Schema::compile(schema).map(drop)
 }

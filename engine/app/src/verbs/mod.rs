@@ -33,7 +33,7 @@ use engate_model::{
 };
 use engate_store::StoreError;
 
-use crate::accept::NotTaken;
+use crate::accept::{NotTaken, SCHEMA_MISMATCH};
 
 /// Why a verb did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -133,6 +133,10 @@ impl From<NotTaken> for VerbError {
                 "id_conflict",
                 format!("the id of event {index} was used before with another body; a new fact needs a new id"),
             ),
+            NotTaken::SchemaMismatch(found) => Self::Refused {
+                code: SCHEMA_MISMATCH,
+                invalid: Invalid(found.into_errors(|index, field| format!("[{index}].{field}"))),
+            },
         }
     }
 }

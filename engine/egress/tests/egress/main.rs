@@ -1,9 +1,13 @@
 //! Egress against partners that run on the loopback interface: good ones, slow ones and hostile ones.
 
 #[cfg(test)]
+mod asking;
+#[cfg(test)]
 mod failures;
 #[cfg(test)]
 mod guard;
+#[cfg(test)]
+mod identity;
 #[cfg(test)]
 mod limits;
 #[cfg(test)]

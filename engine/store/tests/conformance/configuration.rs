@@ -171,12 +171,13 @@ pub(crate) async fn event_types_of_the_engine_stay(t: &Subject) {
         process: String::new(),
         system,
         enabled: true,
+        schema: Some(serde_json::json!({"required": ["id"], "properties": {"text": {"pattern": "\u{0}ç\"'"}}})),
         created_at: at(0),
     };
     t.store.event_type_create(&actor(), &entry("bill.paid", false)).await.unwrap();
     conflicts(t.store.event_type_create(&actor(), &entry("delivery.failed", true)).await);
     conflicts(t.store.event_type_create(&actor(), &entry("bill.paid", false)).await);
-    let changed = EventType { title: "Paga".into(), ..entry("bill.paid", false) };
+    let changed = EventType { title: "Paga".into(), schema: None, ..entry("bill.paid", false) };
     t.store.event_type_update(&actor(), &entry("bill.paid", false), &changed).await.unwrap();
     stale(t.store.event_type_update(&actor(), &entry("bill.paid", false), &changed).await);
     let nothing = entry("nothing", false);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use engate_egress::{CertificateFacts, certificate_facts};
 use engate_model::{
     EndpointId, IntegratorId, Secret, Timestamp,
     callback::CallbackScope,
@@ -39,7 +40,7 @@ pub(super) enum AuthType {
     Header,
     /// `Authorization: Bearer` with a token that the engine gets by OAuth 2 client credentials.
     Oauth2,
-    /// A client certificate; not built yet.
+    /// A client certificate, shown in the TLS handshake.
     Mtls,
 }
 
@@ -58,8 +59,8 @@ impl AuthType {
 
 /// Authentication towards an endpoint: a type and the fields of that type only. `basic` takes `username` and
 /// `password`, `authorization` takes `value`, `header` takes `name` and `value`, `oauth2` takes `token_url`, `client_id`,
-/// `client_secret` and perhaps `scope`. Secrets are write-only; a change that keeps the type may leave them out to keep them
-/// (that of `oauth2` only with the same `token_url`).
+/// `client_secret` and perhaps `scope`, `mtls` takes `certificate` and `key`. Secrets are write-only; a change that keeps the
+/// type may leave them out to keep them (that of `oauth2` only with the same `token_url`).
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"type": "basic", "username": "ons", "password": "a:b ç"}))]
@@ -91,17 +92,18 @@ pub(super) struct EndpointAuthNew {
     /// Of `oauth2`: what is asked for; none: what the server thinks fit.
     #[schema(max_length = 1024)]
     scope: Option<String>,
-    /// Of `mtls`; not built yet.
-    #[schema(max_length = 65536)]
+    /// Of `mtls`: PEM, the engine's certificate first and then up to nine that lead to its authority. It must not have run out.
+    /// The endpoint's URL must be https. A change may leave it out to keep it.
+    #[schema(max_length = 65536, write_only)]
     certificate: Option<String>,
-    /// Of `mtls`; not built yet.
+    /// Of `mtls`: PEM, the private key of the first certificate (PKCS#8, SEC1 or PKCS#1), without a passphrase. A change may
+    /// leave it out where the certificate was renewed for the same key.
     #[schema(max_length = 65536, write_only)]
     key: Option<String>,
 }
 
 impl EndpointAuthNew {
     fn fields(self) -> (AuthKind, AuthFields) {
-        let not_built = [("certificate", self.certificate.is_some()), ("key", self.key.is_some())];
         let fields = AuthFields {
             username: self.username,
             password: self.password.map(Secret::from),
@@ -111,7 +113,8 @@ impl EndpointAuthNew {
             client_id: self.client_id,
             client_secret: self.client_secret.map(Secret::from),
             scope: self.scope,
-            foreign: not_built.into_iter().filter(|(_, given)| *given).map(|(field, _)| field).collect(),
+            certificate: self.certificate,
+            key: self.key.map(Secret::from),
         };
         (self.kind.kind(), fields)
     }
@@ -139,8 +142,39 @@ pub(super) struct EndpointAuth {
     /// Of `oauth2`.
     #[serde(skip_serializing_if = "Option::is_none")]
     scope: Option<String>,
-    /// Whether a password, value or client secret is kept.
+    /// Of `mtls`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    certificate: Option<ClientCertificate>,
+    /// Whether a password, value, client secret or key is kept.
     secret_set: bool,
+}
+
+/// A client certificate, as what it says of itself; its key is never answered.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(example = json!({
+    "subject": "CN=engate.acme.example, O=Acme", "not_before": "2026-01-31T12:00:00.000000Z",
+    "not_after": "2027-01-31T12:00:00.000000Z",
+    "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+}))]
+pub(super) struct ClientCertificate {
+    /// Whom it names.
+    subject: String,
+    /// From when it is good.
+    #[schema(value_type = String, format = DateTime)]
+    not_before: Timestamp,
+    /// Until when it is good; partners refuse it after that.
+    #[schema(value_type = String, format = DateTime)]
+    not_after: Timestamp,
+    /// SHA-256 of its DER form, in hexadecimal, as `openssl x509 -fingerprint -sha256` shows it without the colons.
+    sha256: String,
+}
+
+impl ClientCertificate {
+    /// None where it cannot be read, which no certificate is that was taken.
+    fn of(pem: &str) -> Option<Self> {
+        let CertificateFacts { subject, not_before, not_after, sha256 } = certificate_facts(pem).ok()?;
+        Some(Self { subject, not_before, not_after, sha256 })
+    }
 }
 
 impl EndpointAuth {
@@ -152,6 +186,7 @@ impl EndpointAuth {
             token_url: None,
             client_id: None,
             scope: None,
+            certificate: None,
             secret_set: kind != AuthType::None,
         };
         match auth {
@@ -169,6 +204,9 @@ impl EndpointAuth {
                 scope: client.scope,
                 ..plain(AuthType::Oauth2)
             },
+            Auth::Mtls(identity) => {
+                Self { certificate: ClientCertificate::of(&identity.certificate), ..plain(AuthType::Mtls) }
+            }
         }
     }
 }

@@ -195,6 +195,11 @@ const TEXTS: &[(&str, &str, &str)] = &[
     ),
     ("payload_too_large", "O corpo é grande demais", "Envie menos de uma vez."),
     ("unsupported_media_type", "O tipo de conteúdo não é aceito aqui", "Defina `Content-Type` com um que seja aceito."),
+    (
+        "schema_mismatch",
+        "O conteúdo não atende ao esquema do seu tipo",
+        "`errors` nomeia o lugar no conteúdo e a regra; corrija-o, ou mude `schema` do tipo de evento.",
+    ),
     ("invalid", "Campos não podem ser aceitos", "`errors` nomeia cada campo e o que escrever no lugar."),
     ("too_large", "O componente é grande demais", "Gere um menor; `errors` diz o limite."),
     (
@@ -239,8 +244,9 @@ const MESSAGES: &[(&str, &str, &str, &str)] = &[
     ("is missing; ", "", "falta; ", ""),
     ("is given twice; keep one", "", "veio duas vezes; deixe uma", ""),
     ("is not known here; leave it out or correct its name", "", "não é conhecido aqui; retire-o ou corrija o nome", ""),
-    ("is not built yet; leave it out", "", "ainda não existe; retire-o", ""),
     ("is not taken here", "", "não é aceito aqui", ""),
+    ("does not meet the schema: ", "", "não atende ao esquema: ", ""),
+    ("is not valid JSON Schema 2020-12: ", "", "não é um JSON Schema 2020-12 válido: ", ""),
     ("cannot be taken", "", "não pode ser aceito", ""),
     ("must not be empty", "", "não pode ficar vazio", ""),
     ("must have at most ", " characters", "pode ter no máximo ", " caracteres"),

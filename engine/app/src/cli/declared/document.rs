@@ -37,7 +37,8 @@ impl Document {
             }
         }
         let mut complaints = resolver.complaints;
-        let Value::Object(sections) = whole else { return Err("is no table".to_owned()) };
+        let Value::Object(mut sections) = whole else { return Err("is no table".to_owned()) };
+        read_schemas(&mut sections, &mut complaints);
         for (name, section) in &sections {
             check_section(name, section, &mut complaints);
         }
@@ -110,6 +111,10 @@ fn exported(kind: Kind, entry: &Value) -> Value {
         let Some(value) = entry.get(*name) else { continue };
         let value = match (kind, *name) {
             (Kind::Endpoints, "auth") => auth_exported(entry, value),
+            // As text: TOML has no null, which a schema may name, and a reader knows the text.
+            (Kind::EventTypes, "schema") if value.is_object() => {
+                Value::String(serde_json::to_string_pretty(value).unwrap_or_default())
+            }
             (Kind::Endpoints, "signing") => json!({ "enabled": value.get("enabled") }),
             _ => value.clone(),
         };
@@ -120,21 +125,21 @@ fn exported(kind: Kind, entry: &Value) -> Value {
     Value::Object(fields)
 }
 
-/// Authentication with a reference in the place of its secret.
+/// Authentication with references in the place of its secret, and of what is told in another form than it is given in.
 fn auth_exported(endpoint: &Value, auth: &Value) -> Value {
     let mut auth = auth.clone();
     let kind = auth.get("type").and_then(Value::as_str).unwrap_or_default().to_owned();
-    let secret = match kind.as_str() {
-        "basic" => Some("password"),
-        "authorization" | "header" => Some("value"),
-        "oauth2" => Some("client_secret"),
-        "mtls" => Some("key"),
-        _ => None,
+    let written: &[&str] = match kind.as_str() {
+        "basic" => &["password"],
+        "authorization" | "header" => &["value"],
+        "oauth2" => &["client_secret"],
+        "mtls" => &["certificate", "key"],
+        _ => &[],
     };
     if let Some(fields) = auth.as_object_mut() {
         fields.remove("secret_set");
-        if let Some(field) = secret {
-            fields.insert(field.to_owned(), reference(&[&name_of(Kind::Endpoints, endpoint), field]));
+        for field in written {
+            fields.insert((*field).to_owned(), reference(&[&name_of(Kind::Endpoints, endpoint), field]));
         }
     }
     auth
@@ -150,6 +155,22 @@ fn without_nulls(value: Value) -> Option<Value> {
         }
         Value::Array(items) => Some(Value::Array(items.into_iter().filter_map(without_nulls).collect())),
         other => Some(other),
+    }
+}
+
+/// Reads the schemas of event types that are texts of JSON, as a file of its own is (`{file = "order.schema.json"}`).
+fn read_schemas(sections: &mut Map<String, Value>, complaints: &mut Vec<String>) {
+    let name = Kind::EventTypes.section();
+    let entries = sections.get_mut(name).and_then(Value::as_array_mut);
+    for (n, entry) in entries.into_iter().flatten().enumerate() {
+        let Some(schema) = entry.get_mut("schema") else { continue };
+        let Value::String(text) = schema else { continue };
+        match serde_json::from_str(text) {
+            Ok(read) => *schema = read,
+            Err(error) => {
+                complaints.push(format!("{name}[{n}].schema: is neither a table nor a text of JSON: {error}"))
+            }
+        }
     }
 }
 

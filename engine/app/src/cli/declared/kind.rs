@@ -84,7 +84,7 @@ impl Kind {
     /// Fields of the API's view that a file says, in the order it says them.
     pub(super) const fn fields(self) -> &'static [&'static str] {
         match self {
-            Self::EventTypes => &["key", "title", "macro_process", "process"],
+            Self::EventTypes => &["key", "title", "macro_process", "process", "schema"],
             Self::Integrators => &["slug", "name", "active", "services", "plugin", "config"],
             Self::Endpoints => &[
                 "integrator",

@@ -80,9 +80,10 @@ pub(in crate::cli) struct Plan {
     pub(in crate::cli) actions: Vec<Action>,
 }
 
-/// Fields of an entry that hold secrets, and which parts of them are: never shown, never read back.
+/// Fields of an entry that hold secrets, and which parts of them are: never shown, never read back. (A certificate is told as what
+/// it says of itself.)
 const SEALED: [&str; 2] = ["auth", "signing"];
-const SECRETS: [&str; 5] = ["password", "value", "client_secret", "key", "secret"];
+const SECRETS: [&str; 6] = ["password", "value", "client_secret", "certificate", "key", "secret"];
 
 impl Plan {
     /// Compares a file with an engine.

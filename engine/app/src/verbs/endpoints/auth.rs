@@ -3,7 +3,7 @@
 
 use engate_model::{
     Invalid, Secret,
-    endpoint::{Auth, Oauth2},
+    endpoint::{Auth, ClientIdentity, Oauth2},
     invalid::Complaints,
 };
 
@@ -26,8 +26,10 @@ pub(crate) struct AuthFields {
     pub(crate) client_secret: Option<Secret>,
     /// Of `oauth2`; absent in a change of anything else: the stored one stays.
     pub(crate) scope: Option<String>,
-    /// Fields given that belong to types that are not built yet.
-    pub(crate) foreign: Vec<&'static str>,
+    /// Of `mtls`: PEM; absent in a change: the stored one stays.
+    pub(crate) certificate: Option<String>,
+    /// Of `mtls`: PEM; absent in a change: the stored one stays.
+    pub(crate) key: Option<Secret>,
 }
 
 /// A type of authentication, as requests name it.
@@ -44,7 +46,7 @@ pub(crate) enum AuthKind {
     Header,
     /// A token by OAuth 2 client credentials.
     Oauth2,
-    /// A client certificate; not built yet.
+    /// A client certificate.
     Mtls,
 }
 
@@ -68,6 +70,7 @@ impl AuthKind {
                 | (Self::Header, b"name")
                 | (Self::Authorization | Self::Header, b"value")
                 | (Self::Oauth2, b"token_url" | b"client_id" | b"client_secret" | b"scope")
+                | (Self::Mtls, b"certificate" | b"key")
         )
     }
 }
@@ -78,14 +81,23 @@ impl AuthKind {
 /// # Errors
 /// Every field to blame, below `auth`.
 pub(crate) fn auth_of(kind: AuthKind, fields: AuthFields, stored: Option<&Auth>) -> Result<Auth, Invalid> {
-    if kind == AuthKind::Mtls {
-        let message = format!("{} is not built yet; use none, basic, authorization, header or oauth2", kind.code());
-        return Err(Invalid::field("auth.type", message));
-    }
     let mut complaints = Complaints::default();
     refuse_others(kind, &fields, &mut complaints);
     let auth = match kind {
-        AuthKind::None | AuthKind::Mtls => Auth::None,
+        AuthKind::None => Auth::None,
+        AuthKind::Mtls => {
+            let (certificate, key) = match stored {
+                Some(Auth::Mtls(stored)) => (Some(&stored.certificate), Some(&stored.key)),
+                _ => (None, None),
+            };
+            // Space around PEM is the file's it came from, and would make another identity of the same.
+            let given = fields.certificate.map(|pem| pem.trim().to_owned());
+            let given_key = fields.key.map(|pem| Secret::new(pem.expose().trim()));
+            Auth::Mtls(ClientIdentity {
+                certificate: required("auth.certificate", given, certificate, &mut complaints),
+                key: required("auth.key", given_key, key, &mut complaints),
+            })
+        }
         AuthKind::Oauth2 => Auth::Oauth2(client(fields, stored, &mut complaints)),
         AuthKind::Basic => {
             let (username, password) = match stored {
@@ -143,9 +155,11 @@ fn refuse_others(kind: AuthKind, fields: &AuthFields, complaints: &mut Complaint
         ("client_id", fields.client_id.is_some()),
         ("client_secret", fields.client_secret.is_some()),
         ("scope", fields.scope.is_some()),
+        ("certificate", fields.certificate.is_some()),
+        ("key", fields.key.is_some()),
     ];
     let own = given.into_iter().filter(|(_, given)| *given).map(|(field, _)| field);
-    for field in own.chain(fields.foreign.iter().copied()).filter(|field| !kind.takes(field)) {
+    for field in own.filter(|field| !kind.takes(field)) {
         let message =
             format!("does not belong to type {}; leave it out, or choose the type it belongs to", kind.code());
         complaints.add(format!("auth.{field}"), message);
@@ -194,18 +208,32 @@ mod tests {
         assert_eq!(blamed(auth_of(AuthKind::Basic, both.clone(), None)), ["auth.value"]);
         assert_eq!(blamed(auth_of(AuthKind::Authorization, both, None)), ["auth.username", "auth.password"]);
         assert_eq!(blamed(auth_of(AuthKind::None, fields(None, None, None, Some("k")), None)), ["auth.value"]);
-        let foreign = AuthFields { foreign: vec!["certificate"], ..fields(Some("u"), Some("p"), None, None) };
+        let foreign = AuthFields { certificate: Some("c".into()), ..fields(Some("u"), Some("p"), None, None) };
         assert_eq!(blamed(auth_of(AuthKind::Basic, foreign, None)), ["auth.certificate"]);
         let foreign = AuthFields { token_url: Some("https://a.example".into()), ..AuthFields::default() };
         assert_eq!(blamed(auth_of(AuthKind::None, foreign, None)), ["auth.token_url"]);
     }
 
     #[test]
-    fn what_is_missing_and_what_is_not_built_is_named() {
+    fn what_is_missing_is_named() {
         assert_eq!(blamed(auth_of(AuthKind::Basic, AuthFields::default(), None)), ["auth.username", "auth.password"]);
         let missing = blamed(auth_of(AuthKind::Oauth2, AuthFields::default(), None));
         assert_eq!(missing, ["auth.token_url", "auth.client_id", "auth.client_secret"]);
-        assert_eq!(blamed(auth_of(AuthKind::Mtls, AuthFields::default(), None)), ["auth.type"]);
+        let missing = blamed(auth_of(AuthKind::Mtls, AuthFields::default(), None));
+        assert_eq!(missing, ["auth.certificate", "auth.key"]);
+    }
+
+    #[test]
+    fn a_renewed_certificate_may_come_without_its_key() {
+        let given = |certificate: &str, key: Option<&str>| AuthFields {
+            certificate: Some(certificate.to_owned()),
+            key: key.map(Secret::new),
+            ..AuthFields::default()
+        };
+        let stored = auth_of(AuthKind::Mtls, given("one", Some("hush")), None).unwrap();
+        let renewed = auth_of(AuthKind::Mtls, given("two", None), Some(&stored)).unwrap();
+        let expected = ClientIdentity { certificate: "two".into(), key: Secret::new("hush") };
+        assert_eq!(renewed, Auth::Mtls(expected));
     }
 
     #[test]

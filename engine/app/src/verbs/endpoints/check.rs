@@ -2,9 +2,9 @@
 
 use std::{collections::HashSet, time::Duration};
 
-use engate_egress::{check_auth, check_headers, check_signing_secret};
+use engate_egress::{certificate_facts, check_auth, check_headers, check_signing_secret};
 use engate_model::{
-    FieldError, Invalid, Secret,
+    FieldError, Invalid, Secret, Timestamp,
     callback::CallbackScope,
     endpoint::{Auth, Endpoint, MAX_IN_FLIGHT_CEILING, TIMEOUT_MS_CEILING},
     event::check_key,
@@ -14,6 +14,7 @@ use engate_model::{
     token::Principal,
 };
 use serde_json::Value;
+use url::Url;
 
 use crate::{
     engine::Engine,
@@ -72,6 +73,11 @@ pub(super) fn endpoint(endpoint: &Endpoint, complaints: &mut Complaints) {
         complaints.add("description", "must not hold control characters");
     }
     complaints.take(check_auth(&endpoint.auth));
+    // One that cannot be read is complained of elsewhere.
+    let plain = || Url::parse(&endpoint.url).is_ok_and(|url| url.scheme() != "https");
+    if matches!(endpoint.auth, Auth::Mtls(_)) && plain() {
+        complaints.add("url", "must begin with https:// where auth is mtls: a client certificate is shown in TLS only");
+    }
     complaints.take(check_config(endpoint.config.as_ref()));
     if !(1..=MAX_IN_FLIGHT_CEILING).contains(&endpoint.max_in_flight) {
         complaints.add("max_in_flight", format!("must be a whole number from 1 to {MAX_IN_FLIGHT_CEILING}"));
@@ -86,6 +92,17 @@ pub(super) fn endpoint(endpoint: &Endpoint, complaints: &mut Complaints) {
         complaints.add("headers", format!("at most {HEADERS_MAX} headers"));
     }
     complaints.take(check_headers(&endpoint.headers));
+}
+
+/// Whether the client certificate is still good, where there is one that can be read. Asked when it is given: one that ran out
+/// since must not keep the rest of its endpoint from being changed. One that is good from tomorrow on is the caller's business.
+pub(super) fn certificate(auth: &Auth, now: Timestamp, complaints: &mut Complaints) {
+    if let Auth::Mtls(identity) = auth
+        && let Ok(facts) = certificate_facts(&identity.certificate)
+        && facts.not_after <= now
+    {
+        complaints.add("auth.certificate", format!("ran out at {}; give its successor", facts.not_after));
+    }
 }
 
 /// Subscriptions without repeats: keys, `order.*` or `*`.

@@ -212,6 +212,7 @@ impl Engine {
             updated_at: now,
         };
         check::endpoint(&endpoint, &mut complaints);
+        check::certificate(&endpoint.auth, now, &mut complaints);
         check::finish(denied, complaints)?;
         self.check_endpoint_config(&integrator, endpoint.plugin.as_ref(), endpoint.config.as_ref()).await?;
         self.event_types_ensure(&self.actor(principal), principal.tenant, &endpoint.event_types).await?;
@@ -266,6 +267,9 @@ impl Engine {
             _ => denied,
         };
         check::endpoint(&endpoint, &mut complaints);
+        if endpoint.auth != before.endpoint.auth {
+            check::certificate(&endpoint.auth, now, &mut complaints);
+        }
         check::finish(denied, complaints)?;
         if endpoint == before.endpoint {
             return Ok(before);

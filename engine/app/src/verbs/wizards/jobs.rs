@@ -138,6 +138,7 @@ impl Engine {
                 macro_process: "Protheus".to_owned(),
                 process: "SmartLink".to_owned(),
                 enabled: true,
+                schema: None,
             };
             self.event_type_create(principal, new).await?;
         }
