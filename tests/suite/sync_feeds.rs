@@ -334,9 +334,12 @@ fn c2_a_feed_killed_before_the_answer() {
     });
 }
 
-/// What any HTTP target got: its pages by pass and number, each with its id and body.
+/// Pages by pass and number, each with its id and body.
+type Taken = BTreeMap<(String, u32), (String, String)>;
+
+/// What any HTTP target got.
 #[derive(Clone, Default)]
-struct Intake(Arc<Mutex<BTreeMap<(String, u32), (String, String)>>>);
+struct Intake(Arc<Mutex<Taken>>);
 
 impl Intake {
     /// Refuses a page with `bad` in it; a number that comes again has to be the same page.
