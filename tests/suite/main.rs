@@ -68,6 +68,7 @@ mod sintegre;
 mod slow_partners;
 mod smartlink;
 mod sync_faults;
+mod sync_feeds;
 mod sync_jobs;
 mod sync_kills;
 mod sync_progress;

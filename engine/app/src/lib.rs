@@ -25,6 +25,7 @@ mod payloads;
 pub mod planted;
 pub(crate) mod plugin_calls;
 pub(crate) mod proxies;
+pub(crate) mod pulling;
 pub(crate) mod rates;
 pub(crate) mod replay;
 pub(crate) mod retention;

@@ -245,21 +245,22 @@ pub(crate) async fn sink_binding(
     resolve_plugin(store, endpoint.tenant, World::SyncTarget, &sink.plugin, &layers).await
 }
 
-/// What a job polls; `endpoint` lends its address and settings, where the job names one.
+/// What a job pulls from; `endpoint` lends its address and settings, where the job names one.
 pub(crate) async fn source_binding(
     store: &Store,
     view: &View,
     tenant: TenantId,
     endpoint: Option<&Endpoint>,
-    poll: &engate_model::job::PollJob,
+    plugin: &PluginRef,
+    config: Option<&Value>,
 ) -> Result<Binding, StoreError> {
     let integrator = endpoint.and_then(|endpoint| view.catalog.integrator(endpoint.integrator));
     let layers = [
         integrator.and_then(|integrator| integrator.config.as_ref()),
         endpoint.and_then(|endpoint| endpoint.config.as_ref()),
-        poll.config.as_ref(),
+        config,
     ];
-    resolve_plugin(store, tenant, World::SyncSource, &poll.plugin, &layers).await
+    resolve_plugin(store, tenant, World::SyncSource, plugin, &layers).await
 }
 
 async fn resolve(store: &Store, endpoint: &Endpoint, integrator: Option<&Integrator>) -> Result<Binding, StoreError> {

@@ -268,7 +268,7 @@ fn no_watermark(table: &Table, name: &str) -> SourceError {
 /// The columns that a stream carries, in the order of the table, those of the key always among them.
 fn carried<'t>(table: &'t Table, stream: &StreamSpec, key: &[String]) -> Result<Vec<&'t SourceColumn>, SourceError> {
     let Some(wanted) = &stream.columns else { return Ok(table.columns.iter().collect()) };
-    let wanted = wanted.iter().map(|name| table.column(name).map(|column| &column.shape.name));
+    let wanted = wanted.iter().map(|wanted| table.column(wanted.name()).map(|column| &column.shape.name));
     let wanted = wanted.collect::<Result<Vec<_>, _>>()?;
     let is_wanted = |column: &&SourceColumn| wanted.contains(&&column.shape.name) || key.contains(&column.shape.name);
     Ok(table.columns.iter().filter(is_wanted).collect())

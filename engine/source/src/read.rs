@@ -235,7 +235,7 @@ impl Plan {
         query.push(" AND ").push(&stamp).push(" <= ");
         self.bind_stamp(query, scan.reach.as_micros(), false);
         match scan.position {
-            Position::Start | Position::Sent(_) => {
+            Position::Start | Position::Sent(_) | Position::Cursor(_) => {
                 query.push(" AND ").push(&stamp).push(" IS NOT NULL");
             }
             Position::Stamp(from) => self.push_from(query, *from),

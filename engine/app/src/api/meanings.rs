@@ -55,8 +55,14 @@ pub(crate) const MEANINGS: &[Meaning] = &[
     meaning(
         "not_a_sync",
         StatusCode::CONFLICT,
-        "The job carries no tables",
+        "The job is no sync",
         "Only jobs whose `run` is of the kind `sync` have checkpoints and a quarantine.",
+    ),
+    meaning(
+        "no_catalogue",
+        StatusCode::CONFLICT,
+        "A plugin has no catalogue",
+        "Only connections list their tables; what a plugin hands over is named in the job's `streams`, with `columns` where the target needs them.",
     ),
     meaning(
         "run_in_progress",

@@ -1,18 +1,8 @@
 //! Asks a plugin for what is new and makes events of it: pull, commit the events, and only then the resume point. A page
 //! that came twice, since the engine died in between, is known by its events' ids.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
-
-use async_trait::async_trait;
-use bytes::Bytes;
-use engate_egress::Outbound;
-use engate_host::{
-    CallFailed, HttpAccess, HttpAnswer, HttpBudget, HttpDoer, HttpFailure, IdText, LoadedPlugin, OutgoingRequest,
-    SourcePullCall, SyncContext,
-};
+use engate_host::IdText;
 use engate_model::{
-    EndpointId, TypedId as _,
-    endpoint::{Auth, Endpoint},
     feed::FeedGuard,
     job::PollJob,
     run::{RunCounts, RunEnd, RunFailure},
@@ -25,81 +15,24 @@ use super::{HeldRun, work::failed};
 use crate::{
     accept::{JSON, NewEvent, NotTaken, SCHEMA_MISMATCH, subject_of},
     api::hexadecimal,
-    engine::Engine,
-    views::{Binding, PluginBinding, source_binding},
+    pulling::{Feed, FeedOf, Pull},
 };
 
-/// How long a request may take where no endpoint says it.
-const TIMEOUT_DEFAULT: Duration = Duration::from_millis(engate_model::endpoint::TIMEOUT_MS_DEFAULT);
 /// Records of one page at most.
 const CHANGES_MAX: u32 = 500;
-
-/// A source's way out, with the credentials it may use.
-struct Doer {
-    engine: Arc<Engine>,
-    endpoint: Option<Arc<Endpoint>>,
-    credentials: BTreeMap<String, Result<Auth, String>>,
-}
-
-#[async_trait]
-impl HttpDoer for Doer {
-    async fn send(&self, request: OutgoingRequest, body_bytes_max: usize) -> Result<HttpAnswer, HttpFailure> {
-        let nobody = Auth::None;
-        let auth = match (&request.credential, &self.endpoint) {
-            (Some(name), _) => match self.credentials.get(name) {
-                Some(Ok(auth)) => auth,
-                Some(Err(why)) => return Err(HttpFailure::Denied(why.clone())),
-                None => return Err(HttpFailure::Denied(format!("credential profile `{name}` is not granted"))),
-            },
-            (None, Some(endpoint)) if same_origin(&request.url, &endpoint.url) => &endpoint.auth,
-            (None, _) => &nobody,
-        };
-        let deadline = self.endpoint.as_ref().map_or(TIMEOUT_DEFAULT, |endpoint| endpoint.timeout);
-        let outbound = Outbound {
-            method: &request.method,
-            url: &request.url,
-            headers: request.headers.clone(),
-            body: Bytes::from(request.body.clone()),
-            compress: request.compress,
-            auth,
-            sign: None,
-            deadline,
-            response_bytes_max: body_bytes_max,
-            http1_title_case: false,
-        };
-        match self.engine.egress.send(outbound).await {
-            Ok(received) => {
-                let elapsed_ms = u32::try_from(received.elapsed.as_millis()).unwrap_or(u32::MAX);
-                Ok(HttpAnswer { response: received.response, elapsed_ms })
-            }
-            Err(failed) => Err(match failed.failure.code.as_str() {
-                "egress_denied" => HttpFailure::Denied(failed.failure.message),
-                "dns_failed" => HttpFailure::Dns,
-                "connect_refused" | "connect_failed" => HttpFailure::Connect,
-                "tls_failed" | "client_certificate_required" | "client_certificate_refused" => HttpFailure::Tls,
-                "timeout" => HttpFailure::Timeout,
-                _ => HttpFailure::Other(failed.failure.message),
-            }),
-        }
-    }
-}
-
-fn same_origin(one: &str, other: &str) -> bool {
-    let origin = |url: &str| url::Url::parse(url).map(|url| url.origin()).ok();
-    origin(one).is_some_and(|one| Some(one) == origin(other))
-}
-
-/// What pulls of one pass need.
-struct Feed {
-    binding: PluginBinding,
-    plugin: Arc<LoadedPlugin>,
-    http: HttpAccess,
-}
 
 impl HeldRun {
     /// One pass over the feed: pulls until the source has no more.
     pub(super) async fn poll(&self, poll: &PollJob) -> RunEnd {
-        let feed = match self.feed(poll).await {
+        let of = FeedOf {
+            tenant: self.job.tenant,
+            job: self.job.id,
+            plugin: &poll.plugin,
+            config: poll.config.as_ref(),
+            endpoint: poll.endpoint,
+            debug: &self.debug,
+        };
+        let feed = match Feed::open(&self.engine, of).await {
             Ok(feed) => feed,
             Err(failure) => return RunEnd::Failed(failure),
         };
@@ -113,14 +46,17 @@ impl HeldRun {
             if self.stopped().is_cancelled() {
                 return RunEnd::Stopped;
             }
-            let (page, writes) = match self.pull(&feed, poll, after.as_deref()).await {
+            let id = IdText::of(&self.run.id);
+            let pull = Pull { stream: &poll.stream, after: after.as_deref(), most: CHANGES_MAX, id };
+            let (page, writes) = match feed.pull(pull).await {
                 Ok(pulled) => pulled,
                 Err(failure) => return RunEnd::Failed(failure),
             };
+            self.count(RunCounts { requests: 1, ..RunCounts::default() });
             if let Err(failure) = self.publish(poll, &page).await {
                 return RunEnd::Failed(failure);
             }
-            let kept = (feed.binding.name.clone(), writes);
+            let kept = (feed.plugin().to_owned(), writes.into_iter().collect());
             let moved = self.engine.store.feed_commit(tenant, job, fence, &page.next, kept, self.engine.now()).await;
             if let Err(error) = moved {
                 let lost = matches!(error, StoreError::Stale { .. });
@@ -130,85 +66,6 @@ impl HeldRun {
                 Ok(true) => after = Some(page.next),
                 Ok(false) => return if page.more { RunEnd::More } else { RunEnd::Idle },
                 Err(refusal) => return failed(&refusal.code, refusal.message, refusal.retryable),
-            }
-        }
-    }
-
-    async fn feed(&self, poll: &PollJob) -> Result<Feed, RunFailure> {
-        let failure = |code: &str, message: String, retryable| RunFailure { code: code.to_owned(), message, retryable };
-        let stored = |error: StoreError| failure(error.code(), error.to_string(), true);
-        let view = self.engine.views.get(&self.engine.store, self.job.tenant).await.map_err(stored)?;
-        let endpoint = match poll.endpoint {
-            None => None,
-            Some(id) => match view.catalog.endpoint(id).filter(|endpoint| endpoint.enabled) {
-                Some(endpoint) => Some(Arc::clone(endpoint)),
-                None => return Err(failure("endpoint_disabled", format!("{id} is disabled or not there"), true)),
-            },
-        };
-        let binding = source_binding(&self.engine.store, &view, self.job.tenant, endpoint.as_deref(), poll).await;
-        let binding = match binding.map_err(stored)? {
-            Binding::Plugin(binding) => *binding,
-            Binding::Broken(broken) => return Err(failure(&broken.code, broken.message, broken.retryable)),
-            Binding::BuiltIn => return Err(failure("load_failed", "a source is a plugin".to_owned(), false)),
-        };
-        let plugin = self.engine.plugin_load(&binding.digest, binding.development).await;
-        let plugin = plugin.map_err(|broken| failure(broken.code.code(), broken.message, true))?;
-        let doer = Doer {
-            engine: Arc::clone(&self.engine),
-            endpoint: endpoint.clone(),
-            credentials: binding.credentials.clone(),
-        };
-        let http = HttpAccess {
-            doer: Arc::new(doer),
-            endpoint_url: endpoint.map(|endpoint| endpoint.url.clone()),
-            hosts: binding.grants.hosts.clone().into(),
-            budget: HttpBudget::default(),
-        };
-        Ok(Feed { binding, plugin, http })
-    }
-
-    async fn pull(
-        &self,
-        feed: &Feed,
-        poll: &PollJob,
-        after: Option<&[u8]>,
-    ) -> Result<(FeedPage, Vec<(String, Option<Vec<u8>>)>), RunFailure> {
-        let binding = &feed.binding;
-        let mut state = BTreeMap::new();
-        if feed.plugin.uses_state() {
-            let place = EndpointId::from_uuid(self.job.id.uuid());
-            let stored = self.engine.store.plugin_state_get(self.job.tenant, &binding.name, place).await;
-            state.extend(stored.map_err(|error| RunFailure {
-                code: error.code().to_owned(),
-                message: error.to_string(),
-                retryable: true,
-            })?);
-        }
-        let (reuse, limits) = self.engine.call_rules(&binding.calls, binding.component_bytes);
-        let context = SyncContext {
-            installation: &binding.installation,
-            limits: limits.for_sync(),
-            reuse,
-            config: Arc::clone(&binding.config),
-            secrets: binding.secrets.clone(),
-            state: Arc::new(state),
-            id: IdText::of(&self.run.id),
-            now: self.engine.now(),
-        };
-        let call =
-            SourcePullCall { context, stream: &poll.stream, after, max_changes: CHANGES_MAX, http: feed.http.clone() };
-        match self.engine.host.source_pull(&feed.plugin, call).await {
-            Ok(done) => match done.answer {
-                Ok(page) => {
-                    self.count(RunCounts { requests: 1, ..RunCounts::default() });
-                    Ok((page, done.record.state_writes.into_iter().collect()))
-                }
-                Err(refusal) => {
-                    Err(RunFailure { code: refusal.code, message: refusal.message, retryable: refusal.retryable })
-                }
-            },
-            Err(CallFailed { fault, .. }) => {
-                Err(RunFailure { code: fault.code.code().to_owned(), message: fault.message, retryable: true })
             }
         }
     }

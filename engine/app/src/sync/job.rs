@@ -1,4 +1,4 @@
-//! A run of a sync job in the scheduler's hands: its connection, its sink, and what it tells.
+//! A run of a sync job in the scheduler's hands: its source, its sink, and what it tells.
 
 use std::sync::Arc;
 
@@ -8,11 +8,12 @@ use engate_model::{
     sync::{Partition, PluginSink, Rules, SyncJob, SyncSink, SyncSource},
 };
 
-use engate_source::Connection;
-
-use super::{Report, SyncRun, Target, events::EventTarget, part_of, sink::SinkTarget};
+use super::{
+    Report, SyncRun, Target, events::EventTarget, feed::FeedOrigin, origin::Origin, part_of, sink::SinkTarget,
+};
 use crate::{
     metrics::StreamLabels,
+    pulling::{Feed, FeedOf},
     scheduler::HeldRun,
     views::{Binding, sink_binding},
 };
@@ -21,31 +22,42 @@ use crate::{
 const EVENTS: &str = "events";
 
 impl HeldRun {
-    /// Carries what a table has changed to its target.
+    /// Carries what a table, or a plugin's feed, has changed to its target.
     pub(crate) async fn sync(&self, settings: &SyncJob) -> RunEnd {
-        let connection = match &settings.source {
-            SyncSource::Table { connection } => self.engine.sources.get(connection),
-            SyncSource::Plugin { .. } => {
-                Err(failure("not_built", "this version syncs tables, not feeds".to_owned(), false))
+        match &settings.source {
+            SyncSource::Table { connection } => match self.engine.sources.get(connection) {
+                Ok(source) => self.carry_from(settings, &source).await,
+                Err(failure) => RunEnd::Failed(failure),
+            },
+            SyncSource::Plugin { plugin, config } => {
+                let (tenant, job) = (self.job.tenant, self.job.id);
+                let config = config.as_ref();
+                let of = FeedOf { tenant, job, plugin, config, endpoint: None, debug: &self.debug };
+                match Feed::open(&self.engine, of).await {
+                    Ok(pulls) => {
+                        let source = FeedOrigin { pulls, clock: self.engine.clock.as_ref() };
+                        self.carry_from(settings, &source).await
+                    }
+                    Err(failure) => RunEnd::Failed(failure),
+                }
             }
-        };
-        let source = match connection {
-            Ok(source) => source,
-            Err(failure) => return RunEnd::Failed(failure),
-        };
+        }
+    }
+
+    async fn carry_from<S: Origin>(&self, settings: &SyncJob, source: &S) -> RunEnd {
         match &settings.sink {
             SyncSink::Events(sink) => {
                 let target = EventTarget::new(&self.engine, self.job.tenant, sink);
-                self.carry(settings, &source, &target, EVENTS).await
+                self.carry(settings, source, &target, EVENTS).await
             }
             SyncSink::Plugin(sink) => match self.sink(sink).await {
-                Ok(target) => self.carry(settings, &source, &target, target.plugin()).await,
+                Ok(target) => self.carry(settings, source, &target, target.plugin()).await,
                 Err(failure) => RunEnd::Failed(failure),
             },
         }
     }
 
-    async fn carry<T: Target>(&self, settings: &SyncJob, source: &Connection, target: &T, plugin: &str) -> RunEnd {
+    async fn carry<S: Origin, T: Target>(&self, settings: &SyncJob, source: &S, target: &T, plugin: &str) -> RunEnd {
         let run = SyncRun {
             store: &self.engine.store,
             clock: self.engine.clock.as_ref(),

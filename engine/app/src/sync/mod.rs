@@ -1,16 +1,19 @@
-//! Sync jobs at work: tables read page by page, sent through their sink, written down as acknowledged.
+//! Sync jobs at work: tables and feeds read page by page, sent through their sink, written down as acknowledged.
 //!
 //! Who acts here: [`SyncRun::run`], one per run of a job. It goes through the tracks (a stream in a partition each), a few at
 //! a time, each failing alone. A track ([`track`]) goes on where its checkpoint is: it takes a page in hand and writes it
 //! down, sends it ([`sending`]) while it reads the next one ([`reading`]), and writes down in one transaction what was
 //! acknowledged. What is decided of all this is `engate_model::sync`'s; here it is carried out.
 //!
-//! A table is reached through [`Tables`], a target through [`Target`]: tests put their own in between, the engine a
-//! connection of `engate-source`, and a plugin with the endpoint's credentials ([`sink`]).
+//! What is read comes from an [`origin`]: a table, reached through [`Tables`], or what a plugin pulls ([`feed`]). A target is
+//! reached through [`Target`]. Tests put their own in between, the engine a connection of `engate-source`, a `source`
+//! plugin, and a `sink` plugin with the endpoint's credentials ([`sink`]).
 
 mod connections;
 mod events;
+mod feed;
 mod job;
+mod origin;
 mod packed;
 mod reading;
 mod sending;
@@ -25,14 +28,16 @@ mod work;
 use engate_model::{
     Clock, JobId, TenantId, Timestamp,
     run::{RunCounts, RunEnd, RunFailure},
-    sync::{Partition, Rules, StreamSpec, SyncJob},
+    sync::{PageSize, Partition, Rules, StreamSpec, SyncJob},
 };
 use engate_store::Store;
 use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use connections::Sources;
-pub(crate) use tables::Tables;
+use origin::Origin;
+#[cfg(test)]
+use tables::Tables;
 pub(crate) use target::{Asked, Sendable, Target, Writes};
 
 use crate::clock::Chance;
@@ -63,7 +68,7 @@ pub(crate) struct SyncRun<'a, S, T> {
     pub(crate) rules: Rules,
     pub(crate) source: &'a S,
     pub(crate) target: &'a T,
-    /// Whose state the target's calls keep.
+    /// Whose state the target's calls keep; the source says itself whose its calls do.
     pub(crate) plugin: &'a str,
     pub(crate) stop: &'a CancellationToken,
     pub(crate) report: &'a dyn Report,
@@ -78,7 +83,7 @@ enum TrackEnd {
     Stopped,
 }
 
-impl<S: Tables, T: Target> SyncRun<'_, S, T> {
+impl<S: Origin, T: Target> SyncRun<'_, S, T> {
     /// Does what there is to do. What was acknowledged is written down, however it ends.
     pub(crate) async fn run(&self) -> RunEnd {
         let whole = [Partition::new()];
@@ -97,6 +102,11 @@ impl<S: Tables, T: Target> SyncRun<'_, S, T> {
             return RunEnd::Failed(RunFailure { code: first.code.clone(), message, retryable });
         }
         if ends.contains(&Ok(TrackEnd::Stopped)) { RunEnd::Stopped } else { RunEnd::Idle }
+    }
+
+    /// What a page holds at most.
+    const fn page_size(&self) -> PageSize {
+        PageSize { rows: self.settings.page_rows, bytes: self.settings.page_bytes }
     }
 
     async fn one(&self, stream: &StreamSpec, partition: &Partition) -> Result<TrackEnd, RunFailure> {

@@ -11,27 +11,27 @@ use engate_model::{
 use flate2::{Compression, read::DeflateDecoder, write::DeflateEncoder};
 use serde::{Deserialize, Serialize};
 
-use super::reading::Batch;
+use super::{Writes, reading::Batch};
 
 /// Bytes of an unpacked page at most: a page's bound, and room for what is around the records.
 const UNPACKED_MAX: u64 = 256 << 20;
 
 /// A change with what is written down once it is acknowledged.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Entry {
+pub(crate) struct Entry {
     #[serde(rename = "k")]
-    pub(super) key: String,
+    pub(crate) key: String,
     #[serde(rename = "o")]
-    pub(super) operation: Operation,
+    pub(crate) operation: Operation,
     #[serde(rename = "d")]
-    pub(super) data: String,
+    pub(crate) data: String,
     #[serde(rename = "h")]
-    pub(super) hash: RowHash,
+    pub(crate) hash: RowHash,
     #[serde(rename = "s")]
-    pub(super) stamp: Option<Timestamp>,
+    pub(crate) stamp: Option<Timestamp>,
     /// Whether the source has nothing of it any more, not even a mark.
     #[serde(rename = "g", default)]
-    pub(super) gone: bool,
+    pub(crate) gone: bool,
 }
 
 impl Entry {
@@ -40,10 +40,14 @@ impl Entry {
     }
 }
 
-fn pack(entries: &[Entry]) -> Result<Vec<u8>, RunFailure> {
+/// What the source's plugin wants kept with it stands behind the changes, where there is any.
+fn pack(entries: &[Entry], kept: &Writes) -> Result<Vec<u8>, RunFailure> {
     let pack = || {
         // As one piece: a packer is slow with many small ones.
-        let text = serde_json::to_vec(entries)?;
+        let mut text = serde_json::to_vec(entries)?;
+        if !kept.is_empty() {
+            serde_json::to_writer(&mut text, kept)?;
+        }
         let mut encoder = DeflateEncoder::new(Vec::with_capacity(text.len() / 4), Compression::fast());
         encoder.write_all(&text)?;
         encoder.finish()
@@ -60,19 +64,23 @@ pub(super) struct Ahead {
 impl Ahead {
     /// Packs what was read where other tasks do not wait for it.
     pub(super) async fn of(mut batch: Batch) -> Result<Self, RunFailure> {
-        let entries = std::mem::take(&mut batch.entries);
-        let packing = tokio::task::spawn_blocking(move || pack(&entries).map(|packed| (entries, packed)));
-        let (entries, packed) = packing.await.unwrap_or_else(|_| Err(unreadable("packing broke off")))?;
-        batch.entries = entries;
+        let (entries, kept) = (std::mem::take(&mut batch.entries), std::mem::take(&mut batch.kept));
+        let packing = tokio::task::spawn_blocking(move || pack(&entries, &kept).map(|packed| (entries, kept, packed)));
+        let packed;
+        (batch.entries, batch.kept, packed) = packing.await.unwrap_or_else(|_| Err(unreadable("packing broke off")))?;
         Ok(Self { batch, packed })
     }
 }
 
-pub(super) fn unpack(packed: &[u8]) -> Result<Vec<Entry>, RunFailure> {
+pub(super) fn unpack(packed: &[u8]) -> Result<(Vec<Entry>, Writes), RunFailure> {
     let mut text = Vec::new();
     let read = DeflateDecoder::new(packed).take(UNPACKED_MAX).read_to_end(&mut text);
     read.map_err(|error| unreadable(&error.to_string()))?;
-    serde_json::from_slice(&text).map_err(|error| unreadable(&error.to_string()))
+    let unreadable = |error: serde_json::Error| unreadable(&error.to_string());
+    let mut reader = serde_json::Deserializer::from_slice(&text);
+    let entries = Vec::deserialize(&mut reader).map_err(unreadable)?;
+    let kept = reader.into_iter().next().transpose().map_err(unreadable)?;
+    Ok((entries, kept.unwrap_or_default()))
 }
 
 fn unreadable(why: &str) -> RunFailure {
@@ -80,5 +88,28 @@ fn unreadable(why: &str) -> RunFailure {
         code: "page_unreadable".to_owned(),
         message: format!("the page in hand cannot be kept or read: {why}"),
         retryable: false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_is_unpacked_as_it_was_with_what_a_plugin_keeps() {
+        let entry = |n: u8| Entry {
+            key: format!("k{n}"),
+            operation: if n == 1 { Operation::Delete } else { Operation::Upsert },
+            data: format!("{{\"n\": {n}}}"),
+            hash: RowHash([n; 16]),
+            stamp: (n == 0).then(|| Timestamp::from_millis(5)),
+            gone: n == 1,
+        };
+        let entries: Vec<_> = (0..3).map(entry).collect();
+        for kept in [Writes::new(), Writes::from([("a".to_owned(), Some(vec![0, 255])), ("b".to_owned(), None)])] {
+            let packed = pack(&entries, &kept).unwrap();
+            assert_eq!(unpack(&packed).unwrap(), (entries.clone(), kept));
+            assert_eq!(unpack(&packed[..packed.len() / 2]).unwrap_err().code, "page_unreadable");
+        }
     }
 }

@@ -1,16 +1,20 @@
-//! What comes next on a track: rows that the target does not have as they are, or records that the source has no more.
+//! What comes next on a track: records that the target does not have as they are, or that the source has no more.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use engate_model::{
     run::RunFailure,
     sink::Operation,
-    sync::{Checksum, PassKind, PassState, Position, RowHash, checkpoint::position_after, pace::Sizer},
+    sync::{Checksum, PageSize, PassKind, PassState, Position, RowHash, pace::Sizer},
 };
-use engate_source::{Plan, Scan, SourceError, SourceRow};
 use engate_store::{Sent, SentState, StoreError};
 
-use super::{SyncRun, Tables, Target, packed::Entry, track::Hand};
+use super::{
+    SyncRun, Target, Writes,
+    origin::{Ask, Origin, Portion},
+    packed::Entry,
+    track::Hand,
+};
 
 /// Pages without anything to send that are read before the position is written down.
 const PASSED_PAGES_MAX: usize = 32;
@@ -30,6 +34,26 @@ pub(super) struct Batch {
     pub(super) unchanged: u64,
     /// Whether there is nothing behind it.
     pub(super) end: bool,
+    /// What the source's plugin wants kept once all of it is settled.
+    pub(super) kept: Writes,
+    /// In pieces of which size it is sent; none: as one.
+    pub(super) cut: Option<PageSize>,
+}
+
+impl Batch {
+    /// Nothing yet, from a position on.
+    pub(super) fn from(after: Position) -> Self {
+        Self {
+            entries: Vec::new(),
+            after,
+            seen: Checksum::default(),
+            rows: 0,
+            unchanged: 0,
+            end: false,
+            kept: Writes::new(),
+            cut: None,
+        }
+    }
 }
 
 /// From where, and what is under way: keys with the hashes that are about to be acknowledged.
@@ -38,39 +62,34 @@ pub(super) struct From<'a> {
     pub(super) under_way: &'a [Entry],
 }
 
-impl<S: Tables, T: Target> SyncRun<'_, S, T> {
+impl<S: Origin, T: Target> SyncRun<'_, S, T> {
     /// Reads on until there is something to send, or nothing more, or it is time to write the position down.
     pub(super) async fn read(
         &self,
-        hand: &Hand<'_>,
+        hand: &Hand<'_, S>,
         pass: &PassState,
         sizer: &Sizer,
         from: From<'_>,
     ) -> Result<Batch, RunFailure> {
         let under_way: HashMap<_, _> = from.under_way.iter().map(|entry| (entry.key.as_str(), entry.hash)).collect();
-        let by_stamp = pass.by_stamp(&self.rules);
-        let mut batch = Batch {
-            entries: Vec::new(),
-            after: from.position,
-            seen: Checksum::default(),
-            rows: 0,
-            unchanged: 0,
-            end: false,
-        };
-        for _ in 0..PASSED_PAGES_MAX {
-            let scan = Scan { by_stamp, position: &batch.after, reach: pass.reach };
-            let page = self.source.page(&hand.plan, scan, sizer.size()).await.map_err(of_source)?;
-            let places: Vec<_> = page.rows.iter().map(|row| (row.stamp, row.order.as_slice())).collect();
-            if let Some(after) = position_after(&places, by_stamp, &self.rules) {
+        let mut batch = Batch::from(from.position);
+        // What a plugin wants kept, and its cursor, are written down page by page.
+        let pages_max = if S::BY_CURSOR { 1 } else { PASSED_PAGES_MAX };
+        for _ in 0..pages_max {
+            let (size, most) = (sizer.size(), self.page_size());
+            let ask = Ask { pass, rules: &self.rules, position: &batch.after, size, most };
+            let Portion { entries, rows, after, more, kept, cut } = self.source.page(&hand.plan, ask).await?;
+            if let Some(after) = after {
                 batch.after = after;
             }
-            batch.end = !page.more;
-            batch.rows += page.rows.len() as u64;
-            let rows = self.living(&hand.plan, page.rows).await?;
+            batch.end = !more;
+            batch.rows += rows;
+            (batch.kept, batch.cut) = (kept, cut);
             if pass.kind == PassKind::Reconcile {
-                rows.iter().filter(|row| !row.deleted).for_each(|row| batch.seen.add(&row.key));
+                let there = entries.iter().filter(|entry| entry.operation == Operation::Upsert);
+                there.for_each(|entry| batch.seen.add(&entry.key));
             }
-            self.compare(hand, pass, rows, &under_way, &mut batch).await?;
+            self.compare(hand, pass, entries, &under_way, &mut batch).await?;
             if batch.end || !batch.entries.is_empty() || self.stop.is_cancelled() {
                 break;
             }
@@ -78,51 +97,38 @@ impl<S: Tables, T: Target> SyncRun<'_, S, T> {
         Ok(batch)
     }
 
-    /// Where several rows may be one record, those marked as deleted count only while there is no other.
-    async fn living(&self, plan: &Plan, rows: Vec<SourceRow>) -> Result<Vec<SourceRow>, RunFailure> {
-        if plan.identity_is_unique() || rows.iter().all(|row| !row.deleted) {
-            return Ok(rows);
-        }
-        let marked: HashSet<_> = rows.iter().filter(|row| row.deleted).map(|row| row.key.clone()).collect();
-        let marked: Vec<_> = marked.into_iter().collect();
-        let there = self.source.rows_of(plan, &marked).await.map_err(of_source)?;
-        let living: HashSet<_> = there.into_iter().filter(|row| !row.deleted).map(|row| row.key).collect();
-        Ok(rows.into_iter().filter(|row| !row.deleted || !living.contains(&row.key)).collect())
-    }
-
     /// Leaves out what the target has already.
     async fn compare(
         &self,
-        hand: &Hand<'_>,
+        hand: &Hand<'_, S>,
         pass: &PassState,
-        rows: Vec<SourceRow>,
+        entries: Vec<Entry>,
         under_way: &HashMap<&str, RowHash>,
         batch: &mut Batch,
     ) -> Result<(), RunFailure> {
         let checkpoint = &hand.state.checkpoint;
-        let keys: Vec<_> = rows.iter().map(|row| row.key.as_str()).collect();
+        let keys: Vec<_> = entries.iter().map(|entry| entry.key.as_str()).collect();
         let sent = self.store.sent_find(hand.state.track.id, checkpoint.epoch, &keys).await.map_err(of_store)?;
         // What was deleted before anything was ever sent is not there to be taken away.
         let is_first_load =
             pass.kind == PassKind::Initial && checkpoint.committed_upper.is_none() && checkpoint.epoch == 0;
-        for row in rows {
-            let known = under_way.get(row.key.as_str()).copied().or_else(|| sent.get(&row.key).map(|sent| sent.hash));
-            if known == Some(row.hash) {
+        for entry in entries {
+            let known =
+                under_way.get(entry.key.as_str()).copied().or_else(|| sent.get(&entry.key).map(|sent| sent.hash));
+            if known == Some(entry.hash) {
                 batch.unchanged += 1;
                 continue;
             }
-            if row.deleted && known.is_none() && is_first_load {
+            if entry.operation == Operation::Delete && known.is_none() && is_first_load {
                 continue;
             }
-            let operation = if row.deleted { Operation::Delete } else { Operation::Upsert };
-            let SourceRow { key, stamp, data, hash, .. } = row;
-            batch.entries.push(Entry { key, operation, data, hash, stamp, gone: false });
+            batch.entries.push(entry);
         }
         Ok(())
     }
 
     /// What was sent and is there no more, by key behind the position.
-    pub(super) async fn sweep(&self, hand: &Hand<'_>, sizer: &Sizer, after: &str) -> Result<Batch, RunFailure> {
+    pub(super) async fn sweep(&self, hand: &Hand<'_, S>, sizer: &Sizer, after: &str) -> Result<Batch, RunFailure> {
         let track = hand.state.track.id;
         let mut page = self.store.sent_page(track, after).await.map_err(of_store)?;
         page.truncate(sizer.size().rows as usize);
@@ -130,42 +136,21 @@ impl<S: Tables, T: Target> SyncRun<'_, S, T> {
         let last = page.last().map_or_else(|| after.to_owned(), |sent| sent.key.clone());
         let keys: Vec<_> =
             page.into_iter().filter(|sent| sent.state != SentState::Deleted).map(|sent| sent.key).collect();
-        let there = self.source.rows_of(&hand.plan, &keys).await.map_err(of_source)?;
-        let there: HashSet<_> = there.into_iter().map(|row| row.key).collect();
+        let there = self.source.there(&hand.plan, &keys).await?;
         let gone = keys.into_iter().filter(|key| !there.contains(key));
-        let entries = gone.map(|key| self.gone(hand, key)).collect::<Result<Vec<_>, _>>()?;
-        let after = Position::Sent(last);
-        Ok(Batch { entries, after, seen: Checksum::default(), rows: 0, unchanged: 0, end })
+        let entries = gone.map(|key| self.source.gone(&hand.plan, key)).collect::<Result<Vec<_>, _>>()?;
+        Ok(Batch { entries, end, ..Batch::from(Position::Sent(last)) })
     }
 
-    /// The records that somebody wants sent again, as they are now.
-    pub(super) async fn replays(&self, hand: &Hand<'_>, sizer: &Sizer) -> Result<Vec<Entry>, RunFailure> {
+    /// The records that somebody wants sent again.
+    pub(super) async fn replays(&self, hand: &Hand<'_, S>, sizer: &Sizer) -> Result<Vec<Entry>, RunFailure> {
         let track = hand.state.track.id;
-        let keys = self.store.quarantine_to_replay(track, sizer.size().rows).await.map_err(of_store)?;
-        if keys.is_empty() {
-            return Ok(Vec::new());
-        }
-        let rows = self.source.rows_of(&hand.plan, &keys).await.map_err(of_source)?;
-        let rows = self.living(&hand.plan, rows).await?;
-        let mut there: HashMap<_, _> = rows.into_iter().map(|row| (row.key.clone(), row)).collect();
-        let entries = keys.into_iter().map(|key| match there.remove(&key) {
-            None => self.gone(hand, key),
-            Some(SourceRow { key, stamp, data, hash, deleted, .. }) => {
-                let operation = if deleted { Operation::Delete } else { Operation::Upsert };
-                Ok(Entry { key, operation, data, hash, stamp, gone: false })
-            }
-        });
-        entries.collect()
-    }
-
-    fn gone(&self, hand: &Hand<'_>, key: String) -> Result<Entry, RunFailure> {
-        let data = hand.plan.gone(&key).map_err(of_source)?;
-        let hash = RowHash::of(data.as_bytes(), true);
-        Ok(Entry { key, operation: Operation::Delete, data, hash, stamp: None, gone: true })
+        let held = self.store.quarantine_to_replay(track, sizer.size().rows).await.map_err(of_store)?;
+        if held.is_empty() { Ok(Vec::new()) } else { self.source.again(&hand.plan, held).await }
     }
 
     /// The sum of the keys that the target has.
-    pub(super) async fn sum_of_sent(&self, hand: &Hand<'_>) -> Result<Checksum, RunFailure> {
+    pub(super) async fn sum_of_sent(&self, hand: &Hand<'_, S>) -> Result<Checksum, RunFailure> {
         let (mut sum, mut after) = (Checksum::default(), String::new());
         loop {
             let page = self.store.sent_page(hand.state.track.id, &after).await.map_err(of_store)?;
@@ -175,10 +160,6 @@ impl<S: Tables, T: Target> SyncRun<'_, S, T> {
             page.iter().filter(there).for_each(|sent| sum.add(&sent.key));
         }
     }
-}
-
-pub(super) fn of_source(error: SourceError) -> RunFailure {
-    RunFailure { code: error.code().to_owned(), message: error.to_string(), retryable: error.retryable() }
 }
 
 pub(super) fn of_store(error: StoreError) -> RunFailure {

@@ -11,7 +11,7 @@ use engate_model::{
     verdict::{Failure, Verdict, judge_status},
 };
 
-use super::{Asked, Sendable as _, SyncRun, Tables, Target, Writes};
+use super::{Asked, Sendable as _, SyncRun, Target, Writes, origin::Origin};
 
 /// What became of a piece.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ pub(super) struct Journey {
     pub(super) strained: bool,
 }
 
-impl<S: Tables, T: Target> SyncRun<'_, S, T> {
+impl<S: Origin, T: Target> SyncRun<'_, S, T> {
     /// Sends a page until something is known of it.
     pub(super) async fn deliver(&self, pass: &Pass, page: &Page) -> Result<Journey, RunFailure> {
         let end = |settled, strained| Ok(Journey { settled, strained });

@@ -7,20 +7,20 @@ use engate_model::{
     run::{RunCounts, RunFailure},
     sink::{Page, Pass, StreamInfo, Totals},
     sync::{
-        Drift, PageSize, Partition, PassKind, PassState, Planted, Position, Read, Sizer, Stage, StreamSpec,
+        Drift, Partition, PassKind, PassState, Piece, Planted, Position, Read, Sizer, Stage, StreamSpec,
         checkpoint::Clocks,
         drift,
-        page::{page_id, track_id},
+        page::{cut, page_id, track_id},
         window,
     },
 };
-use engate_source::Plan;
 use engate_store::{PageChange, PluginWrites, Refused, SyncCommit, Track, TrackState};
 
 use super::{
-    SyncRun, Tables, Target, TrackEnd, Writes,
+    SyncRun, Target, TrackEnd, Writes,
+    origin::Origin,
     packed::{Ahead, Entry, unpack},
-    reading::{Batch, From, of_source, of_store},
+    reading::{Batch, From, of_store},
     sending::{Journey, Settled},
 };
 
@@ -28,14 +28,16 @@ use super::{
 const QUIET_STEP: Duration = Duration::from_secs(10);
 
 /// A track in this run's hands.
-pub(super) struct Hand<'a> {
+pub(super) struct Hand<'a, S: Origin> {
     pub(super) stream: &'a StreamSpec,
-    pub(super) plan: Plan,
+    pub(super) plan: S::Plan,
     pub(super) info: StreamInfo,
     /// As it was last written down, and in `checkpoint` where it is.
     pub(super) state: TrackState,
     /// The changes of the page in hand.
     pub(super) entries: Vec<Entry>,
+    /// What the source's plugin wants kept once that page is settled.
+    kept: Writes,
     /// Records in quarantine.
     held: u64,
     /// Whether the pass under way is written down.
@@ -49,48 +51,59 @@ pub(super) struct Step {
     pub(super) sent: Vec<engate_store::Sent>,
     pub(super) gone: Vec<String>,
     pub(super) refused: Vec<Refused>,
+    /// What the sink's plugin keeps.
     pub(super) writes: Writes,
+    /// What the source's plugin keeps.
+    pub(super) kept: Writes,
     pub(super) forget_before: Option<Timestamp>,
     pub(super) remember: bool,
 }
 
 /// Works on one track until there is nothing left to do, or it is told to stop.
-pub(super) async fn work<S: Tables, T: Target>(
+pub(super) async fn work<S: Origin, T: Target>(
     run: &SyncRun<'_, S, T>,
     stream: &StreamSpec,
     partition: &Partition,
 ) -> Result<TrackEnd, RunFailure> {
-    let plan = run.source.plan(stream, partition).await.map_err(of_source)?;
+    let plan = run.source.plan(stream, partition).await?;
     let id = track_id(run.job, &stream.name, partition);
     let track =
         Track { id, tenant: run.tenant, job: run.job, stream: stream.name.clone(), partition: partition.clone() };
     let state = run.store.track_claim(&track, run.fence, run.clock.now()).await.map_err(of_store)?;
     let held = run.store.quarantine_count(id).await.map_err(of_store)?;
-    let entries = state.page.as_deref().map_or_else(|| Ok(Vec::new()), unpack)?;
-    let shape = plan.shape();
+    let (entries, kept) = state.page.as_deref().map_or_else(|| Ok(Default::default()), unpack)?;
+    let shape = S::shape(&plan);
     let info = StreamInfo {
         name: stream.name.clone(),
         target: stream.target_of(partition),
         key: shape.key.clone(),
         columns: shape.columns.iter().map(drift::ColumnShape::column).collect(),
     };
-    let most = PageSize { rows: run.settings.page_rows, bytes: run.settings.page_bytes };
     let durable = state.checkpoint.pass.is_some();
-    let mut hand = Hand { stream, plan, info, state, entries, held, durable, sizer: Sizer::new(most) };
+    let sizer = Sizer::new(run.page_size());
+    let mut hand = Hand { stream, plan, info, state, entries, kept, held, durable, sizer };
     hand.check_quarantine(run)?;
     if !prepare(run, &mut hand).await? {
         return Ok(TrackEnd::Stopped);
     }
     let reconcile = stream.reconcile_ms.map(Duration::from_millis);
-    let mut delta_done = false;
+    let (mut delta_done, mut begun) = (false, false);
     loop {
         if hand.state.checkpoint.pass.is_none() {
-            let source = run.source.clock().await.map_err(of_source)?;
-            let Some(kind) = hand.state.checkpoint.next_kind(source, reconcile, delta_done) else {
+            if S::BY_CURSOR && begun {
+                // The source has said that it has no more.
                 return Ok(TrackEnd::Idle);
-            };
+            }
+            begun = true;
+            let source = run.source.clock().await?;
+            let checkpoint = &mut hand.state.checkpoint;
+            let Some(kind) = checkpoint.next_kind(source, reconcile, delta_done) else { return Ok(TrackEnd::Idle) };
             let clocks = Clocks { source, engine: run.clock.now() };
-            hand.state.checkpoint.begin(kind, &id.to_string(), clocks, &run.rules);
+            if S::BY_CURSOR {
+                checkpoint.begin_feed(kind, &id.to_string(), clocks.engine);
+            } else {
+                checkpoint.begin(kind, &id.to_string(), clocks, &run.rules);
+            }
         }
         hand.take_up(run).await;
         let kind = hand.pass()?.kind;
@@ -102,14 +115,14 @@ pub(super) async fn work<S: Tables, T: Target>(
 }
 
 /// Has the target ready for what the table is now; false where it was told to stop before.
-async fn prepare<S: Tables, T: Target>(run: &SyncRun<'_, S, T>, hand: &mut Hand<'_>) -> Result<bool, RunFailure> {
+async fn prepare<S: Origin, T: Target>(run: &SyncRun<'_, S, T>, hand: &mut Hand<'_, S>) -> Result<bool, RunFailure> {
     let added = match &hand.state.checkpoint.shape {
         None => false,
-        Some(before) => match drift::judge(before, hand.plan.shape()) {
+        Some(before) => match drift::judge(before, S::shape(&hand.plan)) {
             Drift::Same => return Ok(true),
             Drift::Automatic { added } => added,
             Drift::Conflict(message) => {
-                let message = format!("table {}: {message}", hand.plan.table());
+                let message = format!("{}: {message}", S::called(&hand.plan));
                 return Err(RunFailure { code: "schema_conflict".to_owned(), message, retryable: false });
             }
         },
@@ -126,7 +139,7 @@ async fn prepare<S: Tables, T: Target>(run: &SyncRun<'_, S, T>, hand: &mut Hand<
             return Ok(false);
         }
     }
-    hand.state.checkpoint.shape = Some(hand.plan.shape().clone());
+    hand.state.checkpoint.shape = Some(S::shape(&hand.plan).clone());
     if added {
         run.report.note("info", format!("stream {}: new columns, all rows are read again", hand.stream.name));
         hand.state.checkpoint.reload();
@@ -136,12 +149,12 @@ async fn prepare<S: Tables, T: Target>(run: &SyncRun<'_, S, T>, hand: &mut Hand<
 }
 
 /// Carries a pass to its end; false where it was told to stop before.
-async fn pass<S: Tables, T: Target>(run: &SyncRun<'_, S, T>, hand: &mut Hand<'_>) -> Result<bool, RunFailure> {
+async fn pass<S: Origin, T: Target>(run: &SyncRun<'_, S, T>, hand: &mut Hand<'_, S>) -> Result<bool, RunFailure> {
     if hand.state.checkpoint.piece().is_none() && hand.pass()?.stage == Stage::Reading {
         let replays = run.replays(hand, &hand.sizer).await?;
         if !replays.is_empty() {
             let after = hand.pass()?.position.clone();
-            let batch = Batch { entries: replays, after, seen: Default::default(), rows: 0, unchanged: 0, end: false };
+            let batch = Batch { entries: replays, ..Batch::from(after) };
             hand.take(run, batch).await?;
         }
     }
@@ -172,7 +185,7 @@ async fn pass<S: Tables, T: Target>(run: &SyncRun<'_, S, T>, hand: &mut Hand<'_>
     }
 }
 
-impl Hand<'_> {
+impl<S: Origin> Hand<'_, S> {
     fn pass(&self) -> Result<&PassState, RunFailure> {
         self.state.checkpoint.pass.as_ref().ok_or_else(|| RunFailure {
             code: "checkpoint_unreadable".to_owned(),
@@ -182,15 +195,15 @@ impl Hand<'_> {
     }
 
     /// Sees to it that a pass through a whole table can tell how far it is. That it cannot keeps nobody from it.
-    async fn take_up<S: Tables, T: Target>(&mut self, run: &SyncRun<'_, S, T>) {
+    async fn take_up<T: Target>(&mut self, run: &SyncRun<'_, S, T>) {
         let Some(pass) = self.state.checkpoint.pass.as_mut() else { return };
         if pass.kind != PassKind::Delta && pass.progress.expected.is_none() {
-            pass.progress.expected = run.source.expected(&self.plan).await.unwrap_or_default();
+            pass.progress.expected = run.source.expected(&self.plan).await;
         }
         pass.progress.take_up(run.clock.now());
     }
 
-    fn check_quarantine<S: Tables, T: Target>(&self, run: &SyncRun<'_, S, T>) -> Result<(), RunFailure> {
+    fn check_quarantine<T: Target>(&self, run: &SyncRun<'_, S, T>) -> Result<(), RunFailure> {
         if self.held <= u64::from(run.settings.quarantine_max) {
             return Ok(());
         }
@@ -201,8 +214,13 @@ impl Hand<'_> {
         Err(RunFailure { code: "quarantine_full".to_owned(), message, retryable: false })
     }
 
+    /// Whether all that was sent stays in the ledger.
+    pub(super) const fn remembers_all(&self) -> bool {
+        S::BY_CURSOR || self.stream.reconcile_ms.is_some()
+    }
+
     /// Takes what was read in hand: a page to be sent is written down, anything else is passed over.
-    async fn take<S: Tables, T: Target>(&mut self, run: &SyncRun<'_, S, T>, batch: Batch) -> Result<(), RunFailure> {
+    async fn take<T: Target>(&mut self, run: &SyncRun<'_, S, T>, mut batch: Batch) -> Result<(), RunFailure> {
         run.report.count(RunCounts { unchanged: batch.unchanged, ..RunCounts::default() });
         if !batch.entries.is_empty() {
             let ahead = Ahead::of(batch).await?;
@@ -210,9 +228,12 @@ impl Hand<'_> {
             return self.commit(run, page, Step::default()).await;
         }
         let end = batch.end;
+        let step = Step { kept: std::mem::take(&mut batch.kept), ..Step::default() };
+        // A cursor that moved has to be kept even where nothing came with it.
+        let moved = S::BY_CURSOR && (!step.kept.is_empty() || self.pass()?.position != batch.after);
         self.pass_over(run, batch);
         if !end {
-            return self.commit(run, PageChange::Clear, Step::default()).await;
+            return self.commit(run, PageChange::Clear, step).await;
         }
         if self.pass()?.stage == Stage::Sweeping {
             self.state.checkpoint.swept();
@@ -221,26 +242,32 @@ impl Hand<'_> {
             let sum = if reconciles { Some(run.sum_of_sent(self).await?) } else { None };
             self.state.checkpoint.read_out(sum);
         }
-        if self.durable {
-            return self.commit(run, PageChange::Clear, Step::default()).await;
+        if self.durable || moved {
+            return self.commit(run, PageChange::Clear, step).await;
         }
         Ok(())
     }
 
     fn stage(&mut self, Ahead { batch, packed }: Ahead) -> PageChange {
-        let changes = u32::try_from(batch.entries.len()).unwrap_or(u32::MAX);
-        self.state.checkpoint.stage(changes, Read { after: batch.after, seen: batch.seen, rows: batch.rows });
-        self.entries = batch.entries;
+        let pieces = match batch.cut {
+            Some(size) => cut(batch.entries.iter().map(|entry| entry.data.len()), size),
+            None => [Piece::all(u32::try_from(batch.entries.len()).unwrap_or(u32::MAX))].into(),
+        };
+        // A table is read to its end where nothing follows; a cursor's source says itself that this was the last page.
+        let last = S::BY_CURSOR && batch.end;
+        let read = Read { after: batch.after, seen: batch.seen, rows: batch.rows, last };
+        self.state.checkpoint.stage(pieces, read);
+        (self.entries, self.kept) = (batch.entries, batch.kept);
         PageChange::Put(packed)
     }
 
-    fn pass_over<S: Tables, T: Target>(&mut self, run: &SyncRun<'_, S, T>, batch: Batch) {
-        let read = Read { after: batch.after, seen: batch.seen, rows: batch.rows };
+    fn pass_over<T: Target>(&mut self, run: &SyncRun<'_, S, T>, batch: Batch) {
+        let read = Read { after: batch.after, seen: batch.seen, rows: batch.rows, last: false };
         self.state.checkpoint.pass_over(read, run.clock.now());
     }
 
     /// Sends the piece in hand and reads the next page meanwhile; false where it was told to stop.
-    async fn send<S: Tables, T: Target>(&mut self, run: &SyncRun<'_, S, T>) -> Result<bool, RunFailure> {
+    async fn send<T: Target>(&mut self, run: &SyncRun<'_, S, T>) -> Result<bool, RunFailure> {
         let Some(piece) = self.state.checkpoint.piece() else { return Ok(true) };
         let (pass, page) = self.page(piece.from, piece.to)?;
         let (journey, ahead) = tokio::join!(run.deliver(&pass, &page), self.read_ahead(run));
@@ -260,7 +287,7 @@ impl Hand<'_> {
         } else {
             self.sizer.taken();
         }
-        let step = match settled {
+        let mut step = match settled {
             Settled::Interrupted => return Ok(false),
             Settled::Taken { rejections, writes } => self.taken(run, piece, &rejections, writes)?,
             Settled::Halve { code, message } => {
@@ -271,6 +298,9 @@ impl Hand<'_> {
                 self.set_aside(run, piece, &code, &message)?
             }
         };
+        if self.state.checkpoint.piece().is_none() {
+            step.kept = std::mem::take(&mut self.kept);
+        }
         // What the page leaves behind and the next page are one step.
         let next = match (self.state.checkpoint.piece(), ahead) {
             (None, Some(ahead)) => Some(ahead?),
@@ -289,7 +319,7 @@ impl Hand<'_> {
 
     /// Writes a settled piece down with nothing new to send behind it. That the table is read to its end is part of the same
     /// step, since what comes later may not follow a pass whose end the target was told.
-    async fn go_on<S: Tables, T: Target>(
+    async fn go_on<T: Target>(
         &mut self,
         run: &SyncRun<'_, S, T>,
         next: Option<Batch>,
@@ -315,10 +345,10 @@ impl Hand<'_> {
     }
 
     /// The page behind the one in hand, where this is the last piece of that and there is more to read.
-    async fn read_ahead<S: Tables, T: Target>(&self, run: &SyncRun<'_, S, T>) -> Option<Result<Ahead, RunFailure>> {
+    async fn read_ahead<T: Target>(&self, run: &SyncRun<'_, S, T>) -> Option<Result<Ahead, RunFailure>> {
         let pass = self.state.checkpoint.pass.as_ref()?;
         let page = pass.page.as_ref()?;
-        if pass.stage != Stage::Reading || page.pieces.len() != 1 || run.stop.is_cancelled() {
+        if S::BY_CURSOR || pass.stage != Stage::Reading || page.pieces.len() != 1 || run.stop.is_cancelled() {
             return None;
         }
         let from = From { position: page.after.clone(), under_way: &self.entries };
@@ -356,7 +386,7 @@ impl Hand<'_> {
     }
 
     /// All is acknowledged: the target is told, and the range counts as covered. False where it was told to stop before.
-    async fn close<S: Tables, T: Target>(&mut self, run: &SyncRun<'_, S, T>) -> Result<bool, RunFailure> {
+    async fn close<T: Target>(&mut self, run: &SyncRun<'_, S, T>) -> Result<bool, RunFailure> {
         let pass = self.pass()?.clone();
         let mut step = Step { remember: pass.requests > 0, ..Step::default() };
         if pass.requests > 0 {
@@ -376,13 +406,13 @@ impl Hand<'_> {
             step.writes = asked.writes;
         }
         let maximum = match run.rules.planted {
-            Some(Planted::MaximumOfAnotherSnapshot) => run.source.largest_stamp(&self.plan).await.map_err(of_source)?,
+            Some(Planted::MaximumOfAnotherSnapshot) => run.source.largest_stamp(&self.plan).await?,
             _ => None,
         };
         let before = self.state.checkpoint.committed_upper;
         let reconciles = self.stream.reconcile_ms.is_some();
         self.state.checkpoint.finish(reconciles, maximum, &run.rules);
-        if !reconciles && pass.kind != PassKind::Reconcile {
+        if !self.remembers_all() && pass.kind != PassKind::Reconcile {
             step.forget_before = Some(window::settled_before(pass.upper, &run.rules));
         }
         let moved = before.is_none_or(|before| pass.upper < before || pass.upper.since(before) >= QUIET_STEP);
@@ -402,14 +432,16 @@ impl Hand<'_> {
     }
 
     /// Writes a step down, whole or not at all.
-    pub(super) async fn commit<S: Tables, T: Target>(
+    pub(super) async fn commit<T: Target>(
         &mut self,
         run: &SyncRun<'_, S, T>,
         page: PageChange,
         step: Step,
     ) -> Result<(), RunFailure> {
-        let plugin: Option<PluginWrites> =
-            (!step.writes.is_empty()).then(|| (run.plugin.to_owned(), step.writes.into_iter().collect()));
+        let sides = [(run.source.plugin(), step.kept), (Some(run.plugin), step.writes)];
+        let kept = sides.into_iter().filter(|(_, writes)| !writes.is_empty());
+        let plugins: Vec<PluginWrites> =
+            kept.filter_map(|(plugin, writes)| Some((plugin?.to_owned(), writes.into_iter().collect()))).collect();
         let commit = SyncCommit {
             from: &self.state,
             checkpoint: &self.state.checkpoint,
@@ -418,7 +450,7 @@ impl Hand<'_> {
             gone: step.gone,
             refused: step.refused,
             forget_before: step.forget_before,
-            plugin,
+            plugins,
             remember: step.remember,
             now: run.clock.now(),
         };

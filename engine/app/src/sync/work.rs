@@ -9,14 +9,15 @@ use engate_model::{
 use engate_store::{Refused, Sent, SentState};
 
 use super::{
-    SyncRun, Tables, Target, Writes,
+    SyncRun, Target, Writes,
+    origin::Origin,
     packed::Entry,
     track::{Hand, Step},
 };
 
-impl Hand<'_> {
+impl<S: Origin> Hand<'_, S> {
     /// The target took the piece, but what it rejects.
-    pub(super) fn taken<S: Tables, T: Target>(
+    pub(super) fn taken<T: Target>(
         &mut self,
         run: &SyncRun<'_, S, T>,
         piece: Piece,
@@ -45,7 +46,7 @@ impl Hand<'_> {
     }
 
     /// One record that the target refuses whatever is around it.
-    pub(super) fn set_aside<S: Tables, T: Target>(
+    pub(super) fn set_aside<T: Target>(
         &mut self,
         run: &SyncRun<'_, S, T>,
         piece: Piece,
@@ -65,13 +66,13 @@ impl Hand<'_> {
 
     /// What is kept of an acknowledged record: its hash, for as long as a pass may read it again. Of a record that no pass
     /// reads again nothing may stay, since what stays would be another version of it.
-    fn sent<S: Tables, T: Target>(&self, run: &SyncRun<'_, S, T>, entry: &Entry, step: &mut Step) {
+    fn sent<T: Target>(&self, run: &SyncRun<'_, S, T>, entry: &Entry, step: &mut Step) {
         let upper = self.state.checkpoint.pass.as_ref().map(|pass| pass.upper);
         let is_read_again = match (upper, entry.stamp) {
             (Some(upper), Some(stamp)) => stamp >= window::settled_before(upper, &run.rules),
             _ => false,
         };
-        if entry.gone || !(self.stream.reconcile_ms.is_some() || is_read_again) {
+        if entry.gone || !(self.remembers_all() || is_read_again) {
             step.gone.push(entry.key.clone());
             return;
         }
@@ -79,13 +80,7 @@ impl Hand<'_> {
         step.sent.push(Sent { key: entry.key.clone(), hash: entry.hash, stamp: entry.stamp, state });
     }
 
-    fn refused<S: Tables, T: Target>(
-        &self,
-        run: &SyncRun<'_, S, T>,
-        entry: &Entry,
-        code: &str,
-        message: &str,
-    ) -> Refused {
+    fn refused<T: Target>(&self, run: &SyncRun<'_, S, T>, entry: &Entry, code: &str, message: &str) -> Refused {
         Refused {
             id: QuarantineId::new(run.clock.now(), run.chance.bits()),
             key: entry.key.clone(),

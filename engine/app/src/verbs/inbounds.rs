@@ -4,7 +4,7 @@ use engate_model::{
     Invalid,
     inbound::{BODY_BYTES_CEILING, Inbound},
     invalid::Complaints,
-    plugin::PluginRef,
+    plugin::{PluginRef, World},
     rate::RateLimit,
     token::Principal,
 };
@@ -89,7 +89,8 @@ impl Engine {
             created_at: now,
             updated_at: now,
         };
-        self.check_inbound_config(principal.tenant, &inbound.plugin, inbound.config.as_ref()).await?;
+        let config = inbound.config.as_ref();
+        self.check_own_config(principal.tenant, &inbound.plugin, config, World::Receiver).await?;
         let stored = self.store.inbound_create(&self.actor(principal), &inbound).await;
         let taken =
             format!("there is an inbound {} already, of this tenant or another; choose another name", inbound.name);
@@ -135,7 +136,8 @@ impl Engine {
         check(description, config.as_ref(), *body_bytes_max, *rate_limit, &mut complaints);
         complaints.finish(())?;
         if rebinds {
-            self.check_inbound_config(principal.tenant, &inbound.plugin, inbound.config.as_ref()).await?;
+            let config = inbound.config.as_ref();
+            self.check_own_config(principal.tenant, &inbound.plugin, config, World::Receiver).await?;
         }
         if inbound == before {
             return Ok(before);

@@ -8,7 +8,9 @@ use engate_model::{
     callback::Fact,
     invalid::Complaints,
     job::{Debugging, Job, JobSettings, JobState, Pause, Run, RunState, RunTrigger, Work},
+    plugin::World,
     schedule::{Schedule, Timetable, due::SIDE_BY_SIDE_MAX},
+    sync::SyncSource,
     token::Principal,
 };
 use engate_store::{AcceptEvent, NewRun, Order, RunFilter, RunPage};
@@ -450,6 +452,15 @@ impl Engine {
             && self.views.get(&self.store, principal.tenant).await?.catalog.endpoint(*id).is_none()
         {
             complaints.add("run.endpoint", "there is no such endpoint");
+        }
+        if let Work::Sync(sync) = &settings.work
+            && let SyncSource::Plugin { plugin, config } = &sync.source
+        {
+            let checked = self.check_own_config(principal.tenant, plugin, config.as_ref(), World::SyncSource).await;
+            match checked {
+                Err(VerbError::Invalid(invalid)) => drop(complaints.take::<()>(Err(invalid.below("run.source")))),
+                checked => checked?,
+            }
         }
         Ok(complaints.finish(())?)
     }

@@ -112,11 +112,25 @@ impl Engine {
     }
 
     /// The tables of a connection whose names begin so.
-    pub(crate) async fn connection_tables(&self, name: &str, prefix: &str) -> Result<Tables, VerbError> {
-        let connection = self.sources.get(name).map_err(|failure| match failure.code.as_str() {
-            "no_connection" => VerbError::NotFound("connection"),
-            _ => unreadable(failure),
-        })?;
+    pub(crate) async fn connection_tables(
+        &self,
+        principal: &Principal,
+        name: &str,
+        prefix: &str,
+    ) -> Result<Tables, VerbError> {
+        let connection = match self.sources.get(name) {
+            Ok(connection) => connection,
+            Err(failure) if failure.code == "no_connection" => {
+                if self.store.plugin_versions(principal.tenant, name).await?.is_empty() {
+                    return Err(VerbError::NotFound("connection"));
+                }
+                let detail = format!(
+                    "{name} is a plugin, and what a plugin pulls has no catalogue; name streams, key and columns in the job"
+                );
+                return Err(VerbError::Conflict { code: "no_catalogue", detail });
+            }
+            Err(failure) => return Err(unreadable(failure)),
+        };
         connection.discover(prefix).await.map_err(|error: SourceError| {
             unreadable(RunFailure { code: String::new(), message: error.to_string(), retryable: true })
         })

@@ -3,7 +3,8 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use serde::{Deserialize, Serialize};
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use super::{
     drift::Shape,
@@ -104,6 +105,42 @@ pub enum Position {
     },
     /// This key of what was sent.
     Sent(String),
+    /// What a plugin said that it goes on from.
+    Cursor(Cursor),
+}
+
+impl Position {
+    /// The plugin's cursor, where there is one.
+    pub const fn cursor(&self) -> Option<&Cursor> {
+        match self {
+            Self::Cursor(cursor) => Some(cursor),
+            Self::Start | Self::Stamp(_) | Self::Row { .. } | Self::Sent(_) => None,
+        }
+    }
+}
+
+/// Where a plugin goes on: bytes that only it can read, shown as base64.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cursor(pub Vec<u8>);
+
+impl Cursor {
+    /// As people and JSON have it.
+    pub fn to_base64(&self) -> String {
+        BASE64.encode(&self.0)
+    }
+}
+
+impl Serialize for Cursor {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.to_base64())
+    }
+}
+
+impl<'de> Deserialize<'de> for Cursor {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        BASE64.decode(text).map(Self).map_err(|error| D::Error::custom(format!("no base64: {error}")))
+    }
 }
 
 /// Some of the changes of the page in hand: those from `from` up to `to`, which is not among them.
@@ -116,6 +153,11 @@ pub struct Piece {
 }
 
 impl Piece {
+    /// All of so many changes.
+    pub const fn all(changes: u32) -> Self {
+        Self { from: 0, to: changes }
+    }
+
     /// How many.
     pub const fn len(self) -> u32 {
         self.to - self.from
@@ -141,6 +183,9 @@ pub struct PageInHand {
     /// Rows that were read up to there.
     #[serde(default)]
     pub rows: u64,
+    /// Whether the pass is read to its end with it: a plugin said that there is no more.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub last: bool,
 }
 
 /// A pass under way.
@@ -207,12 +252,14 @@ pub struct Read {
     pub seen: Checksum,
     /// Rows that were read.
     pub rows: u64,
+    /// Whether the pass is read to its end.
+    pub last: bool,
 }
 
 impl Read {
     /// Nothing yet.
     pub fn from(position: Position) -> Self {
-        Self { after: position, seen: Checksum::default(), rows: 0 }
+        Self { after: position, seen: Checksum::default(), rows: 0, last: false }
     }
 }
 
@@ -243,6 +290,9 @@ pub struct Checkpoint {
     /// The largest stamp that was acknowledged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acknowledged_stamp: Option<Timestamp>,
+    /// Where the next pass over a plugin's feed goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<Cursor>,
 }
 
 /// Both clocks at the beginning of a pass.
@@ -268,13 +318,33 @@ impl Checkpoint {
         is_due.then_some(PassKind::Reconcile)
     }
 
-    /// Begins a pass. Nothing of it is written down before its first page is.
+    /// Begins a pass over a plugin's feed, at the cursor of the last one; without one at the feed's beginning. What is
+    /// covered once it is over is what the feed had at `now`.
+    pub fn begin_feed(&mut self, kind: PassKind, track: &str, now: Timestamp) {
+        let position = self.cursor.clone().map_or(Position::Start, Position::Cursor);
+        let lower = self.committed_upper.filter(|_| kind == PassKind::Delta);
+        self.enter(kind, track, (lower, now, now), position, now);
+    }
+
+    /// Begins a pass over a table. Nothing of it is written down before its first page is.
     pub fn begin(&mut self, kind: PassKind, track: &str, clocks: Clocks, rules: &Rules) {
         let window = window::delta(self.committed_upper, clocks.source, rules);
         let (lower, upper, reach) = match kind {
             PassKind::Delta => (Some(window.lower), window.upper, window.reach),
             PassKind::Initial | PassKind::Reconcile => (None, clocks.source, clocks.source),
         };
+        let position = lower.map_or(Position::Start, Position::Stamp);
+        self.enter(kind, track, (lower, upper, reach), position, clocks.engine);
+    }
+
+    fn enter(
+        &mut self,
+        kind: PassKind,
+        track: &str,
+        (lower, upper, reach): (Option<Timestamp>, Timestamp, Timestamp),
+        position: Position,
+        now: Timestamp,
+    ) {
         self.passes += 1;
         self.pass = Some(PassState {
             id: pass_id(track, self.epoch, self.passes),
@@ -283,24 +353,23 @@ impl Checkpoint {
             lower,
             upper,
             reach,
-            position: lower.map_or(Position::Start, Position::Stamp),
+            position,
             sequence: 0,
             records: 0,
             requests: 0,
-            started_at: clocks.engine,
-            ended_at: clocks.engine,
+            started_at: now,
+            ended_at: now,
             page: None,
             seen: Checksum::default(),
             progress: Progress::default(),
         });
     }
 
-    /// Takes a page of `changes` in hand.
-    pub fn stage(&mut self, changes: u32, read: Read) {
+    /// Takes a page in hand, to be sent in these pieces.
+    pub fn stage(&mut self, pieces: impl Into<VecDeque<Piece>>, read: Read) {
         if let Some(pass) = &mut self.pass {
-            let Read { after, seen, rows } = read;
-            pass.page =
-                Some(PageInHand { pieces: VecDeque::from([Piece { from: 0, to: changes }]), after, seen, rows });
+            let Read { after, seen, rows, last } = read;
+            pass.page = Some(PageInHand { pieces: pieces.into(), after, seen, rows, last });
         }
     }
 
@@ -330,6 +399,9 @@ impl Checkpoint {
         let Some(page) = &mut pass.page else { return };
         page.pieces.pop_front();
         if page.pieces.is_empty() {
+            if page.last {
+                pass.stage = Stage::Closing;
+            }
             pass.position = page.after.clone();
             pass.seen.merge(page.seen);
             pass.progress.add(page.rows, now);
@@ -390,6 +462,9 @@ impl Checkpoint {
             Some(Planted::MaximumOfAnotherSnapshot) => maximum.unwrap_or(pass.upper),
             _ => pass.upper,
         };
+        if let Position::Cursor(cursor) = pass.position {
+            self.cursor = Some(cursor);
+        }
         match pass.kind {
             PassKind::Initial => {
                 self.phase = Phase::Delta;
@@ -400,7 +475,7 @@ impl Checkpoint {
             PassKind::Reconcile => self.reconciled_at = Some(pass.upper),
         }
         if std::mem::take(&mut self.reload) {
-            self.phase = Phase::Initial;
+            self.reload();
         }
         if pass.requests == 0 && pass.sequence == 0 {
             // Nobody has heard of it: its number is free.
@@ -408,13 +483,23 @@ impl Checkpoint {
         }
     }
 
-    /// Has the whole table read again, within the epoch, once the pass under way is over.
-    pub const fn reload(&mut self) {
+    /// Has the whole table or feed read again, within the epoch, once the pass under way is over.
+    pub fn reload(&mut self) {
         if self.pass.is_some() {
             self.reload = true;
         } else {
             self.phase = Phase::Initial;
+            self.cursor = None;
         }
+    }
+
+    /// Gives the pass under way up and goes back to `upper`. No plugin's cursor stands for an instant: its feed is read
+    /// again from its beginning.
+    pub fn rewind(&mut self, upper: Timestamp) {
+        let pass = self.pass.take();
+        let was_feed = self.cursor.take().is_some() || pass.is_some_and(|pass| pass.position.cursor().is_some());
+        self.phase = if was_feed { Phase::Initial } else { Phase::Delta };
+        self.committed_upper = Some(upper);
     }
 
     /// Begins everything anew, for a target that has nothing.

@@ -2,7 +2,10 @@
 
 use proptest::prelude::*;
 
-use super::*;
+use super::{
+    super::{PageSize, page::cut},
+    *,
+};
 
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_millis(seconds * 1_000)
@@ -27,7 +30,7 @@ fn a_track_is_loaded_then_follows_and_is_compared_when_due() {
     let mut checkpoint = Checkpoint::default();
     assert_eq!(checkpoint.next_kind(at(100_000), every, false), Some(PassKind::Initial));
     checkpoint.begin(PassKind::Initial, "t", clocks(100_000), &rules);
-    checkpoint.stage(3, read("c", 3));
+    checkpoint.stage([Piece::all(3)], read("c", 3));
     assert_eq!(checkpoint.piece(), Some(Piece { from: 0, to: 3 }));
     checkpoint.acknowledge(3, Some(at(5)), at(1));
     assert_eq!(checkpoint.pass.as_ref().unwrap().position, row("c"));
@@ -60,7 +63,7 @@ fn a_pass_that_sent_nothing_leaves_its_name_to_the_next_one() {
     checkpoint.read_out(None);
     checkpoint.finish(false, None, &rules);
     assert_eq!(begin(&mut checkpoint, 2), first);
-    checkpoint.stage(1, read("a", 1));
+    checkpoint.stage([Piece::all(1)], read("a", 1));
     checkpoint.acknowledge(1, None, at(3));
     checkpoint.read_out(None);
     checkpoint.finish(false, None, &rules);
@@ -97,6 +100,63 @@ fn positions_keep_ties_apart() {
     assert_eq!(position_after(&[], true, &rules), None);
 }
 
+fn cursor(text: &str) -> Position {
+    Position::Cursor(Cursor(text.as_bytes().to_vec()))
+}
+
+/// A pass over a feed whose only page ends at this cursor.
+fn fed(checkpoint: &mut Checkpoint, at_cursor: &str, now: i64) {
+    let kind = checkpoint.next_kind(at(now), None, false).unwrap();
+    checkpoint.begin_feed(kind, "t", at(now));
+    checkpoint.stage([Piece::all(2)], Read { last: true, rows: 2, ..Read::from(cursor(at_cursor)) });
+    assert_ne!(checkpoint.pass.as_ref().unwrap().position, cursor(at_cursor), "not before it is acknowledged");
+    checkpoint.acknowledge(2, None, at(now));
+    assert_eq!(checkpoint.pass.as_ref().unwrap().stage, Stage::Closing, "the end of the feed is part of the step");
+    checkpoint.finish(false, None, &Rules::default());
+}
+
+#[test]
+fn a_feed_goes_on_at_the_cursor_of_its_last_pass() {
+    let mut checkpoint = Checkpoint::default();
+    fed(&mut checkpoint, "a", 100);
+    assert_eq!((checkpoint.phase, checkpoint.committed_upper), (Phase::Delta, Some(at(100))));
+    checkpoint.begin_feed(PassKind::Delta, "t", at(200));
+    let pass = checkpoint.pass.clone().unwrap();
+    assert_eq!((pass.position, pass.lower, pass.upper), (cursor("a"), Some(at(100)), at(200)));
+    let text = serde_json::to_string(&checkpoint).unwrap();
+    assert_eq!(serde_json::from_str::<Checkpoint>(&text).unwrap(), checkpoint);
+    // Nothing came: the cursor stays.
+    checkpoint.pass_over(Read::from(cursor("a")), at(200));
+    checkpoint.read_out(None);
+    checkpoint.finish(false, None, &Rules::default());
+    assert_eq!(checkpoint.cursor, Some(Cursor(b"a".to_vec())));
+}
+
+#[test]
+fn a_feed_that_is_set_back_or_begun_anew_has_no_cursor() {
+    let mut fresh = Checkpoint::default();
+    fed(&mut fresh, "a", 100);
+    let mut under_way = fresh.clone();
+    under_way.begin_feed(PassKind::Delta, "t", at(200));
+    for checkpoint in [&fresh, &under_way] {
+        let mut back = checkpoint.clone();
+        back.rewind(at(50));
+        assert_eq!((back.cursor.clone(), back.pass.clone(), back.phase), (None, None, Phase::Initial));
+        back.begin_feed(PassKind::Initial, "t", at(300));
+        assert_eq!(back.pass.unwrap().position, Position::Start);
+        let mut anew = checkpoint.clone();
+        anew.begin_epoch();
+        assert_eq!((anew.cursor, anew.epoch), (None, 1));
+    }
+    // Other columns: what is there has other records, whatever the plugin has handed over.
+    under_way.reload();
+    under_way.finish(false, None, &Rules::default());
+    assert_eq!((under_way.cursor, under_way.phase), (None, Phase::Initial));
+    let mut table = Checkpoint { committed_upper: Some(at(1)), ..Checkpoint::default() };
+    table.rewind(at(0));
+    assert_eq!(table.phase, Phase::Delta);
+}
+
 /// What may become of a piece that is sent.
 #[derive(Debug, Clone, Copy)]
 enum Answer {
@@ -122,6 +182,7 @@ proptest! {
     #[test]
     fn pages_are_numbered_without_a_gap_and_nothing_is_left_out(
         sizes in prop::collection::vec(1_u32..40, 1..6),
+        rows in 1_u32..60,
         answers in answers(),
     ) {
         let rules = Rules::default();
@@ -129,7 +190,8 @@ proptest! {
         written.begin(PassKind::Initial, "t", clocks(50), &rules);
         let (mut answers, mut taken, mut aside) = (answers.into_iter(), Vec::new(), Vec::new());
         for (n, size) in sizes.iter().enumerate() {
-            written.stage(*size, read(&n.to_string(), u64::from(*size)));
+            let pieces = cut((0..*size).map(|_| 1), PageSize { rows, bytes: 1_000 });
+            written.stage(pieces, read(&n.to_string(), u64::from(*size)));
             while let Some(piece) = written.piece() {
                 let mut memory: Checkpoint = serde_json::from_str(&serde_json::to_string(&written).unwrap()).unwrap();
                 prop_assert_eq!(&memory, &written);

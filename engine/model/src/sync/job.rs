@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
@@ -13,6 +13,8 @@ use crate::{
     invalid::{Complaints, Invalid},
     plugin::PluginRef,
 };
+
+use super::stream::{StreamSpec, name};
 
 /// Streams of one job at most.
 pub const STREAMS_MAX: usize = 200;
@@ -158,73 +160,9 @@ impl SyncSink {
     }
 }
 
-/// One table and what becomes of it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct StreamSpec {
-    /// Its name within the job.
-    pub name: String,
-    /// The table, with its schema where it needs one; `{company}` stands for the partition's `company`.
-    pub table: String,
-    /// Columns that identify a record.
-    pub key: Vec<String>,
-    /// The column that tells when a row was last changed.
-    pub watermark: String,
-    /// Columns that are carried, those of the key always among them; none: all.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub columns: Option<Vec<String>>,
-    /// What marks a row as deleted; none: rows are deleted only by being gone.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub soft_delete: Option<SoftDelete>,
-    /// What the target calls it; `{company}` stands for the partition's `company`, as in the table's name.
-    pub target: String,
-    /// Which column holds which dimension of the partitions; a dimension that is named neither here nor in the table's
-    /// name is a column of its own name.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub partition_columns: BTreeMap<String, String>,
-    /// How often all keys are compared with what was sent, so that rows that are gone are deleted and what was missed
-    /// is sent; none: never.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reconcile_ms: Option<u64>,
-}
-
-/// What marks a row as deleted: `{"column": "D_E_L_E_T_", "value": "*"}`, or the column's name alone.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct SoftDelete {
-    /// The column.
-    pub column: String,
-    /// What it holds of a deleted row.
-    pub value: String,
-}
-
 /// One part of the tables: the value of each dimension, such as `{"company": "01", "branch": "0101"}`.
 pub type Partition = BTreeMap<String, String>;
 
-impl<'de> Deserialize<'de> for SoftDelete {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(deny_unknown_fields)]
-        struct Whole {
-            column: String,
-            #[serde(default = "mark_default")]
-            value: String,
-        }
-        #[derive(Deserialize)]
-        #[serde(untagged, expecting = "the name of a column, or {\"column\": .., \"value\": ..}")]
-        enum Either {
-            Column(String),
-            Whole(Whole),
-        }
-        Ok(match Either::deserialize(deserializer)? {
-            Either::Column(column) => Self { column, value: mark_default() },
-            Either::Whole(Whole { column, value }) => Self { column, value },
-        })
-    }
-}
-
-fn mark_default() -> String {
-    DELETED_MARK.to_owned()
-}
 const fn safety_lag_default() -> u64 {
     SAFETY_LAG_MS_DEFAULT
 }
@@ -239,6 +177,19 @@ const fn page_bytes_default() -> u32 {
 }
 const fn quarantine_default() -> u32 {
     QUARANTINE_DEFAULT
+}
+
+fn within(complaints: &mut Complaints, field: &str, value: u64, least: u64, most: u64) {
+    if value < least || value > most {
+        complaints.add(field, format!("give a number from {least} to {most}"));
+    }
+}
+
+/// What tells of a table's clock, and says nothing to a plugin.
+fn of_table(complaints: &mut Complaints, field: &str, is_set: bool) {
+    if is_set {
+        complaints.add(field, "belongs to a table: a plugin's cursor is taken as it is; leave it out");
+    }
 }
 
 impl SyncJob {
@@ -258,12 +209,8 @@ impl SyncJob {
     /// Every field at fault with the cure; fields are paths within the job's `run`.
     pub fn check(&self) -> Result<(), Invalid> {
         let mut complaints = Complaints::default();
-        match &self.source {
-            SyncSource::Table { connection } => name(&mut complaints, "source.connection", connection),
-            SyncSource::Plugin { .. } => {
-                complaints
-                    .add("source.kind", "must be table; what a plugin pulls becomes events by a job of kind poll, with the same plugin and config");
-            }
+        if let SyncSource::Table { connection } = &self.source {
+            name(&mut complaints, "source.connection", connection);
         }
         if let SyncSink::Events(events) = &self.sink {
             for stream in &self.streams {
@@ -284,19 +231,27 @@ impl SyncJob {
             if !names.insert(&stream.name) {
                 complaints.add(format!("streams[{n}].name"), "another stream of the job has this name");
             }
-            stream.check(&format!("streams[{n}]"), self.partitions.first(), &mut complaints);
+            let (at, partition) = (format!("streams[{n}]"), self.partitions.first());
+            match self.source {
+                SyncSource::Table { .. } => stream.check_table(&at, partition, &mut complaints),
+                SyncSource::Plugin { .. } => stream.check_feed(&at, partition, &mut complaints),
+            }
         }
         self.check_partitions(&mut complaints);
-        let mut within = |field: &str, value: u64, least: u64, most: u64| {
-            if value < least || value > most {
-                complaints.add(field, format!("give a number from {least} to {most}"));
+        let told = &mut complaints;
+        match self.source {
+            SyncSource::Table { .. } => {
+                within(told, "safety_lag_ms", self.safety_lag_ms, 0, SAFETY_LAG_MS_MAX);
+                within(told, "lookback_ms", self.lookback_ms, LOOKBACK_MS_MIN, LOOKBACK_MS_MAX);
             }
-        };
-        within("safety_lag_ms", self.safety_lag_ms, 0, SAFETY_LAG_MS_MAX);
-        within("lookback_ms", self.lookback_ms, LOOKBACK_MS_MIN, LOOKBACK_MS_MAX);
-        within("page_rows", self.page_rows.into(), 1, PAGE_ROWS_MAX.into());
-        within("page_bytes", self.page_bytes.into(), PAGE_BYTES_MIN.into(), PAGE_BYTES_DEFAULT.into());
-        within("quarantine_max", self.quarantine_max.into(), 0, QUARANTINE_MAX.into());
+            SyncSource::Plugin { .. } => {
+                of_table(told, "safety_lag_ms", self.safety_lag_ms != SAFETY_LAG_MS_DEFAULT);
+                of_table(told, "lookback_ms", self.lookback_ms != LOOKBACK_MS_DEFAULT);
+            }
+        }
+        within(told, "page_rows", self.page_rows.into(), 1, PAGE_ROWS_MAX.into());
+        within(told, "page_bytes", self.page_bytes.into(), PAGE_BYTES_MIN.into(), PAGE_BYTES_DEFAULT.into());
+        within(told, "quarantine_max", self.quarantine_max.into(), 0, QUARANTINE_MAX.into());
         complaints.finish(())
     }
 
@@ -326,118 +281,11 @@ impl SyncJob {
     }
 }
 
-impl StreamSpec {
-    fn check(&self, at: &str, partition: Option<&Partition>, complaints: &mut Complaints) {
-        name(complaints, &format!("{at}.name"), &self.name);
-        name(complaints, &format!("{at}.table"), &self.table);
-        name(complaints, &format!("{at}.watermark"), &self.watermark);
-        name(complaints, &format!("{at}.target"), &self.target);
-        if self.key.is_empty() || self.key.len() > KEY_COLUMNS_MAX {
-            complaints.add(format!("{at}.key"), format!("name between one and {KEY_COLUMNS_MAX} columns"));
-        }
-        distinct(complaints, &format!("{at}.key"), &self.key);
-        if let Some(columns) = &self.columns {
-            if columns.is_empty() || columns.len() > COLUMNS_MAX {
-                let message = format!("name between one and {COLUMNS_MAX} columns, or leave it out to carry all");
-                complaints.add(format!("{at}.columns"), message);
-            }
-            distinct(complaints, &format!("{at}.columns"), columns);
-        }
-        if let Some(mark) = &self.soft_delete {
-            name(complaints, &format!("{at}.soft_delete.column"), &mark.column);
-            if mark.value.is_empty() || mark.value.len() > NAME_BYTES_MAX {
-                complaints.add(format!("{at}.soft_delete.value"), "say what the column holds of a deleted row");
-            }
-        }
-        if self.reconcile_ms.is_some_and(|every| every < RECONCILE_MS_MIN) {
-            complaints.add(format!("{at}.reconcile_ms"), format!("give at least {RECONCILE_MS_MIN}, or leave it out"));
-        }
-        let known = |dimension: &str| partition.is_some_and(|partition| partition.contains_key(dimension));
-        for (dimension, column) in &self.partition_columns {
-            let field = format!("{at}.partition_columns.{dimension}");
-            name(complaints, &field, column);
-            if !known(dimension) {
-                complaints.add(&*field, "the partitions have no such dimension");
-            }
-        }
-        for (field, text) in [("table", &self.table), ("target", &self.target)] {
-            match placeholders(text) {
-                None => complaints.add(format!("{at}.{field}"), "every { needs its }"),
-                Some(names) => {
-                    for dimension in names.into_iter().filter(|dimension| !known(dimension)) {
-                        let message = format!("`{{{dimension}}}` is no dimension of the partitions");
-                        complaints.add(format!("{at}.{field}"), message);
-                    }
-                }
-            }
-        }
-    }
-
-    /// The table of a partition.
-    pub fn table_of(&self, partition: &Partition) -> String {
-        filled(&self.table, partition)
-    }
-
-    /// What the target calls the records of a partition.
-    pub fn target_of(&self, partition: &Partition) -> String {
-        filled(&self.target, partition)
-    }
-
-    /// Columns and values that a row of this partition has; a dimension in the table's name needs no column.
-    pub fn conditions<'a>(&'a self, partition: &'a Partition) -> Vec<(&'a str, &'a str)> {
-        let named = placeholders(&self.table).unwrap_or_default();
-        let columns = partition.iter().filter_map(|(dimension, value)| match self.partition_columns.get(dimension) {
-            Some(column) => Some((column.as_str(), value.as_str())),
-            None if named.contains(&dimension.as_str()) => None,
-            None => Some((dimension.as_str(), value.as_str())),
-        });
-        columns.collect()
-    }
-}
-
-/// `text` with the partition's values in the place of its dimensions' names.
-fn filled(text: &str, partition: &Partition) -> String {
-    let fill = |text: String, (dimension, value): (&String, &String)| text.replace(&format!("{{{dimension}}}"), value);
-    partition.iter().fold(text.to_owned(), fill)
-}
-
-/// Names between braces; none where a brace is open.
-fn placeholders(table: &str) -> Option<Vec<&str>> {
-    let mut names = Vec::new();
-    let mut rest = table;
-    while let Some((before, after)) = rest.split_once('{') {
-        let (inside, behind) = after.split_once('}')?;
-        if before.contains('}') || inside.contains('{') {
-            return None;
-        }
-        names.push(inside);
-        rest = behind;
-    }
-    (!rest.contains('}')).then_some(names)
-}
-
-fn name(complaints: &mut Complaints, field: &str, text: &str) {
-    if text.is_empty() || text.len() > NAME_BYTES_MAX || text.chars().any(char::is_control) {
-        complaints.add(field, format!("give between one and {NAME_BYTES_MAX} bytes without control characters"));
-    }
-}
-
-fn distinct(complaints: &mut Complaints, field: &str, columns: &[String]) {
-    let mut seen = BTreeSet::new();
-    for (n, column) in columns.iter().enumerate() {
-        let field = format!("{field}[{n}]");
-        name(complaints, &field, column);
-        if !seen.insert(column) {
-            complaints.add(field, "this column was named before");
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
-    use super::*;
+    use super::{super::stream::SoftDelete, *};
 
     fn job() -> Value {
         json!({
@@ -465,6 +313,68 @@ mod tests {
         assert_eq!((read.page_rows, read.lookback_ms, read.safety_lag_ms), (500, 600_000, 5_000));
         let again: SyncJob = serde_json::from_str(&serde_json::to_string(&read).unwrap()).unwrap();
         assert_eq!(again, read);
+    }
+
+    fn feed_job() -> Value {
+        json!({
+            "source": {"kind": "plugin", "plugin": "feed", "config": {"url": "https://feed.example"}},
+            "sink": {"plugin": "carol", "endpoint": format!("ep_{}", "0".repeat(32))},
+            "streams": [{"name": "orders", "key": ["id"], "target": "orders",
+                "columns": [{"name": "id", "kind": "integer", "nullable": false}, {"name": "v", "kind": "text"}, "more"]}]
+        })
+    }
+
+    #[test]
+    fn a_plugin_is_a_source_and_what_asks_something_of_a_table_is_refused() {
+        let read: SyncJob = serde_json::from_value(feed_job()).unwrap();
+        assert_eq!(read.check(), Ok(()));
+        let again = serde_json::to_value(&read).unwrap();
+        assert_eq!(serde_json::from_value::<SyncJob>(again.clone()).unwrap(), read);
+        assert_eq!((again.pointer("/streams/0/watermark"), again.pointer("/streams/0/table")), (None, None));
+        let shape = read.streams[0].feed_shape();
+        let kinds: Vec<_> = shape.columns.iter().map(|column| (column.name.as_str(), column.nullable)).collect();
+        assert_eq!(kinds, [("id", false), ("v", true), ("more", true)]);
+        assert_eq!(read.streams[0].feed_of(&Partition::new()), "orders");
+        let with = |field: &str, value: Value| {
+            let mut job = feed_job();
+            job["streams"][0][field] = value;
+            fields(job)
+        };
+        for (field, value) in [
+            ("watermark", json!("changed")),
+            ("soft_delete", json!("d")),
+            ("reconcile_ms", json!(60_000)),
+            ("partition_columns", json!({"company": "c"})),
+            ("columns", json!(["v"])),
+            ("table", json!("orders_{company}")),
+        ] {
+            assert_eq!(with(field, value), [format!("streams[0].{field}")]);
+        }
+        let mut job = feed_job();
+        job["lookback_ms"] = json!(20_000);
+        job["safety_lag_ms"] = json!(0);
+        assert_eq!(fields(job), ["safety_lag_ms", "lookback_ms"]);
+    }
+
+    #[test]
+    fn a_partition_of_a_feed_is_part_of_what_is_asked_for() {
+        let mut job = feed_job();
+        job["partitions"] = json!([{"company": "01"}, {"company": "02"}]);
+        assert_eq!(fields(job.clone()), ["streams[0].table"]);
+        job["streams"][0]["table"] = json!("orders_{company}");
+        let read: SyncJob = serde_json::from_value(job).unwrap();
+        assert_eq!(read.check(), Ok(()));
+        assert_eq!(read.streams[0].feed_of(&read.partitions[1]), "orders_02");
+    }
+
+    #[test]
+    fn a_table_says_itself_what_its_columns_hold() {
+        let mut job = job();
+        job["streams"][0]["columns"] = json!(["A1_COD", {"name": "A1_NOME", "kind": "text"}]);
+        assert_eq!(fields(job), ["streams[0].columns[1]"]);
+        let mut job = self::job();
+        job["streams"][0].as_object_mut().unwrap().retain(|name, _| name != "watermark" && name != "table");
+        assert_eq!(fields(job), ["streams[0].table", "streams[0].watermark"]);
     }
 
     #[test]

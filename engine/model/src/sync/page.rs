@@ -1,12 +1,12 @@
 //! What a page and a pass are called, and the sums by which sets of keys are compared.
 
-use std::fmt::Write as _;
+use std::{collections::VecDeque, fmt::Write as _};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-use super::job::Partition;
+use super::{checkpoint::Piece, job::Partition, pace::PageSize};
 use crate::id::{JobId, TrackId, TypedId as _};
 
 /// What tells two versions of a record apart: half of a SHA-256.
@@ -60,6 +60,25 @@ impl Checksum {
     }
 }
 
+/// Cuts changes of these lengths, in bytes, into pieces of at most `size`, in their order. One change that is longer by itself
+/// is a piece of its own.
+pub fn cut(lengths: impl IntoIterator<Item = usize>, size: PageSize) -> VecDeque<Piece> {
+    let (mut pieces, mut piece, mut bytes) = (VecDeque::new(), Piece { from: 0, to: 0 }, 0_usize);
+    for length in lengths {
+        let is_full = piece.len() >= size.rows.max(1) || bytes.saturating_add(length) > size.bytes as usize;
+        if is_full && !piece.is_empty() {
+            pieces.push_back(piece);
+            (piece, bytes) = (Piece { from: piece.to, to: piece.to }, 0);
+        }
+        piece.to += 1;
+        bytes = bytes.saturating_add(length);
+    }
+    if !piece.is_empty() {
+        pieces.push_back(piece);
+    }
+    pieces
+}
+
 /// The track of a job's stream in a partition: the same for whoever asks.
 pub fn track_id(job: JobId, stream: &str, partition: &Partition) -> TrackId {
     let job = job.to_string();
@@ -107,7 +126,27 @@ fn hex(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn a_page_is_cut_without_a_gap_within_its_bounds(
+            lengths in prop::collection::vec(0_usize..50, 0..80), rows in 0_u32..20, bytes in 0_u32..100,
+        ) {
+            let pieces = cut(lengths.iter().copied(), PageSize { rows, bytes });
+            let mut next = 0;
+            for piece in &pieces {
+                prop_assert_eq!(piece.from, next);
+                prop_assert!(!piece.is_empty() && piece.len() <= rows.max(1));
+                let sum: usize = lengths[piece.from as usize..piece.to as usize].iter().sum();
+                prop_assert!(sum <= bytes as usize || piece.len() == 1);
+                next = piece.to;
+            }
+            prop_assert_eq!(next as usize, lengths.len());
+        }
+    }
 
     #[test]
     fn ids_depend_on_every_part_and_on_where_it_ends() {

@@ -47,8 +47,8 @@ pub struct SyncCommit<'a> {
     pub refused: Vec<Refused>,
     /// Rows stamped before this are forgotten: no pass reads them again.
     pub forget_before: Option<Timestamp>,
-    /// What the plugin keeps.
-    pub plugin: Option<PluginWrites>,
+    /// What plugins keep: those of the source and of the sink.
+    pub plugins: Vec<PluginWrites>,
     /// Whether the checkpoint goes into the history.
     pub remember: bool,
     /// The present instant.
@@ -93,7 +93,7 @@ impl Store {
         if let Some(before) = step.forget_before {
             rows::forget(&mut session, track.id, before).await?;
         }
-        if let Some((plugin, writes)) = &step.plugin {
+        for (plugin, writes) in &step.plugins {
             let writes: Vec<KeptWrite<&String>> =
                 writes.iter().map(|(key, value)| (key, value.as_deref().map(Arc::from))).collect();
             // A job's values stand where an endpoint's do, under the job's id.

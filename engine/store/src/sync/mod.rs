@@ -11,7 +11,7 @@ mod rows;
 
 use engate_model::{
     JobId, TenantId, Timestamp, TrackId,
-    sync::{Checkpoint, Partition, Phase},
+    sync::{Checkpoint, Partition},
 };
 use serde_json::json;
 
@@ -146,8 +146,8 @@ impl Store {
             .collect()
     }
 
-    /// Sets a track back, so that everything stamped since `upper` is read and sent again whatever was acknowledged. The
-    /// pass under way is given up; a run that is under way finds the track changed and stops.
+    /// Sets a track back, so that everything stamped since `upper` is read and sent again whatever was acknowledged; of a
+    /// plugin's feed, which has no stamps, everything. The pass under way is given up; a run that is under way finds the track changed and stops.
     ///
     /// # Errors
     /// [`StoreError::NotFound`], or when the database gives no answer.
@@ -162,9 +162,7 @@ impl Store {
         let mut session = self.db().begin().await?;
         let before = hold(&mut session, tenant, track).await?;
         let mut after = before.checkpoint.clone();
-        after.pass = None;
-        after.phase = Phase::Delta;
-        after.committed_upper = Some(upper);
+        after.rewind(upper);
         // No hash is this one: what the target has counts as unknown.
         let sql = "UPDATE sync_rows SET epoch = -1 WHERE track = $1 AND (stamp IS NULL OR stamp >= $2)";
         session.execute(sql, args![track, upper]).await?;

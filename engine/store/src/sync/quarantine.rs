@@ -218,14 +218,18 @@ impl Store {
         self.db().row(sql, args![track]).await?.map_or(Ok(0), |row| row.cells().count())
     }
 
-    /// Keys of a track that somebody wants sent again, at most `limit`.
+    /// Records of a track that somebody wants sent again, at most `limit`, oldest first.
     ///
     /// # Errors
     /// When the database gives no answer.
-    pub async fn quarantine_to_replay(&self, track: TrackId, limit: u32) -> Result<Vec<String>, StoreError> {
-        let sql = "SELECT key FROM sync_quarantine WHERE track = $1 AND state = $2 ORDER BY id LIMIT $3";
+    pub async fn quarantine_to_replay(&self, track: TrackId, limit: u32) -> Result<Vec<Quarantined>, StoreError> {
+        let sql = concat!(
+            "SELECT ",
+            columns!(),
+            " FROM sync_quarantine WHERE track = $1 AND state = $2 ORDER BY id LIMIT $3"
+        );
         let rows = self.db().rows(sql, args![track, QuarantineState::Replay.code(), limit]).await?;
-        rows.iter().map(|row| row.cells().text()).collect()
+        rows.iter().map(read).collect()
     }
 
     /// Has a record sent again, as it is by then, with the next run.

@@ -1,7 +1,7 @@
 use engate_model::{
     EndpointId, JobId, QuarantineId, TypedId as _,
     sink::Operation,
-    sync::{Checkpoint, PassKind, Phase, Position, Read, RowHash, Rules, checkpoint::Clocks, page::track_id},
+    sync::{Checkpoint, PassKind, Phase, Piece, Position, Read, RowHash, Rules, checkpoint::Clocks, page::track_id},
 };
 use engate_store::{PageChange, QuarantineState, Refused, Sent, SentState, StoreError, SyncCommit, Track, TrackState};
 
@@ -41,7 +41,7 @@ fn step<'a>(from: &'a TrackState, checkpoint: &'a Checkpoint) -> SyncCommit<'a> 
         gone: Vec::new(),
         refused: Vec::new(),
         forget_before: None,
-        plugin: None,
+        plugins: Vec::new(),
         remember: false,
         now: at(50),
     }
@@ -58,13 +58,13 @@ pub(crate) async fn a_step_of_a_track_is_written_whole_or_not_at_all(t: &Subject
     let first = t.store.track_claim(&track, 1, at(1)).await.unwrap();
     assert_eq!((first.version, &first.checkpoint, &first.page), (0, &Checkpoint::default(), &None));
     let checkpoint = begun(&first);
-    let plugin = Some(("carol".to_owned(), vec![("k".to_owned(), Some(b"v".to_vec()))]));
+    let kept = |plugin: &str, value: &[u8]| (plugin.to_owned(), vec![("k".to_owned(), Some(value.to_vec()))]);
     let many: Vec<_> = (0..700).map(|n| sent(&format!("k{n:04}"), 1, n)).collect();
     let commit = SyncCommit {
         page: PageChange::Put(vec![1, 2, 3]),
         sent: many,
         refused: vec![refused("bad", 5)],
-        plugin,
+        plugins: vec![kept("feed", b"f"), kept("carol", b"v")],
         remember: true,
         ..step(&first, &checkpoint)
     };
@@ -74,6 +74,8 @@ pub(crate) async fn a_step_of_a_track_is_written_whole_or_not_at_all(t: &Subject
     assert_eq!(t.store.sent_page(track.id, "k0697").await.unwrap().len(), 2);
     let kept = t.store.plugin_state_get(t.tenant, "carol", EndpointId::from_uuid(track.job.uuid())).await.unwrap();
     assert_eq!(kept, [("k".to_owned(), b"v".to_vec())]);
+    let kept = t.store.plugin_state_get(t.tenant, "feed", EndpointId::from_uuid(track.job.uuid())).await.unwrap();
+    assert_eq!(kept, [("k".to_owned(), b"f".to_vec())], "of both sides of a job");
     assert_eq!(t.store.quarantine_count(track.id).await.unwrap(), 1);
     assert_eq!(t.store.track_history(t.tenant, track.id, 10).await.unwrap().len(), 1);
     // The same step once more: nothing of it is written.
@@ -187,7 +189,11 @@ pub(crate) async fn what_is_refused_waits_until_it_is_taken_or_given_up(t: &Subj
     t.store.quarantine_discard(&actor(), t.tenant, track.job, rest.items[0].id).await.unwrap();
     let gone = t.store.quarantine_discard(&actor(), t.tenant, track.job, rest.items[0].id).await.unwrap_err();
     assert_eq!(gone.code(), "not_found");
-    assert_eq!(t.store.quarantine_to_replay(track.id, 10).await.unwrap(), ["a"]);
+    let replays = t.store.quarantine_to_replay(track.id, 10).await.unwrap();
+    assert_eq!(
+        replays.iter().map(|one| (one.key.as_str(), one.data.as_str())).collect::<Vec<_>>(),
+        [("a", first.data.as_str())]
+    );
     let found = t.store.sent_find(track.id, 0, &["c"]).await.unwrap();
     assert_eq!(found["c"].state, SentState::Refused, "what was given up is not sent again as it is");
     let commit = SyncCommit { sent: vec![sent("a", 1, 9)], gone: vec!["b".into()], ..step(&state, &checkpoint) };
@@ -199,7 +205,7 @@ pub(crate) async fn a_track_is_set_back_approved_and_begun_anew(t: &Subject) {
     let track = track(t, "orders");
     let state = t.store.track_claim(&track, 1, at(1)).await.unwrap();
     let mut checkpoint = begun(&state);
-    checkpoint.stage(2, Read { after: Position::Start, seen: Default::default(), rows: 2 });
+    checkpoint.stage([Piece::all(2)], Read { rows: 2, ..Read::from(Position::Start) });
     let commit = SyncCommit {
         page: PageChange::Put(vec![7]),
         sent: vec![sent("old", 1, 100), sent("new", 2, 300)],

@@ -110,7 +110,7 @@ pub(super) struct EveryShape {
     phase_ms: Option<u64>,
 }
 
-/// What a job runs: `emit` an event, `sync` tables to a target, `poll` a plugin for events, or an `engine` task.
+/// What a job runs: `emit` an event, `sync` tables or a plugin's feeds to a target, `poll` a plugin for events, or an `engine` task.
 #[derive(ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = JobRun, example = json!({"kind": "emit", "event": {"type": "day.closed", "payload": {}}}))]
@@ -127,22 +127,23 @@ pub(super) struct WorkShape {
     /// Of `engine` and `poll`: the endpoint meant.
     #[schema(max_length = 64)]
     endpoint: Option<String>,
-    /// Of `sync`: `{kind: "table", connection}` or `{kind: "plugin", plugin, config}`.
+    /// Of `sync`: `{kind: "table", connection}` or `{kind: "plugin", plugin, config?}`, a plugin of the world sync-source.
     #[schema(value_type = Option<Object>)]
     source: Option<Value>,
     /// Of `sync`: `{plugin, config, endpoint}`, or `{event_type, subject?}` to make events of the changes.
     #[schema(value_type = Option<Object>)]
     sink: Option<Value>,
-    /// Of `sync`: `[{name, table, key[], watermark, columns?, soft_delete?, target}]`.
+    /// Of `sync`: of tables `[{name, table, key[], watermark, columns?, soft_delete?, reconcile_ms?, partition_columns?,
+    /// target}]`, of a plugin `[{name, table?, key[], columns?, target}]`; a plugin's columns are names or `{name, kind, nullable?}`.
     #[schema(value_type = Option<Vec<Object>>, max_items = 200)]
     streams: Option<Vec<Value>>,
     /// Of `sync`: the value of each dimension, such as `[{company: "01"}]`.
     #[schema(value_type = Option<Vec<Object>>, max_items = 1000)]
     partitions: Option<Vec<Value>>,
-    /// Of `sync`: how far behind the source's clock the committed range ends; 5,000 where it is left out.
+    /// Of `sync` of tables: how far behind the source's clock the committed range ends; 5,000 where it is left out.
     #[schema(maximum = 600_000)]
     safety_lag_ms: Option<u64>,
-    /// Of `sync`: how far back each pass reads again; ten minutes where it is left out.
+    /// Of `sync` of tables: how far back each pass reads again; ten minutes where it is left out.
     #[schema(minimum = 10_000, maximum = 604_800_000)]
     lookback_ms: Option<u64>,
     /// Of `sync`: rows of a page at most; 500 where it is left out.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{Json, extract::State, http::StatusCode};
 use engate_model::{
     JobId, QuarantineId, Timestamp, TrackId,
-    sync::{Partition, PassKind, PassState, Phase},
+    sync::{Cursor, Partition, PassKind, PassState, Phase},
 };
 use engate_store::{HistoryEntry, Quarantined, TrackState};
 use serde::{Deserialize, Serialize};
@@ -46,7 +46,7 @@ pub(super) fn routes() -> Routes {
 #[schema(as = Checkpoint, example = json!({
     "id": "trk_0192f0c1a2b37c4d8e5f60718293a4b5", "stream": "customers", "partition": {"branch": "0101"}, "epoch": 0,
     "phase": "delta", "committed_upper": "2026-01-31T12:00:00.000000Z", "acknowledged_stamp": "2026-01-31T11:59:58.000000Z",
-    "reconciled_at": null, "pass": null, "version": 17, "updated_at": "2026-01-31T12:00:05.000000Z"
+    "reconciled_at": null, "cursor": null, "pass": null, "version": 17, "updated_at": "2026-01-31T12:00:05.000000Z"
 }))]
 struct CheckpointView {
     /// Its id.
@@ -62,7 +62,8 @@ struct CheckpointView {
     /// `initial` or `delta`.
     #[schema(value_type = String)]
     phase: Phase,
-    /// Up to which stamp everything is at the target, by the source's clock.
+    /// Up to which stamp everything is at the target, by the source's clock; of a plugin's feed when the last pass began that
+    /// is over, by the engine's.
     #[schema(value_type = Option<String>, format = DateTime)]
     committed_upper: Option<Timestamp>,
     /// The largest stamp that was acknowledged.
@@ -71,6 +72,9 @@ struct CheckpointView {
     /// When all keys were last compared, by the source's clock.
     #[schema(value_type = Option<String>, format = DateTime)]
     reconciled_at: Option<Timestamp>,
+    /// Where a plugin goes on, everything before being acknowledged: its own bytes as base64, at most 4 KiB of them; null for
+    /// a table, and at the beginning of a feed.
+    cursor: Option<String>,
     /// The pass under way.
     pass: Option<PassView>,
     /// Counts its changes.
@@ -101,11 +105,11 @@ struct PassView {
     /// When it began.
     #[schema(value_type = String, format = DateTime)]
     started_at: Timestamp,
-    /// How far it is, where it goes through a whole table; null for a `delta`, whose end nobody knows.
+    /// How far it is, where it goes through a whole table or feed; null for a `delta`, whose end nobody knows.
     progress: Option<ProgressView>,
 }
 
-/// How far a pass is that goes through a whole table.
+/// How far a pass is that goes through a whole table or feed.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = PassProgress, example = json!({
     "rows": 6000, "expected": 1_200_000, "expected_is_estimate": true, "rows_per_second": 3000.0,
@@ -114,7 +118,7 @@ struct PassView {
 struct ProgressView {
     /// Rows that were read and settled: sent, left out, or set aside.
     rows: u64,
-    /// Rows that there are; null where the source does not say.
+    /// Rows that there are; null where the source does not say, as a plugin's feed never does.
     expected: Option<u64>,
     /// Whether `expected` is what the database's statistics say; if not, it was counted when the pass began.
     expected_is_estimate: bool,
@@ -142,6 +146,8 @@ impl ProgressView {
 impl CheckpointView {
     fn of(state: TrackState, now: Option<Timestamp>) -> Self {
         let at = state.checkpoint;
+        let under_way = at.pass.as_ref().and_then(|pass| pass.position.cursor());
+        let cursor = under_way.or(at.cursor.as_ref()).map(Cursor::to_base64);
         let pass = at.pass.map(|pass| PassView {
             progress: ProgressView::of(&pass, now),
             id: pass.id,
@@ -159,6 +165,7 @@ impl CheckpointView {
             committed_upper: at.committed_upper,
             acknowledged_stamp: at.acknowledged_stamp,
             reconciled_at: at.reconciled_at,
+            cursor,
             pass,
             version: state.version,
             updated_at: state.updated_at,
@@ -240,7 +247,8 @@ struct RewindBody {
     to: Timestamp,
 }
 
-/// Sets a stream back: what is stamped since then is read and sent again, whatever the target acknowledged.
+/// Sets a stream back: what is stamped since then is read and sent again, whatever the target acknowledged. A plugin's feed has
+/// no stamps: it is pulled from its beginning, and all of it sent again.
 #[utoipa::path(post, path = "/v1/jobs/{id}/checkpoints/{track}/rewind", tag = "jobs", operation_id = "checkpoint_rewind",
     params(("id" = String, Path, description = "The job's id"), ("track" = String, Path, description = "The checkpoint's id")),
     request_body = RewindBody,
@@ -254,7 +262,7 @@ async fn rewind(
     Ok(Json(CheckpointView::of(engine.track_act(&principal, id, track, TrackAct::Rewind(body.to)).await?, None)))
 }
 
-/// Approves that a table lost a column, or has another key: the stream goes on with what is there.
+/// Approves that a table, or what the job says of a feed, lost a column or has another key: the stream goes on with what is there.
 #[utoipa::path(post, path = "/v1/jobs/{id}/checkpoints/{track}/approve", tag = "jobs", operation_id = "checkpoint_approve",
     params(("id" = String, Path, description = "The job's id"), ("track" = String, Path, description = "The checkpoint's id")),
     responses((status = 200, description = "As it is now", body = CheckpointView), (status = 404, description = "There is none"), (status = 409, description = "It is no sync (`not_a_sync`)")))]
@@ -349,7 +357,7 @@ async fn quarantine(
     Ok(Json(Listing { items, total: Some(found.total), total_estimated: false, next }))
 }
 
-/// Has a record sent again with the next run, as it is by then.
+/// Has a record sent again with the next run: a table's as it is by then, a feed's as it came last.
 #[utoipa::path(post, path = "/v1/jobs/{id}/quarantine/{record}/replay", tag = "jobs", operation_id = "quarantine_replay",
     params(("id" = String, Path, description = "The job's id"), ("record" = String, Path, description = "The record's id in quarantine")),
     responses((status = 204, description = "The next run sends it"), (status = 404, description = "There is none"), (status = 409, description = "It is no sync (`not_a_sync`)")))]
@@ -429,14 +437,14 @@ struct TableView {
 #[utoipa::path(get, path = "/v1/connections/{name}/tables", tag = "jobs", operation_id = "connection_tables",
     params(("name" = String, Path, description = "The connection's name"), TableParams),
     responses((status = 200, description = "At most 2,000; a longer prefix finds the others", body = Listing<TableView>),
-        (status = 404, description = "There is no such connection"), (status = 409, description = "It cannot be read now (`source_unreadable`)")))]
+        (status = 404, description = "There is no such connection"), (status = 409, description = "It cannot be read now (`source_unreadable`), or it is a plugin (`no_catalogue`)")))]
 async fn tables(
     State(engine): State<Arc<Engine>>,
-    Caller(_principal): Caller,
+    Caller(principal): Caller,
     At(name): At<String>,
     Params(params): Params<TableParams>,
 ) -> Result<Json<Listing<TableView>>, Problem> {
-    let found = engine.connection_tables(&name, params.prefix.as_deref().unwrap_or_default()).await?;
+    let found = engine.connection_tables(&principal, &name, params.prefix.as_deref().unwrap_or_default()).await?;
     let total_estimated = found.truncated;
     let items: Vec<_> = found
         .items

@@ -146,7 +146,12 @@ const TEXTS: &[(&str, &str, &str)] = &[
         "Use um endereço público, ou peça ao operador que libere a rede em `egress.allow`.",
     ),
     ("already_exists", "Já existe", "Altere o que existe ou escolha outro nome."),
-    ("not_a_sync", "O job não leva tabelas", "Só jobs cujo `run` é do tipo `sync` têm checkpoints e quarentena."),
+    ("not_a_sync", "O job não é um sync", "Só jobs cujo `run` é do tipo `sync` têm checkpoints e quarentena."),
+    (
+        "no_catalogue",
+        "Um plugin não tem catálogo",
+        "Só conexões listam suas tabelas; o que um plugin entrega é nomeado em `streams` do job, com `columns` onde o destino precisa delas.",
+    ),
     (
         "run_in_progress",
         "Uma execução do job não terminou",

@@ -184,7 +184,7 @@ pub(super) async fn c12_a_lease_is_stolen_in_mid_page(t: &Rig) -> Result<(), Str
             gone: Vec::new(),
             refused: Vec::new(),
             forget_before: None,
-            plugin: None,
+            plugins: Vec::new(),
             remember: false,
             now: at(0),
         };

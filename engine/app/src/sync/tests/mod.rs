@@ -3,6 +3,7 @@
 
 mod cases;
 mod dying;
+mod fed;
 mod more;
 mod planted;
 mod rig;

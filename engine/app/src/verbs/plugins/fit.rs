@@ -110,14 +110,16 @@ impl Engine {
         Err(VerbError::field("plugin", format!("{reference} {what}; {needed}")))
     }
 
-    /// Checks an inbound's plugin and configuration together with the installation's.
-    pub(crate) async fn check_inbound_config(
+    /// Checks the plugin and configuration of what has no layer but the installation below its own: an inbound, or the
+    /// source of a sync.
+    pub(crate) async fn check_own_config(
         &self,
         tenant: TenantId,
         plugin: &PluginRef,
         config: Option<&Value>,
+        world: World,
     ) -> Result<(), VerbError> {
-        let manifest = self.plugin_made_for(tenant, plugin, World::Receiver).await?;
+        let manifest = self.plugin_made_for(tenant, plugin, world).await?;
         let settings = self.store.plugin_settings_get(tenant, &plugin.name).await?;
         validate_config(&manifest.config_schema, &merged([settings.config.as_ref(), config]))
             .map_err(|invalid| invalid.below("config"))?;

@@ -329,7 +329,7 @@ mod tests {
         };
         let plain = streams(&[entity()], &[company("01", &[])]);
         let mut edited = sync(plain.clone());
-        edited.streams[0].columns = Some(vec!["A1_NOME".to_owned()]);
+        edited.streams[0].columns = Some(vec!["A1_NOME".into()]);
         edited.lookback_ms = 60_000;
         let more = Entity { entity: "orders".to_owned(), table: "SC5".to_owned(), ..entity() };
         let wanted = sync(streams(&[entity(), more], &[company("01", &[])]));
