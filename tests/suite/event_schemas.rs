@@ -79,7 +79,7 @@ fn in_every_form(backend: Backend) {
         let binary = |media_type| {
             [
                 ("ce-specversion", "1.0"),
-                ("ce-id", "1"),
+                ("ce-id", "binary"),
                 ("ce-source", "/s"),
                 ("ce-type", "order.created"),
                 ("content-type", media_type),
@@ -92,7 +92,7 @@ fn in_every_form(backend: Backend) {
         post(good.clone()).await.expect(202);
         post(json!([good, other])).await.expect(202);
         send(&structured, cloud(1, json!({"order": "A-2"})).to_string()).await.expect(202);
-        send(&binary("application/json"), r#"{"order":"A-3"}"#.to_owned()).await;
+        send(&binary("application/json"), r#"{"order":"A-3"}"#.to_owned()).await.expect(202);
         app.receiver.wait("/hook", 5).await;
     });
 }
@@ -121,7 +121,7 @@ fn a_change_looks_forward(backend: Backend) {
         let shown = app.api.patch(at, &json!({ "schema": stricter })).await.expect(200);
         assert_eq!(shown["schema"], stricter);
         let sent = app.api.post(&format!("/v1/endpoints/{endpoint}/event-types/order.created/send"), &json!({})).await;
-        assert_eq!(sent.expect(200)["outcome"], "succeeded");
+        assert_eq!(sent.expect(200)["outcome"], "success");
         assert_eq!(fields(app.api.post("/v1/events", &event).await), ["payload"], "a repeat is judged anew");
         let tried = json!({"event_type": "order.created", "payload": {}});
         app.api.post(&format!("/v1/endpoints/{endpoint}/test"), &tried).await.expect(200);

@@ -62,7 +62,7 @@ fn every_way_out_shows_the_certificate_and_its_answer_tells_it() {
         assert!(!attempt.to_string().contains("PRIVATE"), "{attempt}");
         let at = |rest: &str| format!("/v1/endpoints/{endpoint}{rest}");
         let tried = app.api.post(&at("/test"), &json!({"event_type": "P1", "payload": {}})).await.expect(200);
-        assert_eq!((&tried["outcome"], partner.callers()), (&json!("succeeded"), vec!["one".to_owned()]), "{tried}");
+        assert_eq!((&tried["outcome"], partner.callers()), (&json!("success"), vec!["one".to_owned()]), "{tried}");
         let verified = app.api.post(&at("/verify"), &json!({})).await.expect(200);
         assert_eq!((&verified["verified"], partner.callers()), (&json!(true), vec!["one".to_owned()]), "{verified}");
 

@@ -1,6 +1,7 @@
 //! Egress against partners that run on the loopback interface: good ones, slow ones and hostile ones.
 
 #[cfg(test)]
+#[allow(dead_code, reason = "shared with the suite, which uses more of it")]
 mod asking;
 #[cfg(test)]
 mod failures;
