@@ -4,6 +4,8 @@ import json
 import sys
 import time
 
+from httpx import Timeout
+
 from engate_client import AuthenticatedClient
 from engate_client.api.deliveries import attempt_list, delivery_list
 from engate_client.api.endpoints import endpoint_create, endpoint_get, endpoint_update
@@ -11,7 +13,8 @@ from engate_client.api.integrators import integrator_create
 from engate_client.models import EndpointChangeBody, EndpointNewBody, EventNew, EventTaken, IntegratorNew, Problem
 
 url, token, partner = sys.argv[1:4]
-api = AuthenticatedClient(base_url=url, token=token)
+# Its own five seconds are short on a machine that builds and tests at once.
+api = AuthenticatedClient(base_url=url, token=token, timeout=Timeout(60))
 
 
 def taken(answer, status):
