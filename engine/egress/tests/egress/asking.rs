@@ -15,7 +15,7 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer},
     server::WebPkiClientVerifier,
 };
-use tokio::net::TcpListener;
+use tokio::{io::AsyncWriteExt as _, net::TcpListener};
 use tokio_rustls::TlsAcceptor;
 
 /// Who gives out certificates.
@@ -181,7 +181,15 @@ async fn serve(listener: TcpListener, acceptor: TlsAcceptor, heard: Arc<Mutex<Ve
         connection += 1;
         let (acceptor, heard, known) = (acceptor.clone(), Arc::clone(&heard), Arc::clone(&known));
         tokio::spawn(async move {
-            let Ok(stream) = acceptor.accept(stream).await else { return };
+            let stream = match acceptor.accept(stream).into_fallible().await {
+                Ok(stream) => stream,
+                Err((_, mut refused)) => {
+                    // In TLS 1.3 the request is under way already. Closed upon it, the alert would be lost in a reset.
+                    let _ = refused.shutdown().await;
+                    let _ = tokio::io::copy(&mut refused, &mut tokio::io::sink()).await;
+                    return;
+                }
+            };
             let session = stream.get_ref().1;
             let shown = session.peer_certificates().and_then(|chain| chain.first()).map(|first| first.to_vec());
             let resumed = session.handshake_kind() == Some(rustls::HandshakeKind::Resumed);
