@@ -48,8 +48,9 @@ fn python() -> PathBuf {
         assert!(output.status.success(), "{command:?}\n{}", String::from_utf8_lossy(&output.stderr));
     };
     let requirements = folder().join("requirements.txt");
-    let wanted = fs::read_to_string(&requirements).unwrap();
     let venv = Path::new(env!("CARGO_TARGET_TMPDIR")).join("contract-python");
+    // Its programs name the folder: one that was moved is made anew.
+    let wanted = format!("{}\n{}", fs::read_to_string(&requirements).unwrap(), venv.display());
     let mark = venv.join("installed.txt");
     let _making = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
     if fs::read_to_string(&mark).ok().as_deref() != Some(&wanted) {

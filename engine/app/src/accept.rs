@@ -23,7 +23,7 @@ use serde_json::Value;
 use crate::{
     carried::Carried,
     engine::Engine,
-    payloads::Mismatches,
+    payloads::{Mismatches, PayloadSchemas},
     worker::{Doubt, Job},
 };
 
@@ -33,6 +33,12 @@ pub(crate) const STALE_TRIES_MAX: u32 = 8;
 pub(crate) const DEPTH_MAX: usize = 128;
 /// Media type of payloads that are JSON.
 pub(crate) const JSON: &str = "application/json";
+
+/// Whether a media type, in lower case and without parameters, means JSON: `application/json`, and what is written in it
+/// (RFC 6839), `application/cloudevents+json` or `model/gltf+json`.
+pub(crate) fn is_json(media_type: &str) -> bool {
+    media_type == JSON || media_type.ends_with("+json")
+}
 
 /// One event as its producer gave it, checked.
 #[derive(Debug, Clone)]
@@ -197,7 +203,7 @@ impl Engine {
         for _ in 0..STALE_TRIES_MAX {
             let view = self.views.get(&self.store, tenant).await?;
             // The store refuses what was judged by an older revision.
-            view.schemas.check(events.iter().map(|(event, _)| event)).await.map_err(NotTaken::SchemaMismatch)?;
+            self.check_payloads(&view.schemas, tenant, &events).await?;
             let request = self.request(&view.catalog, tenant, &mut events, now);
             let request = AcceptRequest { state: state.clone(), call: call.clone(), ..request };
             // The places reserved in the lanes are given back however this future ends; an end in between, by a panic,
@@ -220,6 +226,25 @@ impl Engine {
         }
         Err(StoreError::Unavailable("the configuration changes faster than events can be matched; try again".into())
             .into())
+    }
+
+    /// Holds payloads against the schemas of their types. One that was taken before, under a schema that has become
+    /// stricter since, is a repeat all the same.
+    async fn check_payloads(
+        &self,
+        schemas: &PayloadSchemas,
+        tenant: TenantId,
+        events: &[(Arc<Event>, [u8; 32])],
+    ) -> Result<(), NotTaken> {
+        let placed = || events.iter().map(|(event, _)| event).enumerate();
+        let Err(mismatches) = schemas.check(placed()).await else { return Ok(()) };
+        let keys = placed().filter_map(|(_, event)| event.idempotency_key.as_deref());
+        let taken = self.store.event_keys_taken(tenant, keys).await?;
+        if taken.is_empty() {
+            return Err(NotTaken::SchemaMismatch(mismatches));
+        }
+        let is_new = |event: &Event| event.idempotency_key.as_ref().is_none_or(|key| !taken.contains(key));
+        schemas.check(placed().filter(|(_, event)| is_new(event))).await.map_err(NotTaken::SchemaMismatch)
     }
 
     fn prepare(&self, tenant: TenantId, now: Timestamp, event: NewEvent) -> (Arc<Event>, [u8; 32]) {

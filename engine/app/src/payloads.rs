@@ -14,7 +14,9 @@ use engate_model::{
 };
 use serde_json::Value;
 
+#[cfg(test)]
 use crate::accept::JSON;
+use crate::accept::is_json;
 
 /// Complaints told of one call at most.
 const MISMATCHES_MAX: usize = 20;
@@ -55,18 +57,16 @@ impl PayloadSchemas {
         Self(each.collect())
     }
 
-    /// Checks each event's payload, where its type has a schema.
+    /// Checks the payload of each event, given with its place among those that came together, where its type has a schema.
     ///
     /// # Errors
     /// Where the payloads do not meet it, and which rule says so.
-    pub(crate) async fn check(&self, events: impl IntoIterator<Item = &Arc<Event>>) -> Result<(), Mismatches> {
+    pub(crate) async fn check(&self, events: impl IntoIterator<Item = (usize, &Arc<Event>)>) -> Result<(), Mismatches> {
         if self.0.is_empty() {
             return Ok(());
         }
-        let with_schema = events
-            .into_iter()
-            .enumerate()
-            .filter_map(|(index, event)| Some((index, event, self.0.get(&event.event_type)?)));
+        let with_schema =
+            events.into_iter().filter_map(|(index, event)| Some((index, event, self.0.get(&event.event_type)?)));
         let asked: Vec<_> =
             with_schema.map(|(index, event, schema)| (index, Arc::clone(event), Arc::clone(schema))).collect();
         let bytes: usize = asked.iter().map(|(_, event, _)| event.payload.len()).sum();
@@ -97,7 +97,7 @@ impl PayloadSchema {
     fn mismatches(&self, index: usize, event: &Event) -> Vec<Mismatch> {
         let whole = |message: String| vec![Mismatch { index, pointer: String::new(), message }];
         let media_type = event.content_type.split(';').next().unwrap_or_default().trim();
-        if !is_json(media_type) {
+        if !is_json(&media_type.to_ascii_lowercase()) {
             return whole(format!("must be JSON: {} has a schema, and {media_type} cannot meet one", event.event_type));
         }
         let payload: Value = match serde_json::from_slice(&event.payload) {
@@ -120,11 +120,6 @@ impl PayloadSchema {
             }
         }
     }
-}
-
-fn is_json(media_type: &str) -> bool {
-    let media_type = media_type.to_ascii_lowercase();
-    media_type == JSON || media_type.ends_with("+json")
 }
 
 impl Mismatches {
@@ -189,6 +184,10 @@ mod tests {
         })
     }
 
+    fn placed(events: &[Arc<Event>]) -> impl Iterator<Item = (usize, &Arc<Event>)> {
+        events.iter().enumerate()
+    }
+
     fn fields(checked: Result<(), Mismatches>) -> Vec<String> {
         let errors = checked.err().map(|found| found.into_errors(|index, field| format!("[{index}].{field}")));
         errors.unwrap_or_default().into_iter().map(|error| error.field).collect()
@@ -206,19 +205,19 @@ mod tests {
             event("a", "application/cloudevents+json", "[]"),
             event("c", JSON, "{}"),
         ];
-        let found = schemas.check(&events).await;
+        let found = schemas.check(placed(&events)).await;
         let told = found.as_ref().unwrap_err().to_string();
         assert!(told.contains("(rule /properties/n/type)") && !told.contains("hush"), "{told}");
         assert_eq!(fields(found), ["[1].payload/n", "[3].payload", "[4].payload"]);
         let large = event("a", JSON, &json!({"n": "x".repeat(INLINE_BYTES_MAX)}).to_string());
-        assert_eq!(fields(schemas.check([&large]).await), ["[0].payload/n"]);
+        assert_eq!(fields(schemas.check([(0, &large)]).await), ["[0].payload/n"]);
     }
 
     #[tokio::test]
     async fn what_was_compiled_is_kept_as_long_as_the_schema_stays() {
         let schema = |n: u32| Some(json!({ "minimum": n }));
         let first = PayloadSchemas::of(&[entry("a", schema(1)), entry("b", schema(1))], None);
-        first.check([&event("a", JSON, "1")]).await.unwrap();
+        first.check([(0, &event("a", JSON, "1"))]).await.unwrap();
         let second = PayloadSchemas::of(&[entry("a", schema(1)), entry("b", schema(2))], Some(&first));
         assert!(Arc::ptr_eq(&first.0["a"], &second.0["a"]) && second.0["a"].compiled.get().is_some());
         assert!(!Arc::ptr_eq(&first.0["b"], &second.0["b"]));
@@ -229,6 +228,6 @@ mod tests {
     async fn complaints_are_bounded() {
         let schemas = PayloadSchemas::of(&[entry("a", Some(json!({"items": {"type": "string"}})))], None);
         let many: Vec<_> = (0..30).map(|_| event("a", JSON, "[1,2,3]")).collect();
-        assert_eq!(fields(schemas.check(&many).await).len(), MISMATCHES_MAX);
+        assert_eq!(fields(schemas.check(placed(&many)).await).len(), MISMATCHES_MAX);
     }
 }

@@ -14,7 +14,6 @@ use rustls::{
     ClientConfig, RootCertStore,
     client::Resumption,
     pki_types::{CertificateDer, pem::PemObject as _},
-    sign::SingleCertAndKey,
 };
 use tokio::time::Instant;
 
@@ -90,7 +89,7 @@ impl Clients {
         }
         let certified = identity::read(identity).map_err(|invalid| ConfigError::Client(invalid.to_string()))?;
         let mut tls = self.tls.clone();
-        tls.client_auth_cert_resolver = Arc::new(SingleCertAndKey::from(certified));
+        tls.client_auth_cert_resolver = Arc::new(identity::Shown(Some(Arc::new(certified))));
         // A resumed session is the one who began it, to the partner.
         tls.resumption = Resumption::in_memory_sessions(IDENTITY_SESSIONS);
         let built = client(&self.config, &tls, &self.resolver, title_case)?;
@@ -161,11 +160,12 @@ fn tls_config(ca_file: Option<&Path>) -> Result<ClientConfig, ConfigError> {
         add_ca_file(&mut roots, path)?;
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
+    let mut config = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
         .map_err(|error| ConfigError::Client(error.to_string()))?
         .with_root_certificates(roots)
         .with_no_client_auth();
+    config.client_auth_cert_resolver = Arc::new(identity::Shown(None));
     Ok(config)
 }
 

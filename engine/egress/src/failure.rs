@@ -56,12 +56,21 @@ pub(crate) fn token_timeout(deadline: Duration) -> Failure {
     failure("oauth2_failed", format!("no token within the request's {} ms", deadline.as_millis()), true)
 }
 
+/// The engine's own certificate in a request.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Certificate {
+    /// The endpoint has one to show.
+    pub(crate) shown: bool,
+    /// The partner asked for one, in a handshake made for this request.
+    pub(crate) asked: bool,
+}
+
 /// What kept the response's head from coming.
 pub(crate) fn of_request(
     error: &reqwest::Error,
     target: &Target,
     connect_timeout: Duration,
-    identified: bool,
+    certificate: Certificate,
 ) -> Failure {
     let to = target.origin();
     let links = || chain(error);
@@ -71,7 +80,7 @@ pub(crate) fn of_request(
     if error.is_builder() {
         return invalid_request(format!("the request to {to} cannot be built: {}", detail(error)));
     }
-    if let Some(refused) = of_identity(links(), &to, identified) {
+    if let Some(refused) = of_identity(links(), &to, certificate.shown) {
         return refused;
     }
     if let Some(tls) = links().find_map(|link| link.downcast_ref::<rustls::Error>()) {
@@ -91,6 +100,9 @@ pub(crate) fn of_request(
     let io_kind = links().find_map(|link| link.downcast_ref::<io::Error>()).map(io::Error::kind);
     if error.is_connect() {
         return of_connect(error, target, io_kind);
+    }
+    if certificate.asked && is_cut(links(), io_kind) {
+        return of_cut(&to, certificate.shown);
     }
     let closed = links().filter_map(|link| link.downcast_ref::<hyper::Error>()).any(|error| {
         error.is_incomplete_message() || error.is_closed() || error.is_canceled() || error.is_body_write_aborted()
@@ -114,6 +126,26 @@ const OF_IDENTITY: [(AlertDescription, &str); 8] = [
 ];
 /// How the text of an alert begins.
 const ALERT: &str = "received fatal alert: ";
+
+/// Whether the connection ended before the request was on it, or with a reset.
+fn is_cut<'a>(mut links: impl Iterator<Item = &'a (dyn Error + 'static)>, io_kind: Option<io::ErrorKind>) -> bool {
+    links.any(|link| link.downcast_ref::<hyper::Error>().is_some_and(|error| error.is_canceled() || error.is_closed()))
+        || matches!(io_kind, Some(io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe))
+}
+
+/// A partner that asked for a certificate and cut the connection as soon as it had the answer. Why, its alert would have
+/// said, which a closed connection may take with it.
+fn of_cut(to: &str, shown: bool) -> Failure {
+    if shown {
+        let message = format!("{to} closed the connection as soon as it had the endpoint's client certificate");
+        return failure("client_certificate_refused", message, true);
+    }
+    let message = format!(
+        "{to} asked for a client certificate and closed the connection when it got none; give the endpoint \
+         authentication of type mtls"
+    );
+    failure("client_certificate_required", message, true)
+}
 
 /// A refusal of the engine's certificate, or of its having none, where an error of the chain is one.
 fn of_identity<'a>(

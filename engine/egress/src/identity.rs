@@ -1,10 +1,12 @@
 //! Who the engine is in a TLS handshake: a chain of certificates and the key of its first one, read from PEM.
 
-use std::fmt::Write as _;
+use std::{cell::Cell, fmt::Write as _, sync::Arc};
 
 use engate_model::{Invalid, Timestamp, endpoint::ClientIdentity, invalid::Complaints};
 use ring::digest::{SHA256, digest};
 use rustls::{
+    SignatureScheme,
+    client::ResolvesClientCert,
     crypto::{CryptoProvider, ring::default_provider},
     pki_types::{
         CertificateDer, PrivateKeyDer,
@@ -20,6 +22,37 @@ const PEM_BYTES_MAX: usize = 64 * 1024;
 const CHAIN_MAX: usize = 10;
 /// Longest subject that is told, characters.
 const SUBJECT_CHARS_MAX: usize = 500;
+
+tokio::task_local! {
+    /// Set once a partner asks for the engine's certificate, in a handshake of the request under way.
+    static ASKED: Cell<bool>;
+}
+
+/// Runs a request; says as well whether a partner asked for the engine's certificate in a handshake made for it. Over
+/// TLS 1.3 a partner judges after the handshake, and its alert may be lost with a connection that closes at once.
+pub(crate) async fn watched<T>(request: impl Future<Output = T>) -> (T, bool) {
+    let watched = async {
+        let output = request.await;
+        (output, ASKED.with(Cell::get))
+    };
+    ASKED.scope(Cell::new(false), watched).await
+}
+
+/// Shows a certificate, or none, and notes that one was asked for.
+#[derive(Debug)]
+pub(crate) struct Shown(pub(crate) Option<Arc<CertifiedKey>>);
+
+impl ResolvesClientCert for Shown {
+    fn resolve(&self, _root_hint_subjects: &[&[u8]], _sigschemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        // A connection that is made for a later request has nobody to tell.
+        let _ = ASKED.try_with(|asked| asked.set(true));
+        self.0.clone()
+    }
+
+    fn has_certs(&self) -> bool {
+        self.0.is_some()
+    }
+}
 
 /// What a client certificate says of itself. None of it is secret.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -15,8 +15,9 @@ use url::Url;
 use crate::{
     clients::Clients,
     config::{ConfigError, EgressConfig},
-    failure::{self, Phase},
+    failure::{self, Certificate, Phase},
     guard::{Denied, Guard, Target},
+    identity::watched,
     oauth::Tokens,
     request::{Outbound, Prepared, prepare},
     resolve::{Lookup, Resolved, Resolver, SystemLookup, Unreachable},
@@ -59,8 +60,8 @@ pub struct Received {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failed {
     /// What happened, as a stable code: `egress_denied`, `dns_failed`, `connect_refused`, `connect_failed`,
-    /// `tls_failed`, `client_certificate_required`, `client_certificate_refused`, `timeout`, `connection_closed`, `protocol_error`, `body_failed`, `invalid_request`; before the request
-    /// itself, where its token cannot be had, `oauth2_refused` and `oauth2_failed`.
+    /// `tls_failed`, `client_certificate_required`, `client_certificate_refused`, `timeout`, `connection_closed`,
+    /// `protocol_error`, `body_failed`, `invalid_request`; before the request itself, where its token cannot be had, `oauth2_refused` and `oauth2_failed`.
     pub failure: Failure,
     /// The request as it was to go out; none only where none could be built (`invalid_request`).
     pub sent: Option<Request>,
@@ -255,8 +256,10 @@ impl Egress {
             self.check_behind_proxy(target).await?;
         }
         let Call { client, request, identified } = call;
-        let failed = |error| failure::of_request(&error, target, self.connect_timeout, identified);
-        let mut answer = client.execute(request).await.map_err(failed)?;
+        let (answer, asked) = watched(client.execute(request)).await;
+        let certificate = Certificate { shown: identified, asked };
+        let failed = |error| failure::of_request(&error, target, self.connect_timeout, certificate);
+        let mut answer = answer.map_err(failed)?;
         let read = response.insert(Response {
             status: answer.status().as_u16(),
             headers: response_headers(answer.headers()),

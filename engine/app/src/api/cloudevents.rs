@@ -29,11 +29,11 @@ use serde::{
 use serde_json::{Value, value::RawValue};
 
 use super::{
-    extract::{is_json, media_type},
+    extract::media_type,
     intake::{Intake, JSON, check_all, placed, require_count},
     problem::Problem,
 };
-use crate::accept::NewEvent;
+use crate::accept::{NewEvent, is_json};
 
 /// Media type of one event in structured form.
 pub(crate) const STRUCTURED: &str = "application/cloudevents+json";

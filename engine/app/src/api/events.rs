@@ -22,7 +22,7 @@ use super::{
     calls::{Call, Recorded},
     cloudevents,
     deliveries::DeliveryView,
-    extract::{At, Caller, Params, is_json, media_type, read_body},
+    extract::{At, Caller, Params, media_type, read_body},
     intake::{self, EventsNew, Intake},
     page::{LIMIT_DEFAULT, Listing, cursor_id, cursor_write},
     permission::Permission,
@@ -31,7 +31,7 @@ use super::{
     text::encoded,
 };
 use crate::{
-    accept::{NotTaken, SCHEMA_MISMATCH, Taken},
+    accept::{NotTaken, SCHEMA_MISMATCH, Taken, is_json},
     engine::Engine,
     verbs::{VerbError, events::Explained},
 };

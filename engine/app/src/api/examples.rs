@@ -4,10 +4,10 @@
 use serde_json::{Map, Value, json};
 
 use super::{
-    extract::is_json,
     meanings::{MEANINGS, Meaning},
     problem::PROBLEM_JSON,
 };
+use crate::accept::is_json;
 
 /// Schemas nest no deeper than this.
 const DEPTH_MAX: usize = 16;

@@ -19,6 +19,7 @@ use utoipa::{
 };
 
 use super::{problem::Problem, schema};
+use crate::accept::is_json;
 
 /// Largest JSON body of a route that names no bound of its own.
 pub(crate) const BODY_BYTES_MAX: usize = 1 << 20;
@@ -120,11 +121,6 @@ async fn read_past(mut body: HttpBody) {
 pub(crate) fn media_type(headers: &HeaderMap) -> String {
     let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
-}
-
-/// Whether a media type means JSON.
-pub(crate) fn is_json(media_type: &str) -> bool {
-    media_type == "application/json" || (media_type.starts_with("application/") && media_type.ends_with("+json"))
 }
 
 fn require_json(headers: &HeaderMap) -> Result<(), Problem> {

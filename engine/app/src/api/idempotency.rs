@@ -19,10 +19,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
 
 use super::{
-    extract::{BODY_BYTES_MAX, is_json, media_type, read_body},
+    extract::{BODY_BYTES_MAX, media_type, read_body},
     problem::Problem,
 };
-use crate::{carried::Carried, engine::Engine, verbs::plugins::COMPONENT_BYTES_MAX};
+use crate::{accept::is_json, carried::Carried, engine::Engine, verbs::plugins::COMPONENT_BYTES_MAX};
 
 /// The header.
 pub(super) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");

@@ -12,11 +12,8 @@ use engate_model::{FieldError, redaction::Redaction};
 use futures_util::{StreamExt as _, stream};
 use http_body_util::{BodyExt as _, Limited};
 
-use super::{
-    extract::{is_json, media_type},
-    problem::Problem,
-};
-use crate::verbs::access::Grant;
+use super::{extract::media_type, problem::Problem};
+use crate::{accept::is_json, verbs::access::Grant};
 
 /// Media type of lines of JSON.
 const NDJSON: &str = "application/x-ndjson";

@@ -109,13 +109,18 @@ pub(crate) struct Asking<'a> {
     pub(crate) authority: &'a Authority,
     /// Whether one must be shown.
     pub(crate) required: bool,
+    /// Whether one is asked for.
+    pub(crate) asks: bool,
+    /// Whether a connection is reset as soon as its handshake is done.
+    pub(crate) cuts: bool,
     pub(crate) versions: &'static [&'static SupportedProtocolVersion],
     pub(crate) protocols: &'static [&'static str],
 }
 
 impl<'a> Asking<'a> {
     pub(crate) fn of(authority: &'a Authority) -> Self {
-        Self { authority, required: true, versions: rustls::ALL_VERSIONS, protocols: &["h2", "http/1.1"] }
+        let (versions, protocols) = (rustls::ALL_VERSIONS, &["h2", "http/1.1"]);
+        Self { authority, required: true, asks: true, cuts: false, versions, protocols }
     }
 }
 
@@ -141,7 +146,11 @@ impl Partner {
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(asking.versions)
             .unwrap()
-            .with_client_cert_verifier(verifier.build().unwrap())
+            .with_client_cert_verifier(if asking.asks {
+                verifier.build().unwrap()
+            } else {
+                WebPkiClientVerifier::no_client_auth()
+            })
             .with_single_cert(vec![own.der().clone()], PrivateKeyDer::try_from(key.serialize_der()).unwrap())
             .unwrap();
         config.alpn_protocols = asking.protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
@@ -149,7 +158,7 @@ impl Partner {
         let port = listener.local_addr().unwrap().port();
         let partner = Self { port, heard: Arc::default(), known: Arc::default() };
         let (heard, known) = (Arc::clone(&partner.heard), Arc::clone(&partner.known));
-        tokio::spawn(serve(listener, TlsAcceptor::from(Arc::new(config)), heard, known));
+        tokio::spawn(serve(listener, TlsAcceptor::from(Arc::new(config)), asking.cuts, heard, known));
         partner
     }
 
@@ -175,7 +184,7 @@ impl Partner {
 
 type Known = Arc<Mutex<HashMap<Vec<u8>, String>>>;
 
-async fn serve(listener: TcpListener, acceptor: TlsAcceptor, heard: Arc<Mutex<Vec<Heard>>>, known: Known) {
+async fn serve(listener: TcpListener, acceptor: TlsAcceptor, cuts: bool, heard: Arc<Mutex<Vec<Heard>>>, known: Known) {
     let mut connection = 0;
     while let Ok((stream, _)) = listener.accept().await {
         connection += 1;
@@ -190,6 +199,10 @@ async fn serve(listener: TcpListener, acceptor: TlsAcceptor, heard: Arc<Mutex<Ve
                     return;
                 }
             };
+            if cuts {
+                stream.get_ref().0.set_zero_linger().unwrap();
+                return;
+            }
             let session = stream.get_ref().1;
             let shown = session.peer_certificates().and_then(|chain| chain.first()).map(|first| first.to_vec());
             let resumed = session.handshake_kind() == Some(rustls::HandshakeKind::Resumed);

@@ -1,6 +1,9 @@
 //! Idempotency keys of events: each is written once, and a repeat gets what the first one got.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use engate_model::{EventId, TenantId, Timestamp};
 
@@ -9,10 +12,11 @@ use super::{
     accept::{AcceptJob, Accepted, AcceptedEvent},
 };
 use crate::{
+    Store,
     compose::Bulk,
     db::Session,
     error::StoreError,
-    value::{Kind, args},
+    value::{Kind, Row, args},
 };
 
 /// An event's key.
@@ -40,6 +44,30 @@ static KEYS_TAKEN: Bulk = Bulk::new(
     &[("tenant_id", Kind::Id), ("key", Kind::Text)],
     ") AS v JOIN idempotency_keys k ON k.tenant_id = v.tenant_id AND k.key = v.key",
 );
+
+impl Store {
+    /// Those of `keys` under which an event was taken before.
+    ///
+    /// # Errors
+    /// When the database gives no answer.
+    pub async fn event_keys_taken(
+        &self,
+        tenant: TenantId,
+        keys: impl IntoIterator<Item = &str>,
+    ) -> Result<HashSet<String>, StoreError> {
+        let cells: Vec<_> = keys.into_iter().flat_map(|key| args![tenant, key]).collect();
+        if cells.is_empty() {
+            return Ok(HashSet::new());
+        }
+        let rows = KEYS_TAKEN.rows(&mut self.db().reader().await?, cells).await?;
+        let key = |row: &Row| {
+            let mut cells = row.cells();
+            let _: TenantId = cells.id()?;
+            cells.text()
+        };
+        rows.iter().map(key).collect()
+    }
+}
 
 /// Writes idempotency keys and gives the events whose key was taken the outcome of the first.
 pub(super) async fn write_keys(session: &mut Session, jobs: &mut [&mut AcceptJob]) -> Result<(), Setback> {

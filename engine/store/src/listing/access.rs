@@ -265,8 +265,8 @@ impl Lister {
                     successes(filter)
                 );
                 if !filter.states.is_empty() {
-                    let codes = filter.states.iter().map(|state| format!("'{}'", state.code()));
-                    condition.push_str(&format!(" AND state IN ({})", codes.collect::<Vec<_>>().join(", ")));
+                    condition.push_str(" AND ");
+                    condition.push_str(&on.list("state", filter.states.iter().map(|state| state.code())));
                 }
                 ranges.push(Range::of(Some("deliveries_taken_before"), condition));
             }

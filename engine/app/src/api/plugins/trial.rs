@@ -18,18 +18,16 @@ use serde_json::{Map, Value, value::RawValue};
 use utoipa::ToSchema;
 
 use crate::{
+    accept::{JSON, is_json},
     api::{
         deliveries::by_name,
-        extract::{At, BODY_BYTES_MAX, Caller, is_json, media_type, read_body, read_json},
+        extract::{At, BODY_BYTES_MAX, Caller, media_type, read_body, read_json},
         problem::Problem,
         text::shown,
     },
     engine::Engine,
     verbs::plugins::{Judged, Shaped, Trial, TrialEvent, TrialNew},
 };
-
-/// Media type of a payload that says none.
-const JSON: &str = "application/json";
 
 /// What to try.
 #[derive(Debug, Deserialize, ToSchema)]
