@@ -66,8 +66,8 @@ fn schemathesis_finds_nothing_that_the_description_does_not_promise() {
     if !is_there(&["python3"]) {
         return;
     }
+    let venv = python();
     run(async |app| {
-        let venv = python();
         let seconds = if std::env::var_os("ENGATE_TEST_LONG").is_some() { SECONDS_LONG } else { SECONDS };
         let work = tempfile::tempdir().unwrap();
         let mut command = Command::new(folder().join("schemathesis.sh"));
@@ -116,9 +116,10 @@ fn a_client_generated_for_python_works() {
     if !is_there(&["python3"]) {
         return;
     }
+    // Before there is an engine: making it takes longer than a connection that says nothing may stay.
+    let venv = python();
     run(async |app| {
         app.receiver.always("/python", 200);
-        let venv = python();
         let work = tempfile::tempdir().unwrap();
         let description = app.api.get("/openapi.json").await;
         fs::write(work.path().join("openapi.json"), &description.body).unwrap();
