@@ -2,7 +2,8 @@
 //! - `early_ack`: it answers producers before the commit; the kill test must catch it.
 //! - `dies:POINT:N`: it ends itself by SIGKILL when the work of a sync comes by POINT for the N-th time.
 //!
-//! Without the variable it is the engine as it is.
+//! `ENGATE_PLANTED_CLOCK` sets its clock apart from the machine's, by so many seconds. Without the variables it is the engine
+//! as it is.
 
 use std::{process::ExitCode, sync::Arc};
 
@@ -13,6 +14,7 @@ use engate::{
     serve::Server,
     telemetry,
 };
+use engate_model::{Clock, Timestamp};
 use engate_store::{Acknowledge, StoreOptions};
 
 /// The flags that the tests give; everything else comes from the environment.
@@ -47,7 +49,8 @@ async fn serve() -> Result<(), String> {
     let config = Config::parse(&loaded).map_err(|error| error.to_string())?;
     telemetry::init(&config.log)?;
     let planted = planted(&std::env::var("ENGATE_PLANTED").unwrap_or_default())?;
-    let started = Server::start_with(config, Arc::new(SystemClock), Chance::from_machine(), planted).await;
+    let clock = Apart::read(&std::env::var("ENGATE_PLANTED_CLOCK").unwrap_or_default())?;
+    let started = Server::start_with(config, Arc::new(clock), Chance::from_machine(), planted).await;
     let server = started.map_err(|error| error.to_string())?;
     println!("listening on http://{}", server.address());
     let mut terminate =
@@ -55,6 +58,28 @@ async fn serve() -> Result<(), String> {
     terminate.recv().await;
     server.stop().await;
     Ok(())
+}
+
+/// The machine's clock, or one that is apart from it.
+#[derive(Debug)]
+struct Apart {
+    micros: i64,
+}
+
+impl Apart {
+    fn read(seconds: &str) -> Result<Self, String> {
+        if seconds.is_empty() {
+            return Ok(Self { micros: 0 });
+        }
+        let seconds: i64 = seconds.parse().map_err(|_| format!("ENGATE_PLANTED_CLOCK: {seconds} are no seconds"))?;
+        Ok(Self { micros: seconds * 1_000_000 })
+    }
+}
+
+impl Clock for Apart {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_micros(SystemClock.now().as_micros() + self.micros)
+    }
 }
 
 fn planted(text: &str) -> Result<Planted, String> {

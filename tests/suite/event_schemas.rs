@@ -238,12 +238,23 @@ fn a_schema_that_goes_in_circles_does_not_stop_the_engine() {
 }
 
 #[test]
-fn a_job_whose_event_does_not_meet_its_schema_fails_and_says_so() {
+fn a_job_whose_event_does_not_meet_its_schema_is_refused_or_fails_and_says_so() {
     run(async |app| {
-        enter(app, "day.closed", json!({"required": ["total"]})).await;
-        let body = json!({"name": "close", "schedule": {"kind": "manual"},
-            "run": {"kind": "emit", "event": {"type": "day.closed", "payload": {"count": 1}}}});
-        let job = app.api.post("/v1/jobs", &body).await.expect(201);
+        enter(app, "day.closed", json!({"required": ["count"]})).await;
+        let with = |payload: Value| {
+            json!({"name": "close", "schedule": {"kind": "manual"},
+                "run": {"kind": "emit", "event": {"type": "day.closed", "payload": payload}}})
+        };
+        let refused = app.api.post("/v1/jobs", &with(json!({"total": 1}))).await.expect_problem(422, "invalid");
+        assert_eq!(refused, ["run.event.payload"]);
+        let job = app.api.post("/v1/jobs", &with(json!({"count": 1}))).await.expect(201);
+        let stricter = json!({"schema": {"required": ["total"]}});
+        app.api.patch("/v1/event-types/day.closed", &stricter).await.expect(200);
+        // What stays as it is is not in the way of another change.
+        let path = format!("/v1/jobs/{}", id(&job));
+        app.api.patch(&path, &json!({"name": "close the day"})).await.expect(200);
+        let change = json!({"run": with(json!({"count": 2}))["run"]});
+        assert_eq!(app.api.patch(&path, &change).await.expect_problem(422, "invalid"), ["run.event.payload"]);
         app.api.post(&format!("/v1/jobs/{}/run", id(&job)), &json!(null)).await.expect(202);
         eventually("the run fails", async || {
             let runs = app.api.get(&format!("/v1/jobs/{}/runs", id(&job))).await.expect(200);

@@ -38,6 +38,47 @@ fn p22_the_lag_grows_while_a_job_stands_still_and_falls_when_it_goes_on() {
 }
 
 #[test]
+fn another_target_stops_a_stream_until_somebody_says_what_is_to_be_done() {
+    with_world(30, async |app, world| {
+        let job = world.job(app).await;
+        world.equal().await;
+        let path = format!("/v1/jobs/{}", id(&job));
+        let track = async || -> String {
+            let tracks = app.api.get(&format!("{path}/checkpoints")).await.expect(200);
+            tracks["items"][0]["id"].as_str().unwrap().to_owned()
+        };
+        let aim = async |target: &str| {
+            let mut run = job["run"].clone();
+            run["streams"][0]["target"] = json!(target);
+            app.api.patch(&path, &json!({ "run": run })).await.expect(200);
+        };
+        let stops = async |told: &str| {
+            eventually("the run fails and says why", async || {
+                let runs = app.api.get(&format!("{path}/runs?limit=1")).await.expect(200);
+                let error = runs["items"][0]["error"].to_string();
+                if error.contains("ends_changed") && error.contains(told) { Ok(()) } else { Err(runs.to_string()) }
+            })
+            .await;
+        };
+        aim("clients").await;
+        stops("customers, and is plugin carol").await;
+        assert!(world.records("clients").await.is_empty(), "changes alone would leave the rest behind for good");
+        app.api.post(&format!("{path}/checkpoints/{}/epoch", track().await), &json!(null)).await.expect(200);
+        eventually("a new epoch sends everything", async || {
+            let there = world.records("clients").await.len();
+            if there == world.alive().await.len() { Ok(()) } else { Err(there.to_string()) }
+        })
+        .await;
+        // Back to the first, which has all but what changed meanwhile: approved, it goes on.
+        aim("customers").await;
+        stops("clients, and is plugin carol").await;
+        app.api.post(&format!("{path}/checkpoints/{}/approve", track().await), &json!(null)).await.expect(200);
+        world.source.execute(&format!("UPDATE t SET v = 'x', S_T_A_M_P_ = {} WHERE id = 3", world.source.now())).await;
+        world.equal().await;
+    });
+}
+
+#[test]
 fn p27_p28_payloads_are_logged_while_it_is_switched_on_and_never_a_secret() {
     with_world(20, async |app, world| {
         let job = world.job(app).await;

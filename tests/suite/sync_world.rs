@@ -78,6 +78,16 @@ impl World {
         Pages { taken: count("requests"), rows: count("records"), repeats: count("repeated_requests") }
     }
 
+    /// Sees that the stand-in refused nothing for its place in a batch: numbers had no gap, none came twice with another
+    /// body, and what was told at the end was true.
+    pub(crate) async fn nothing_refused(&self) {
+        let calls = self.stub(Method::GET, "requests?limit=10000", Value::Null).await;
+        let reasons = ["sequence_gap", "sequence_repeated", "batch_closed", "batch_unknown", "wrong_count"];
+        let is_bad = |call: &&Value| call["reason"].as_str().is_some_and(|reason| reasons.contains(&reason));
+        let refused: Vec<_> = calls["items"].as_array().unwrap().iter().filter(is_bad).collect();
+        assert!(refused.is_empty(), "the stand-in refused {refused:?}");
+    }
+
     /// The records of a staging table that are alive at the target.
     pub(crate) async fn records(&self, table: &str) -> Vec<Value> {
         let (mut rows, mut after) = (Vec::new(), None::<String>);

@@ -23,6 +23,7 @@ use serde_json::Value;
 use crate::{
     carried::Carried,
     engine::Engine,
+    media_type::JSON,
     payloads::{Mismatches, PayloadSchemas},
     worker::{Doubt, Job},
 };
@@ -31,14 +32,6 @@ use crate::{
 pub(crate) const STALE_TRIES_MAX: u32 = 8;
 /// Deepest nesting of a payload; plugins and readers walk it.
 pub(crate) const DEPTH_MAX: usize = 128;
-/// Media type of payloads that are JSON.
-pub(crate) const JSON: &str = "application/json";
-
-/// Whether a media type, in lower case and without parameters, means JSON: `application/json`, and what is written in it
-/// (RFC 6839), `application/cloudevents+json` or `model/gltf+json`.
-pub(crate) fn is_json(media_type: &str) -> bool {
-    media_type == JSON || media_type.ends_with("+json")
-}
 
 /// One event as its producer gave it, checked.
 #[derive(Debug, Clone)]
@@ -245,6 +238,19 @@ impl Engine {
         }
         let is_new = |event: &Event| event.idempotency_key.as_ref().is_none_or(|key| !taken.contains(key));
         schemas.check(placed().filter(|(_, event)| is_new(event))).await.map_err(NotTaken::SchemaMismatch)
+    }
+
+    /// Holds the payload of an event that is to be made later against the schema that its type has now.
+    pub(crate) async fn check_payload(
+        &self,
+        tenant: TenantId,
+        now: Timestamp,
+        event: NewEvent,
+    ) -> Result<Result<(), Invalid>, StoreError> {
+        let view = self.views.get(&self.store, tenant).await?;
+        let (event, _) = self.prepare(tenant, now, event);
+        let checked = view.schemas.check([(0, &event)]).await;
+        Ok(checked.map_err(|mismatches| Invalid(mismatches.into_errors(|_, path| path.to_owned()))))
     }
 
     fn prepare(&self, tenant: TenantId, now: Timestamp, event: NewEvent) -> (Arc<Event>, [u8; 32]) {

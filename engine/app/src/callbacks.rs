@@ -14,7 +14,7 @@ use engate_model::{
 };
 use engate_store::{AcceptEvent, NewDelivery, PAUSED, Start};
 
-use crate::{accept::JSON, engine::Engine};
+use crate::{engine::Engine, media_type::JSON};
 
 impl Engine {
     /// What listeners are told of how a delivery ended; nothing where it goes on or nobody listens.

@@ -14,8 +14,9 @@ use serde::de::IgnoredAny;
 use serde_json::json;
 
 use crate::{
-    accept::{JSON, NewEvent, NotTaken},
+    accept::{NewEvent, NotTaken},
     engine::Engine,
+    media_type::JSON,
     metrics::FaultLabels,
     views::{Binding, PluginBinding, View},
 };

@@ -18,6 +18,7 @@ pub(crate) mod inbound;
 pub(crate) mod installation;
 pub(crate) mod language;
 pub(crate) mod listener;
+mod media_type;
 pub(crate) mod metrics;
 pub(crate) mod paths;
 mod payloads;

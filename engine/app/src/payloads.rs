@@ -15,8 +15,8 @@ use engate_model::{
 use serde_json::Value;
 
 #[cfg(test)]
-use crate::accept::JSON;
-use crate::accept::is_json;
+use crate::media_type::JSON;
+use crate::media_type::is_json;
 
 /// Complaints told of one call at most.
 const MISMATCHES_MAX: usize = 20;

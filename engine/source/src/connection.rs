@@ -190,11 +190,14 @@ fn postgres_pool(options: PgConnectOptions, sessions: u32) -> PgPool {
         .idle_timeout(IDLE_TIMEOUT)
         .after_connect(|session, _| {
             Box::pin(async move {
-                // Not as options of the connection: poolers in between refuse those.
+                // Not as options of the connection: poolers in between refuse those. A page is read through an index that
+                // has its order, where there is one: without statistics, as after a mass load, the planner takes all that
+                // is left of the table for a few rows and sorts it, for every page again.
                 let millis = STATEMENT_TIMEOUT.as_millis();
                 let sql = format!(
                     "SET default_transaction_read_only = on; SET TimeZone = 'UTC'; SET DateStyle = 'ISO, YMD'; \
-                     SET extra_float_digits = 1; SET bytea_output = 'hex'; SET statement_timeout = {millis}"
+                     SET extra_float_digits = 1; SET bytea_output = 'hex'; SET statement_timeout = {millis}; \
+                     SET enable_sort = off"
                 );
                 sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(session).await.map(drop)
             })

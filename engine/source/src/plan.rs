@@ -138,6 +138,14 @@ impl Connection {
         let conditions = conditions.map(|(column, value)| Ok((key_part(dialect, &table, column)?, value.to_owned())));
         let conditions = conditions.collect::<Result<Vec<_>, SourceError>>()?;
         let watermark = table.column(&stream.watermark).map_err(|_| no_watermark(&table, &stream.watermark))?;
+        if watermark.unkept {
+            return Err(SourceError::Unfit(format!(
+                "table {}: nothing keeps {} yet, changes would not be told; run the rest of the statements that add it (the \
+                 wizard's step `requirements` shows them)",
+                table.full_name(),
+                watermark.shape.name
+            )));
+        }
         let stamp = of_table(dialect, &watermark.shape.name);
         let stamp_form = self.stamp_form(&table, watermark).await?;
         let mark = match &stream.soft_delete {

@@ -66,22 +66,39 @@ pub(crate) fn request(settings: &Settings, pass: &Pass, page: &Page) -> Result<R
 struct Used {
     pass: String,
     batch: u64,
+    #[serde(default)]
+    started_at: u64,
+    #[serde(default)]
+    partition: Vec<(String, String)>,
 }
 
 /// A pass's batch: its second, or the one behind the last pass's batch, where both fell into one. What is kept counts once a
 /// page of the pass was taken, so that a page that is sent again has the same.
+///
+/// A table's messages are numbered in one batch at a time. A pass that an overlapping one of another partition has overtaken
+/// cannot go on: its batch is not the table's any more.
 fn batch(which: Batch, pass: &Pass) -> Result<u64, Problem> {
     let second = match which {
         Batch::RangeStart => pass.range_start,
         Batch::StartedAt => pass.started_at,
     } / 1_000;
-    let place = format!("batch/{}", pass.stream.target);
+    let target = &pass.stream.target;
+    let place = format!("batch/{target}");
     let used: Option<Used> = state::get_json(&place)?;
     match used {
         Some(used) if used.pass == pass.id => Ok(used.batch),
+        Some(used) if used.partition != pass.partition && used.started_at > pass.started_at => {
+            let message = format!(
+                "two partitions of stream {} send to the table {target} at once, and SmartLink takes one batch of a table after \
+                 the other; give each its own target, as `{target}_{{company}}`",
+                pass.stream.name
+            );
+            Err(Problem::new("target_shared", message))
+        }
         used => {
             let batch = used.map_or(second, |used| second.max(used.batch + 1));
-            state::put_json(&place, &Used { pass: pass.id.clone(), batch })?;
+            let (id, partition) = (pass.id.clone(), pass.partition.clone());
+            state::put_json(&place, &Used { pass: id, batch, started_at: pass.started_at, partition })?;
             Ok(batch)
         }
     }

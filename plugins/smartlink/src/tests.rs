@@ -51,6 +51,27 @@ fn two_passes_of_one_second_are_two_batches_and_a_repeat_is_the_same() {
 }
 
 #[test]
+fn partitions_that_share_a_table_may_follow_each_other_and_not_overlap() {
+    let host = host(json!({}));
+    let page = testing::page(vec![Change::upsert("1", &json!({"id": 1})).unwrap()]);
+    let encode = |company: &str, started_at: u64| {
+        let mut pass = testing::pass(testing::stream("ct2"));
+        (pass.id, pass.started_at) = (format!("{company} {started_at}"), started_at);
+        pass.partition = vec![("company".to_owned(), company.to_owned())];
+        host.encode::<SmartLink>(&pass, &page)
+    };
+    encode("01", 1_000).unwrap();
+    encode("02", 2_000).unwrap();
+    let problem = encode("01", 1_000).unwrap_err();
+    assert_eq!((problem.code.as_str(), problem.retryable), ("target_shared", false));
+    assert!(problem.message.contains("ct2_{company}"), "{}", problem.message);
+    encode("02", 2_000).unwrap();
+    encode("01", 3_000).unwrap();
+    // A clock that was set back is no other partition.
+    encode("01", 2_500).unwrap();
+}
+
+#[test]
 fn a_bad_record_is_looked_for_and_a_bad_request_is_not() {
     let settle = |size: u32, status: u16, field: &str| {
         let response =

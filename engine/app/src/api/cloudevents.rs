@@ -30,10 +30,13 @@ use serde_json::{Value, value::RawValue};
 
 use super::{
     extract::media_type,
-    intake::{Intake, JSON, check_all, placed, require_count},
+    intake::{Intake, check_all, placed, require_count},
     problem::Problem,
 };
-use crate::accept::{NewEvent, is_json};
+use crate::{
+    accept::NewEvent,
+    media_type::{JSON, is_json},
+};
 
 /// Media type of one event in structured form.
 pub(crate) const STRUCTURED: &str = "application/cloudevents+json";

@@ -31,8 +31,9 @@ use super::{
     text::encoded,
 };
 use crate::{
-    accept::{NotTaken, SCHEMA_MISMATCH, Taken, is_json},
+    accept::{NotTaken, SCHEMA_MISMATCH, Taken},
     engine::Engine,
+    media_type::is_json,
     verbs::{VerbError, events::Explained},
 };
 

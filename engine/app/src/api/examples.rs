@@ -7,7 +7,7 @@ use super::{
     meanings::{MEANINGS, Meaning},
     problem::PROBLEM_JSON,
 };
-use crate::accept::is_json;
+use crate::media_type::is_json;
 
 /// Schemas nest no deeper than this.
 const DEPTH_MAX: usize = 16;

@@ -19,7 +19,7 @@ use utoipa::{
 };
 
 use super::{problem::Problem, schema};
-use crate::accept::is_json;
+use crate::media_type::is_json;
 
 /// Largest JSON body of a route that names no bound of its own.
 pub(crate) const BODY_BYTES_MAX: usize = 1 << 20;

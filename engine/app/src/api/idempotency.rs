@@ -22,7 +22,7 @@ use super::{
     extract::{BODY_BYTES_MAX, media_type, read_body},
     problem::Problem,
 };
-use crate::{accept::is_json, carried::Carried, engine::Engine, verbs::plugins::COMPONENT_BYTES_MAX};
+use crate::{carried::Carried, engine::Engine, media_type::is_json, verbs::plugins::COMPONENT_BYTES_MAX};
 
 /// The header.
 pub(super) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");

@@ -23,8 +23,8 @@ use utoipa::{
 };
 
 use super::{extract::parse, problem::Problem, schema};
-pub(crate) use crate::accept::JSON;
 use crate::accept::NewEvent;
+use crate::media_type::JSON;
 
 /// Events of one call at most.
 pub(crate) const EVENTS_MAX: usize = 1_000;

@@ -13,7 +13,7 @@ use futures_util::{StreamExt as _, stream};
 use http_body_util::{BodyExt as _, Limited};
 
 use super::{extract::media_type, problem::Problem};
-use crate::{accept::is_json, verbs::access::Grant};
+use crate::{media_type::is_json, verbs::access::Grant};
 
 /// Media type of lines of JSON.
 const NDJSON: &str = "application/x-ndjson";

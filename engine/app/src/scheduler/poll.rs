@@ -13,8 +13,9 @@ use ring::digest::{SHA256, digest};
 
 use super::{HeldRun, work::failed};
 use crate::{
-    accept::{JSON, NewEvent, NotTaken, SCHEMA_MISMATCH, subject_of},
+    accept::{NewEvent, NotTaken, SCHEMA_MISMATCH, subject_of},
     api::hexadecimal,
+    media_type::JSON,
     pulling::{Feed, FeedOf, Pull},
 };
 

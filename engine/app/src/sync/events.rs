@@ -13,8 +13,9 @@ use engate_model::{
 
 use super::{Asked, Sendable, Target, Writes};
 use crate::{
-    accept::{JSON, NewEvent, NotTaken, SCHEMA_MISMATCH, subject_of},
+    accept::{NewEvent, NotTaken, SCHEMA_MISMATCH, subject_of},
     engine::Engine,
+    media_type::JSON,
 };
 
 /// What an accept counts as, for what judges answers.

@@ -7,7 +7,7 @@ use engate_model::{
     run::{RunCounts, RunFailure},
     sink::{Page, Pass, StreamInfo, Totals},
     sync::{
-        Drift, Partition, PassKind, PassState, Piece, Planted, Position, Read, Sizer, Stage, StreamSpec,
+        Drift, Ends, Partition, PassKind, PassState, Piece, Planted, Position, Read, Sizer, Stage, StreamSpec,
         checkpoint::Clocks,
         drift,
         page::{cut, page_id, track_id},
@@ -83,6 +83,7 @@ pub(super) async fn work<S: Origin, T: Target>(
     let sizer = Sizer::new(run.page_size());
     let mut hand = Hand { stream, plan, info, state, entries, kept, held, durable, sizer };
     hand.check_quarantine(run)?;
+    hand.check_ends(run)?;
     if !prepare(run, &mut hand).await? {
         return Ok(TrackEnd::Stopped);
     }
@@ -186,6 +187,16 @@ async fn pass<S: Origin, T: Target>(run: &SyncRun<'_, S, T>, hand: &mut Hand<'_,
 }
 
 impl<S: Origin> Hand<'_, S> {
+    /// What is known of one source and one target decides nothing about others.
+    fn check_ends<T: Target>(&mut self, run: &SyncRun<'_, S, T>) -> Result<(), RunFailure> {
+        let ends = Ends::of(run.settings, self.stream, &self.state.track.partition);
+        if let Some(message) = self.state.checkpoint.ends.as_ref().and_then(|before| ends.departure(before)) {
+            return Err(RunFailure { code: "ends_changed".to_owned(), message, retryable: false });
+        }
+        self.state.checkpoint.ends = Some(ends);
+        Ok(())
+    }
+
     fn pass(&self) -> Result<&PassState, RunFailure> {
         self.state.checkpoint.pass.as_ref().ok_or_else(|| RunFailure {
             code: "checkpoint_unreadable".to_owned(),

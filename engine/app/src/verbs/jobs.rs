@@ -131,7 +131,7 @@ impl Engine {
         needs_configuration: bool,
     ) -> Result<Job, VerbError> {
         let now = self.now();
-        self.job_check(principal, &settings, now).await?;
+        self.job_check(principal, &settings, None, now).await?;
         let mut job = Job {
             id: JobId::new(now, self.chance.bits()),
             tenant: principal.tenant,
@@ -283,7 +283,7 @@ impl Engine {
         }
         let now = self.now();
         if job.settings != before.settings {
-            self.job_check(principal, &job.settings, now).await?;
+            self.job_check(principal, &job.settings, Some(&before.settings), now).await?;
         }
         let moved = job.settings.schedule != before.settings.schedule || job.state() != before.state();
         if moved || job.state() != JobState::Active {
@@ -440,13 +440,24 @@ impl Engine {
         Ok(self.run_get(principal, id).await?.0)
     }
 
-    /// Checks what a job refers to, besides what it says.
-    async fn job_check(&self, principal: &Principal, settings: &JobSettings, now: Timestamp) -> Result<(), VerbError> {
+    /// Checks what a job refers to, besides what it says. What stays as it was `before` may have become wrong since: a job
+    /// that is to be paused is not held up by that.
+    async fn job_check(
+        &self,
+        principal: &Principal,
+        settings: &JobSettings,
+        before: Option<&JobSettings>,
+        now: Timestamp,
+    ) -> Result<(), VerbError> {
         let mut complaints = Complaints::default();
         complaints.take(settings.check(now));
         if let Work::Emit { event } = &settings.work {
             let new = NewEvent::of_job(event);
-            complaints.take(new.check().map_err(|invalid| invalid.below("run.event")));
+            let sound = complaints.take(new.check().map_err(|invalid| invalid.below("run.event")));
+            if sound.is_some() && before.is_none_or(|before| before.work != settings.work) {
+                let fits = self.check_payload(principal.tenant, now, new).await?;
+                complaints.take(fits.map_err(|invalid| invalid.below("run.event")));
+            }
         }
         if let Work::Engine(engate_model::job::EngineTask::ResendPending { endpoint: Some(id) }) = &settings.work
             && self.views.get(&self.store, principal.tenant).await?.catalog.endpoint(*id).is_none()

@@ -8,38 +8,13 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use super::{
     drift::Shape,
-    job::SyncJob,
-    page::{Checksum, pass_id},
+    ends::Ends,
+    page::{Checksum, Piece, pass_id},
     planted::Planted,
     progress::Progress,
-    window,
+    window::{self, Rules},
 };
 use crate::time::Timestamp;
-
-/// What a job sets of its passes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rules {
-    /// How far behind the source's clock the committed range ends.
-    pub safety_lag: Duration,
-    /// How far back each pass reads again.
-    pub lookback: Duration,
-    /// A mistake made on purpose; tests only.
-    #[doc(hidden)]
-    pub planted: Option<Planted>,
-}
-
-impl Rules {
-    /// Those of a job.
-    pub const fn of(job: &SyncJob) -> Self {
-        Self { safety_lag: job.safety_lag(), lookback: job.lookback(), planted: None }
-    }
-}
-
-impl Default for Rules {
-    fn default() -> Self {
-        Self { safety_lag: Duration::from_secs(5), lookback: Duration::from_secs(600), planted: None }
-    }
-}
 
 /// Whether a track has been loaded once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -140,32 +115,6 @@ impl<'de> Deserialize<'de> for Cursor {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         BASE64.decode(text).map(Self).map_err(|error| D::Error::custom(format!("no base64: {error}")))
-    }
-}
-
-/// Some of the changes of the page in hand: those from `from` up to `to`, which is not among them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Piece {
-    /// The first one.
-    pub from: u32,
-    /// One behind the last one.
-    pub to: u32,
-}
-
-impl Piece {
-    /// All of so many changes.
-    pub const fn all(changes: u32) -> Self {
-        Self { from: 0, to: changes }
-    }
-
-    /// How many.
-    pub const fn len(self) -> u32 {
-        self.to - self.from
-    }
-
-    /// Whether there is none.
-    pub const fn is_empty(self) -> bool {
-        self.to == self.from
     }
 }
 
@@ -281,6 +230,9 @@ pub struct Checkpoint {
     /// What the target was prepared for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shape: Option<Shape>,
+    /// Between what it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ends: Option<Ends>,
     /// When all keys were last compared, by the source's clock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reconciled_at: Option<Timestamp>,

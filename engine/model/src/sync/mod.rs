@@ -8,10 +8,11 @@
 //!
 //! [`job`] and [`stream`] are what an operator writes, [`window`] which range a pass covers, [`checkpoint`] how a pass moves
 //! on, [`page`] what a page is called and how it is cut and halved, [`pace`] how large the next one is and when to try
-//! again, [`drift`] what a changed table means.
+//! again, [`drift`] what a changed table means, [`ends`] between what a track runs.
 
 pub mod checkpoint;
 pub mod drift;
+pub mod ends;
 pub mod job;
 pub mod pace;
 pub mod page;
@@ -20,11 +21,13 @@ pub mod progress;
 pub mod stream;
 pub mod window;
 
-pub use checkpoint::{Checkpoint, Cursor, PageInHand, PassKind, PassState, Phase, Piece, Position, Read, Rules, Stage};
+pub use checkpoint::{Checkpoint, Cursor, PageInHand, PassKind, PassState, Phase, Position, Read, Stage};
 pub use drift::{ColumnShape, Drift, Shape};
+pub use ends::Ends;
 pub use job::{EventSink, Partition, PluginSink, SyncJob, SyncSink, SyncSource};
 pub use pace::{PageSize, Sizer};
-pub use page::{Checksum, RowHash};
+pub use page::{Checksum, Piece, RowHash};
 pub use planted::Planted;
 pub use progress::{Expected, Progress};
 pub use stream::{ColumnSpec, SoftDelete, StreamSpec, TypedColumn};
+pub use window::Rules;

@@ -6,8 +6,34 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-use super::{checkpoint::Piece, job::Partition, pace::PageSize};
+use super::{job::Partition, pace::PageSize};
 use crate::id::{JobId, TrackId, TypedId as _};
+
+/// Some of the changes of the page in hand: those from `from` up to `to`, which is not among them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Piece {
+    /// The first one.
+    pub from: u32,
+    /// One behind the last one.
+    pub to: u32,
+}
+
+impl Piece {
+    /// All of so many changes.
+    pub const fn all(changes: u32) -> Self {
+        Self { from: 0, to: changes }
+    }
+
+    /// How many.
+    pub const fn len(self) -> u32 {
+        self.to - self.from
+    }
+
+    /// Whether there is none.
+    pub const fn is_empty(self) -> bool {
+        self.to == self.from
+    }
+}
 
 /// What tells two versions of a record apart: half of a SHA-256.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

@@ -2,8 +2,33 @@
 
 use std::time::Duration;
 
-use super::{checkpoint::Rules, planted::Planted};
+use super::{job::SyncJob, planted::Planted};
 use crate::time::Timestamp;
+
+/// What a job sets of its passes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rules {
+    /// How far behind the source's clock the committed range ends.
+    pub safety_lag: Duration,
+    /// How far back each pass reads again.
+    pub lookback: Duration,
+    /// A mistake made on purpose; tests only.
+    #[doc(hidden)]
+    pub planted: Option<Planted>,
+}
+
+impl Rules {
+    /// Those of a job.
+    pub const fn of(job: &SyncJob) -> Self {
+        Self { safety_lag: job.safety_lag(), lookback: job.lookback(), planted: None }
+    }
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self { safety_lag: Duration::from_secs(5), lookback: Duration::from_secs(600), planted: None }
+    }
+}
 
 /// The range of a delta.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -95,19 +95,46 @@ pub enum Dialect {
     Mysql,
 }
 
+/// How far a table's watermark is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Watermark {
+    /// The column is not there.
+    Missing,
+    /// The column is there, and what keeps it is not yet: see [`WATERMARK_BEGUN`].
+    Begun,
+    /// It is there.
+    There,
+}
+
+/// The comment that a column carries on MySQL and MariaDB until what keeps it is there too: each of their statements stands
+/// for itself, and whoever adds the watermark may die between two.
+pub const WATERMARK_BEGUN: &str = "not kept yet";
+
 /// The row of a table's watermark.
-pub fn watermark(table: &str, is_there: bool, dialect: Dialect) -> Requirement {
+pub fn watermark(table: &str, state: Watermark, dialect: Dialect) -> Requirement {
+    let have = match state {
+        Watermark::Missing => "missing",
+        Watermark::Begun => "begun; nothing keeps it yet",
+        Watermark::There => WATERMARK,
+    };
+    let cure = match state {
+        Watermark::Missing => Some(format!(
+            "let DBAccess add {WATERMARK} to {table}, or have the database's administrator run the statements of `ddl`"
+        )),
+        Watermark::Begun => Some(format!(
+            "somebody began to add {WATERMARK} to {table} and did not end it; have the database's administrator run the \
+             statements of `ddl`, which are the rest"
+        )),
+        Watermark::There => None,
+    };
+    let steps = watermark_steps(table, state, dialect);
     Requirement {
         key: format!("{WATERMARK_KEY}{table}"),
-        have: if is_there { WATERMARK } else { "missing" }.to_owned(),
+        have: have.to_owned(),
         need: WATERMARK.to_owned(),
-        ok: is_there,
-        cure: (!is_there).then(|| {
-            format!(
-                "let DBAccess add {WATERMARK} to {table}, or have the database's administrator run the statements of `ddl`"
-            )
-        }),
-        ddl: (!is_there).then(|| watermark_ddl(table, dialect)),
+        ok: state == Watermark::There,
+        cure,
+        ddl: (!steps.is_empty()).then(|| steps.join("\n")),
     }
 }
 
@@ -123,14 +150,13 @@ pub fn no_table(table: &str) -> Requirement {
     }
 }
 
-/// Statements that add the watermark with what keeps it, as one text. Rows that are there get it when they are next
-/// written; until then they are carried by the initial load.
-pub fn watermark_ddl(table: &str, dialect: Dialect) -> String {
-    watermark_steps(table, dialect).join("\n")
-}
-
-/// The same in steps. Each is done whole or not at all, but on MySQL, which has no transaction over such statements.
-pub fn watermark_steps(table: &str, dialect: Dialect) -> Vec<String> {
+/// Statements that add the watermark with what keeps it, as far as it is not there. Rows that are there get it when they are
+/// next written; until then they are carried by the initial load. Each step is done whole or not at all, but on MySQL, which
+/// has no transaction over such statements: what is done of them there can be told by [`WATERMARK_BEGUN`].
+pub fn watermark_steps(table: &str, state: Watermark, dialect: Dialect) -> Vec<String> {
+    if state == Watermark::There {
+        return Vec::new();
+    }
     let quote = |name: &str| match dialect {
         Dialect::Mysql => format!("`{}`", name.replace('`', "``")),
         Dialect::Sqlite | Dialect::Postgres => format!("\"{}\"", name.replace('"', "\"\"")),
@@ -170,16 +196,20 @@ pub fn watermark_steps(table: &str, dialect: Dialect) -> Vec<String> {
         }
         Dialect::Mysql => {
             let event = |event: &str| {
+                let trigger = quote(&format!("{table}_stamp_{}", event.to_lowercase()));
                 format!(
-                    "CREATE TRIGGER {} BEFORE {event} ON {name} FOR EACH ROW SET NEW.{WATERMARK} = UTC_TIMESTAMP(6);",
-                    quote(&format!("{table}_stamp_{}", event.to_lowercase()))
+                    "DROP TRIGGER IF EXISTS {trigger};\nCREATE TRIGGER {trigger} BEFORE {event} ON {name} FOR EACH ROW SET \
+                     NEW.{WATERMARK} = UTC_TIMESTAMP(6);"
                 )
             };
             let column = format!(
-                "ALTER TABLE {name} ADD COLUMN {WATERMARK} DATETIME(6) NULL, ADD INDEX {} ({WATERMARK});",
+                "ALTER TABLE {name} ADD COLUMN {WATERMARK} DATETIME(6) NULL COMMENT '{WATERMARK_BEGUN}', ADD INDEX {} \
+                 ({WATERMARK});",
                 quote(&format!("{table}_stamp"))
             );
-            vec![column, event("INSERT"), event("UPDATE")]
+            let done = format!("ALTER TABLE {name} MODIFY COLUMN {WATERMARK} DATETIME(6) NULL COMMENT '';");
+            let first = (state == Watermark::Missing).then_some(column);
+            first.into_iter().chain([event("INSERT"), event("UPDATE"), done]).collect()
         }
     }
 }
@@ -203,12 +233,20 @@ mod tests {
     #[test]
     fn the_ddl_of_each_database_adds_the_column_and_what_keeps_it() {
         for dialect in [Dialect::Sqlite, Dialect::Postgres, Dialect::Mysql] {
-            let row = watermark("SA\"1`0", false, dialect);
+            let row = watermark("SA\"1`0", Watermark::Missing, dialect);
             let ddl = row.ddl.unwrap();
             let quoted = if dialect == Dialect::Mysql { "`SA\"1``0`" } else { "\"SA\"\"1`0\"" };
             assert!(ddl.contains(&format!("ALTER TABLE {quoted} ADD COLUMN")), "{ddl}");
             assert!(ddl.contains("CREATE TRIGGER") && ddl.to_uppercase().contains(WATERMARK), "{ddl}");
         }
-        assert_eq!(watermark("SA1010", true, Dialect::Sqlite).ddl, None);
+        assert_eq!(watermark("SA1010", Watermark::There, Dialect::Sqlite).ddl, None);
+    }
+
+    #[test]
+    fn what_was_begun_is_ended_and_not_begun_again() {
+        let all = watermark_steps("SA1010", Watermark::Missing, Dialect::Mysql);
+        assert_eq!(watermark_steps("SA1010", Watermark::Begun, Dialect::Mysql), all[1..]);
+        let row = watermark("SA1010", Watermark::Begun, Dialect::Mysql);
+        assert!(!row.ok && row.cure.unwrap().contains("the rest"));
     }
 }

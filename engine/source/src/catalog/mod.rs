@@ -68,6 +68,9 @@ pub struct SourceColumn {
     pub shape: ColumnShape,
     /// Its type as the database declares it.
     pub declared: String,
+    /// Whether it is a watermark that somebody began to add: what keeps it is not there yet.
+    #[serde(skip)]
+    pub unkept: bool,
     #[serde(skip)]
     pub(crate) form: Form,
 }

@@ -1,6 +1,6 @@
 //! The catalogue of MySQL and MariaDB.
 
-use engate_model::sync::ColumnShape;
+use engate_model::{sync::ColumnShape, wizard::requirements::WATERMARK_BEGUN};
 
 use super::{Form, Found, FoundKey, Name, SourceColumn, TABLES_MAX, read_names, small};
 use crate::{
@@ -56,7 +56,8 @@ pub(super) async fn read_columns(
         Dialect::MySql,
         "SELECT CAST(table_schema AS CHAR), CAST(table_name AS CHAR), CAST(column_name AS CHAR), CAST(column_type AS \
          CHAR), CAST(data_type AS CHAR), CAST(is_nullable AS CHAR), CAST(character_maximum_length AS SIGNED), \
-         CAST(numeric_precision AS SIGNED), CAST(numeric_scale AS SIGNED) FROM information_schema.columns WHERE ",
+         CAST(numeric_precision AS SIGNED), CAST(numeric_scale AS SIGNED), CAST(column_comment AS CHAR) FROM \
+         information_schema.columns WHERE ",
     );
     query.kept = false;
     among(&mut query, names);
@@ -73,7 +74,7 @@ pub(super) async fn read_columns(
             };
             let scale = if form == Form::Decimal { small(row.int(8)?) } else { None };
             let shape = ColumnShape { name: text(2)?, kind: form.kind(), nullable: text(5)? != "NO", size, scale };
-            let column = SourceColumn { shape, declared, form };
+            let column = SourceColumn { shape, declared, form, unkept: text(9)? == WATERMARK_BEGUN };
             into.push(Found { schema: row.text(0)?, table: text(1)?, column });
             Ok(true)
         })

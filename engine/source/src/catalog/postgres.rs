@@ -86,7 +86,7 @@ pub(super) async fn read_columns(
             let form = form(&text(4)?);
             let (size, scale) = size(form, &text(4)?, modifier);
             let shape = ColumnShape { name: text(2)?, kind: form.kind(), nullable: text(5)? != "true", size, scale };
-            let column = SourceColumn { shape, declared: text(3)?, form };
+            let column = SourceColumn { shape, declared: text(3)?, form, unkept: false };
             into.push(Found { schema: row.text(0)?, table: text(1)?, column });
             Ok(true)
         })

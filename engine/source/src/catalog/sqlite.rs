@@ -75,7 +75,7 @@ async fn read_columns(
             let (size, scale) = size(form, &declared);
             let nullable = row.int(2)? == Some(0) && !(place > 0 && form == Form::Integer);
             let shape = ColumnShape { name, kind: form.kind(), nullable, size, scale };
-            let column = SourceColumn { shape, declared, form };
+            let column = SourceColumn { shape, declared, form, unkept: false };
             columns.push(Found { schema: None, table: table.to_owned(), column });
             Ok(true)
         })

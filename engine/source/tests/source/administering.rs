@@ -1,4 +1,4 @@
-use engate_model::wizard::requirements::{Dialect, watermark_steps};
+use engate_model::wizard::requirements::{Dialect, Watermark, watermark_steps};
 use engate_source::{SourceError, administer};
 
 use crate::harness::{Kind, Subject};
@@ -20,7 +20,7 @@ async fn has_stamp(t: &Subject) -> bool {
 pub(crate) async fn a_watermark_is_added_whole_with_what_keeps_it(t: &Subject) {
     t.run("CREATE TABLE sa1010 (id INTEGER NOT NULL PRIMARY KEY, v VARCHAR(20))").await;
     t.run("INSERT INTO sa1010 (id, v) VALUES (1, 'before')").await;
-    let steps = watermark_steps("sa1010", dialect(t));
+    let steps = watermark_steps("sa1010", Watermark::Missing, dialect(t));
     administer(&t.address(), &steps).await.unwrap();
     assert!(has_stamp(t).await);
     // What is there has no stamp before it is written; what is written has the database's present.
@@ -40,14 +40,37 @@ pub(crate) async fn a_watermark_is_added_whole_with_what_keeps_it(t: &Subject) {
 
 pub(crate) async fn what_fails_in_the_middle_leaves_nothing_of_its_step(t: &Subject) {
     t.run("CREATE TABLE sa1010 (id INTEGER NOT NULL PRIMARY KEY, v VARCHAR(20))").await;
-    let mut steps = watermark_steps("sa1010", dialect(t));
+    let mut steps = watermark_steps("sa1010", Watermark::Missing, dialect(t));
     steps[0] = steps[0].replace("COMMIT;", "CREATE TABLE nowhere.nothing (id INTEGER); COMMIT;");
     if t.kind == Kind::MariaDb {
         // No transaction there over such statements.
-        return;
+        return what_was_begun_is_not_read_and_ended_by_the_rest(t, &steps).await;
     }
     assert!(administer(&t.address(), &steps).await.is_err());
     assert!(!has_stamp(t).await);
     let wrong = administer("oracle://somewhere", &steps).await;
     assert!(matches!(wrong, Err(SourceError::Address(_))));
+}
+
+/// Whoever adds the watermark dies after each of the steps but the last.
+async fn what_was_begun_is_not_read_and_ended_by_the_rest(t: &Subject, steps: &[String]) {
+    let is_unkept = async || t.source.describe("sa1010").await.unwrap().column("S_T_A_M_P_").unwrap().unkept;
+    let stream = crate::harness::stream("sa1010", &["id"]);
+    for done in 1..steps.len() {
+        administer(&t.address(), &steps[..done]).await.unwrap();
+        assert!(is_unkept().await, "after {done} steps");
+        let refused = t.source.plan(&stream, &engate_model::sync::Partition::new()).await;
+        assert!(matches!(&refused, Err(SourceError::Unfit(why)) if why.contains("nothing keeps")), "{refused:?}");
+        let rest = watermark_steps("sa1010", Watermark::Begun, dialect(t));
+        administer(&t.address(), &rest).await.unwrap();
+        assert!(!is_unkept().await);
+        t.run(&format!("INSERT INTO sa1010 (id, v) VALUES ({done}, 'new')")).await;
+        let rows = t.all(&t.plan(&stream).await, true, engate_model::sync::Position::Start, 10).await;
+        assert_eq!(rows.len(), 1, "the row that was written since has a stamp");
+        t.run(
+            "DROP TRIGGER sa1010_stamp_insert; DROP TRIGGER sa1010_stamp_update; DELETE FROM sa1010; \
+             ALTER TABLE sa1010 DROP COLUMN S_T_A_M_P_",
+        )
+        .await;
+    }
 }

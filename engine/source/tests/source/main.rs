@@ -4,6 +4,7 @@
 mod administering;
 mod catalogue;
 mod harness;
+mod postgres_plans;
 mod reading;
 mod sqlite_times;
 

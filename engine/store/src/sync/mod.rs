@@ -187,7 +187,8 @@ impl Store {
         self.track_changed(session, actor, before, after, "epoch", &detail).await
     }
 
-    /// Approves that the table of a track is no longer what it was: its next run prepares the target for what is there.
+    /// Approves that a track's table, or what it runs between, is no longer what it was: its next run prepares the target for
+    /// what is there.
     ///
     /// # Errors
     /// [`StoreError::NotFound`], or when the database gives no answer.
@@ -200,7 +201,7 @@ impl Store {
         let mut session = self.db().begin().await?;
         let before = hold(&mut session, tenant, track).await?;
         let mut after = before.checkpoint.clone();
-        after.shape = None;
+        (after.shape, after.ends) = (None, None);
         self.track_changed(session, actor, before, after, "approve", &json!({})).await
     }
 

@@ -1,6 +1,7 @@
 //! `/v1/endpoints`: registered URLs of integrators.
 
 mod actions;
+mod auth;
 mod shapes;
 
 use std::sync::Arc;

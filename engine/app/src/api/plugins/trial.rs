@@ -18,7 +18,6 @@ use serde_json::{Map, Value, value::RawValue};
 use utoipa::ToSchema;
 
 use crate::{
-    accept::{JSON, is_json},
     api::{
         deliveries::by_name,
         extract::{At, BODY_BYTES_MAX, Caller, media_type, read_body, read_json},
@@ -26,6 +25,7 @@ use crate::{
         text::shown,
     },
     engine::Engine,
+    media_type::{JSON, is_json},
     verbs::plugins::{Judged, Shaped, Trial, TrialEvent, TrialNew},
 };
 

@@ -14,9 +14,10 @@ use serde_json::{Value, json};
 
 use super::actions::{SEND_TIME_MAX, Sent, no_lease, switched_off, takes};
 use crate::{
-    accept::{JSON, STALE_TRIES_MAX},
+    accept::STALE_TRIES_MAX,
     carried::Carried,
     engine::Engine,
+    media_type::JSON,
     verbs::VerbError,
     worker::{Doubt, Job},
 };

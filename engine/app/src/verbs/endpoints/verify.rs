@@ -8,8 +8,8 @@ use engate_model::{EndpointId, Timestamp, endpoint::Endpoint, token::Principal};
 use serde_json::{Value, json};
 
 use crate::{
-    accept::JSON,
     engine::Engine,
+    media_type::JSON,
     verbs::{VerbError, endpoints::Registered},
 };
 

@@ -3,7 +3,9 @@
 use engate_model::{
     Secret, WizardId,
     token::Principal,
-    wizard::{Company, Entities, Entity, RefusedTable, Step, WATERMARK, Wizard, services::Service},
+    wizard::{
+        Company, Entities, Entity, RefusedTable, Step, WATERMARK, Wizard, requirements::Watermark, services::Service,
+    },
 };
 use serde::{Deserialize, de::DeserializeOwned};
 
@@ -102,8 +104,9 @@ fn look(entity: &Entity, company: &str, found: &Found) -> Result<Entity, Refused
     let Some(facts) = found.table(&table) else {
         return refuse("it is not in the database, or the connection's user may not see it".to_owned());
     };
-    if facts.column(WATERMARK).is_none() {
-        return refuse(format!("it has no {WATERMARK}; the step `requirements` prints what adds it"));
+    if facts.watermark != Watermark::There {
+        let has = if facts.watermark == Watermark::Begun { "nothing keeps its" } else { "it has no" };
+        return refuse(format!("{has} {WATERMARK}; the step `requirements` prints what adds it"));
     }
     let mut key = Vec::with_capacity(entity.key.len());
     for name in &entity.key {
@@ -122,7 +125,7 @@ fn look(entity: &Entity, company: &str, found: &Found) -> Result<Entity, Refused
 
 #[cfg(test)]
 mod tests {
-    use engate_model::wizard::requirements::Dialect;
+    use engate_model::wizard::requirements::{Dialect, Watermark};
 
     use super::*;
     use crate::verbs::wizards::tables::TableFacts;
@@ -132,6 +135,7 @@ mod tests {
         let facts = |name: &str, columns: &[&str]| TableFacts {
             name: name.to_owned(),
             columns: columns.iter().map(ToString::to_string).collect(),
+            watermark: if columns.contains(&"s_t_a_m_p_") { Watermark::There } else { Watermark::Missing },
         };
         let found = Found {
             dialect: Dialect::Postgres,

@@ -7,8 +7,8 @@ use engate_model::{
     invalid::Complaints,
     token::Principal,
     wizard::{
-        SOFT_DELETE, Step, WATERMARK, Wizard,
-        requirements::{self, Dialect, Requirement},
+        SOFT_DELETE, Step, Wizard,
+        requirements::{self, Requirement, Watermark},
     },
 };
 use engate_source::SourceError;
@@ -67,7 +67,7 @@ impl Engine {
         let mut failures = BTreeMap::new();
         if let Some(administration) = &input.administration {
             for row in watermarks(&found, &input.tables).into_iter().filter(|row| row.ddl.is_some()) {
-                if let Err(error) = self.watermark_add(administration, &row, found.dialect).await {
+                if let Err(error) = self.watermark_add(administration, &row, &found).await {
                     failures.insert(row.key, format!("connection {}: {error}", administration.connection));
                 }
             }
@@ -105,11 +105,12 @@ impl Engine {
         &self,
         administration: &Administration,
         row: &Requirement,
-        dialect: Dialect,
+        found: &Found,
     ) -> Result<(), SourceError> {
         let table = row.key.trim_start_matches(requirements::WATERMARK_KEY);
         let Some(url) = self.config.sources.get(&administration.connection) else { return Ok(()) };
-        engate_source::administer(url.expose(), &requirements::watermark_steps(table, dialect)).await?;
+        let state = found.table(table).map_or(Watermark::Missing, |table| table.watermark);
+        engate_source::administer(url.expose(), &requirements::watermark_steps(table, state, found.dialect)).await?;
         tracing::info!(table, connection = administration.connection, "the watermark was added");
         Ok(())
     }
@@ -117,7 +118,7 @@ impl Engine {
 
 fn watermarks(found: &Found, named: &[String]) -> Vec<Requirement> {
     let row = |table: &str| match found.table(table) {
-        Some(table) => requirements::watermark(&table.name, table.column(WATERMARK).is_some(), found.dialect),
+        Some(table) => requirements::watermark(&table.name, table.watermark, found.dialect),
         None => requirements::no_table(table),
     };
     if !named.is_empty() {

@@ -1,6 +1,13 @@
 //! What tables there are, as the wizard needs to know it.
 
-use engate_model::{Invalid, run::RunFailure, wizard::requirements::Dialect};
+use engate_model::{
+    Invalid,
+    run::RunFailure,
+    wizard::{
+        WATERMARK,
+        requirements::{Dialect, Watermark},
+    },
+};
 use engate_source::{SourceError, Table};
 
 use super::VerbError;
@@ -13,12 +20,20 @@ pub(super) struct TableFacts {
     pub(super) name: String,
     /// Names of its columns.
     pub(super) columns: Vec<String>,
+    /// How far its watermark is.
+    pub(super) watermark: Watermark,
 }
 
 impl TableFacts {
     fn of(table: Table) -> Self {
+        let stamp = table.columns.iter().find(|column| column.shape.name.eq_ignore_ascii_case(WATERMARK));
+        let watermark = match stamp {
+            Some(column) if column.unkept => Watermark::Begun,
+            Some(_) => Watermark::There,
+            None => Watermark::Missing,
+        };
         let columns = table.columns.into_iter().map(|column| column.shape.name).collect();
-        Self { name: table.name, columns }
+        Self { name: table.name, columns, watermark }
     }
 
     /// The column of that name, as the database spells it.
