@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use axum::http::Method;
 use serde_json::{Value, json};
 
 use crate::{
@@ -37,16 +38,50 @@ fn p22_the_lag_grows_while_a_job_stands_still_and_falls_when_it_goes_on() {
     });
 }
 
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+#[test]
+fn what_is_set_aside_and_where_streams_are_is_seen_and_settled_at_the_command_line() {
+    with_world(40, async |app, world| {
+        let fault = json!({"match": {"method": "POST", "path": "*/staging/intake/*", "body_contains": "\"v7\""},
+            "action": {"do": "answer", "status": 400}});
+        world.stub(Method::POST, "faults", fault).await;
+        world.job(app).await;
+        let told = async |args: &[&str]| {
+            let output = app.engine.client(args).await;
+            assert!(output.status.success(), "{args:?}: {}", text(&output.stderr));
+            text(&output.stdout)
+        };
+        let aside = eventually("a record is set aside", async || {
+            let listing = told(&["job", "quarantine", "carol"]).await;
+            if listing.contains("qua_") { Ok(listing) } else { Err(listing) }
+        })
+        .await;
+        let line = aside.lines().find(|line| line.starts_with("qua_")).unwrap();
+        assert!(line.contains("customers") && line.contains("record_refused"), "{aside}");
+        let record = line.split_whitespace().next().unwrap();
+        world.stub(Method::DELETE, "faults", Value::Null).await;
+        assert!(told(&["job", "replay", "carol", record]).await.contains("next run"));
+        world.equal().await;
+        let streams = told(&["job", "streams", "carol"]).await;
+        assert!(streams.contains("customers") && streams.contains("delta"), "{streams}");
+        // Set back by a day it finds what it has sent, and sends nothing of it again that is the same.
+        let back = told(&["job", "rewind", "carol", "customers", "--to", "2020-01-01T00:00:00Z"]).await;
+        assert_eq!(back, "customers is set back\n");
+        let none = app.engine.client(&["job", "discard", "carol", record]).await;
+        assert!(!none.status.success(), "it is gone: {}", text(&none.stdout));
+        world.equal().await;
+    });
+}
+
 #[test]
 fn another_target_stops_a_stream_until_somebody_says_what_is_to_be_done() {
     with_world(30, async |app, world| {
         let job = world.job(app).await;
         world.equal().await;
         let path = format!("/v1/jobs/{}", id(&job));
-        let track = async || -> String {
-            let tracks = app.api.get(&format!("{path}/checkpoints")).await.expect(200);
-            tracks["items"][0]["id"].as_str().unwrap().to_owned()
-        };
         let aim = async |target: &str| {
             let mut run = job["run"].clone();
             run["streams"][0]["target"] = json!(target);
@@ -60,10 +95,14 @@ fn another_target_stops_a_stream_until_somebody_says_what_is_to_be_done() {
             })
             .await;
         };
+        let by_hand = async |args: &[&str]| app.engine.client(args).await;
         aim("clients").await;
         stops("customers, and is plugin carol").await;
         assert!(world.records("clients").await.is_empty(), "changes alone would leave the rest behind for good");
-        app.api.post(&format!("{path}/checkpoints/{}/epoch", track().await), &json!(null)).await.expect(200);
+        let wrong = by_hand(&["job", "epoch", "carol", "clients"]).await;
+        assert!(!wrong.status.success() && text(&wrong.stderr).contains("it has customers"), "{}", text(&wrong.stderr));
+        let begun = by_hand(&["job", "epoch", "carol", "customers"]).await;
+        assert_eq!(text(&begun.stdout), "customers begins anew: everything is sent again\n");
         eventually("a new epoch sends everything", async || {
             let there = world.records("clients").await.len();
             if there == world.alive().await.len() { Ok(()) } else { Err(there.to_string()) }
@@ -72,7 +111,8 @@ fn another_target_stops_a_stream_until_somebody_says_what_is_to_be_done() {
         // Back to the first, which has all but what changed meanwhile: approved, it goes on.
         aim("customers").await;
         stops("clients, and is plugin carol").await;
-        app.api.post(&format!("{path}/checkpoints/{}/approve", track().await), &json!(null)).await.expect(200);
+        let approved = by_hand(&["job", "approve", "carol", "customers"]).await;
+        assert_eq!(text(&approved.stdout), "customers is taken as it is now\n");
         world.source.execute(&format!("UPDATE t SET v = 'x', S_T_A_M_P_ = {} WHERE id = 3", world.source.now())).await;
         world.equal().await;
     });

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::{
+use crate::cli::{
     client::{Client, read},
     failure::Failure,
     present::{Field, Screen},

@@ -8,10 +8,13 @@ use std::{
 
 use chrono::{DateTime, Utc};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
+    streams::in_words,
+    told::{Checkpoint, Job, Progress, Run},
+};
+use crate::cli::{
     client::{Client, read},
     failure::Failure,
     present::{Screen, plain},
@@ -21,57 +24,6 @@ use super::{
 const LOOK: Duration = Duration::from_millis(500);
 /// Between two lines of a stream where nobody sees bars.
 const LINE_EVERY: Duration = Duration::from_secs(10);
-
-/// A job as the API tells it.
-#[derive(Deserialize)]
-struct Job {
-    schedule: Value,
-    run: Value,
-}
-
-/// A checkpoint as the API tells it.
-#[derive(Debug, Clone, Deserialize)]
-struct Track {
-    stream: String,
-    partition: BTreeMap<String, Value>,
-    phase: String,
-    #[serde(default)]
-    pass: Option<Pass>,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-struct Pass {
-    kind: String,
-    #[serde(default)]
-    progress: Option<Progress>,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-struct Progress {
-    rows: u64,
-    #[serde(default)]
-    expected: Option<u64>,
-    expected_is_estimate: bool,
-    #[serde(default)]
-    rows_per_second: Option<f64>,
-    #[serde(default)]
-    eta: Option<DateTime<Utc>>,
-}
-
-/// A run as the API tells it.
-#[derive(Deserialize)]
-struct Run {
-    state: String,
-    rows: u64,
-    #[serde(default)]
-    error: Option<RunError>,
-}
-
-#[derive(Deserialize)]
-struct RunError {
-    code: String,
-    message: String,
-}
 
 /// Shows how far a job is until it is through, or nothing of it runs.
 pub(super) async fn watch(client: &Client, screen: Screen, id: &str) -> Result<(), Failure> {
@@ -86,9 +38,9 @@ pub(super) async fn watch(client: &Client, screen: Screen, id: &str) -> Result<(
         if screen.json {
             screen.line(serde_json::to_string(&checkpoints).unwrap_or_default())?;
         }
-        let tracks = checkpoints.rows::<Track>()?;
+        let tracks = checkpoints.rows::<Checkpoint>()?;
         view.show(&tracks)?;
-        let through = tracks.len() >= tracks_in_all && tracks.iter().all(Track::is_through);
+        let through = tracks.len() >= tracks_in_all && tracks.iter().all(Checkpoint::is_through);
         let runs_on = run.as_ref().is_some_and(|run| matches!(run.state.as_str(), "queued" | "running"));
         if !runs_on || (always && through) {
             return view.end(run, always && runs_on);
@@ -103,23 +55,13 @@ fn tracks_of(run: &Value) -> usize {
     count("streams") * count("partitions").max(1)
 }
 
-impl Track {
+impl Checkpoint {
     fn is_through(&self) -> bool {
         self.phase == "delta" && self.pass.as_ref().is_none_or(|pass| pass.kind == "delta")
     }
 
     fn progress(&self) -> Option<&Progress> {
         self.pass.as_ref()?.progress.as_ref()
-    }
-
-    fn name(&self) -> String {
-        let pairs = self.partition.iter().map(|(dimension, value)| match value.as_str() {
-            Some(value) => format!("{dimension} {value}"),
-            None => format!("{dimension} {value}"),
-        });
-        let pairs: Vec<_> = pairs.collect();
-        let part = if pairs.is_empty() { String::new() } else { format!(" ({})", pairs.join(", ")) };
-        plain(&format!("{}{part}", self.stream))
     }
 }
 
@@ -190,13 +132,13 @@ impl View {
         Self { screen, bars, shown: BTreeMap::new() }
     }
 
-    fn show(&mut self, tracks: &[Track]) -> Result<(), Failure> {
+    fn show(&mut self, tracks: &[Checkpoint]) -> Result<(), Failure> {
         if self.screen.json {
             return Ok(());
         }
         let now = Utc::now();
         for track in tracks {
-            let name = track.name();
+            let name = in_words(track);
             let bars = self.bars.as_ref();
             let new = || Shown { bar: bars.map(|bars| bars.add(bar(&name))), told: None, through: false };
             let shown = self.shown.entry(name.clone()).or_insert_with(new);

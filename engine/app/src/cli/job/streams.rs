@@ -1,0 +1,110 @@
+//! The streams of a sync: where each is, and what is done with one by hand.
+
+use std::collections::BTreeMap;
+
+use reqwest::Method;
+use serde_json::Value;
+
+use super::{
+    args::StreamArgs,
+    find,
+    told::{Checkpoint, Checkpoints},
+};
+use crate::cli::{
+    client::{Client, read},
+    failure::Failure,
+    present::{Field, Screen, plain, short_time},
+};
+
+/// Lists where each stream is, in each partition.
+pub(super) async fn list(client: &Client, screen: Screen, job: &str) -> Result<(), Failure> {
+    let id = find(client, job).await?;
+    let answer = client.get(&["v1", "jobs", &id, "checkpoints"], &[]).await?;
+    if screen.json {
+        return screen.line(answer);
+    }
+    let time = |at: &Option<String>| at.as_deref().map_or_else(|| "-".to_owned(), short_time);
+    let rows = read::<Checkpoints>(&answer)?.items.into_iter().map(|track| {
+        let pass = track.pass.map_or_else(|| "-".to_owned(), |pass| format!("{}, {} records", pass.kind, pass.records));
+        vec![
+            Field::new(&track.stream),
+            Field::new(partition_words(&track.partition)),
+            Field::new(&track.phase),
+            Field::new(time(&track.committed_upper)),
+            Field::new(time(&track.reconciled_at)),
+            Field::new(pass),
+            Field::number(track.epoch),
+        ]
+    });
+    let header = ["STREAM", "PARTITION", "PHASE", "COVERED TO (UTC)", "COMPARED (UTC)", "UNDER WAY", "EPOCH"];
+    screen.table(&header, rows.collect(), "No stream of it has begun.")
+}
+
+/// Does something with a stream, in each partition that is meant: `approve`, `epoch`, or `rewind` with its `body`.
+pub(super) async fn act(
+    client: &Client,
+    screen: Screen,
+    args: &StreamArgs,
+    verb: &str,
+    body: &Value,
+) -> Result<(), Failure> {
+    let id = find(client, &args.job).await?;
+    let answer = client.get(&["v1", "jobs", &id, "checkpoints"], &[]).await?;
+    let tracks = read::<Checkpoints>(&answer)?.items;
+    let meant: Vec<_> = tracks.iter().filter(|track| is_meant(track, args)).collect();
+    if meant.is_empty() {
+        return Err(nothing_meant(args, &tracks));
+    }
+    for track in meant {
+        let path = ["v1", "jobs", &id, "checkpoints", &track.id, verb];
+        let answer = if body.is_null() {
+            client.act(Method::POST, &path).await?
+        } else {
+            client.send(Method::POST, &path, body).await?
+        };
+        if screen.json {
+            screen.line(answer)?;
+            continue;
+        }
+        let done = match verb {
+            "approve" => "is taken as it is now",
+            "epoch" => "begins anew: everything is sent again",
+            _ => "is set back",
+        };
+        screen.line(format!("{} {done}", in_words(track)))?;
+    }
+    Ok(())
+}
+
+fn is_meant(track: &Checkpoint, args: &StreamArgs) -> bool {
+    track.stream == args.stream
+        && args.partition.iter().all(|(dimension, value)| track.partition.get(dimension) == Some(value))
+}
+
+fn nothing_meant(args: &StreamArgs, tracks: &[Checkpoint]) -> Failure {
+    let mut streams: Vec<_> = tracks.iter().map(|track| track.stream.as_str()).collect();
+    streams.dedup();
+    let message = if streams.is_empty() {
+        format!("no stream of {} has begun; see `engate job log {}`", args.job, args.job)
+    } else if streams.contains(&args.stream.as_str()) {
+        format!("stream {} has no such partition; see `engate job streams {}`", args.stream, args.job)
+    } else {
+        format!("{} has no stream {}; it has {}", args.job, args.stream, streams.join(", "))
+    };
+    Failure::usage(message)
+}
+
+/// A stream with its partition.
+pub(super) fn in_words(track: &Checkpoint) -> String {
+    let part = match partition_words(&track.partition).as_str() {
+        "-" => String::new(),
+        words => format!(" ({words})"),
+    };
+    plain(&format!("{}{part}", track.stream))
+}
+
+/// A partition in a few words; a dash where the table is not parted.
+pub(super) fn partition_words(partition: &BTreeMap<String, String>) -> String {
+    let pairs: Vec<_> = partition.iter().map(|(dimension, value)| format!("{dimension}={value}")).collect();
+    if pairs.is_empty() { "-".to_owned() } else { pairs.join(" ") }
+}
