@@ -60,7 +60,7 @@ fn what_is_set_aside_and_where_streams_are_is_seen_and_settled_at_the_command_li
         })
         .await;
         let line = aside.lines().find(|line| line.starts_with("qua_")).unwrap();
-        assert!(line.contains("customers") && line.contains("record_refused"), "{aside}");
+        assert!(line.contains("customers") && line.contains("carol_rejected"), "{aside}");
         let record = line.split_whitespace().next().unwrap();
         world.stub(Method::DELETE, "faults", Value::Null).await;
         assert!(told(&["job", "replay", "carol", record]).await.contains("next run"));

@@ -1,6 +1,6 @@
 //! How long listings take among many deliveries.
 //!
-//! `cargo run --release -p engate-store --example listing -- <database> <rows> [explain] [<part of a name>]`
+//! `cargo run --workspace --example listing -- <database> <rows> [explain] [<part of a name>]`
 //!
 //! Fills an empty database with that many deliveries, a second apart (nothing where it has some already), with their spans and
 //! the index of their texts, and times each order, each filter and some of both: the median of five, in milliseconds, of a

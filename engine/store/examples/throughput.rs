@@ -1,6 +1,6 @@
 //! How many events a store accepts and finishes in a second, by how many producers.
 //!
-//! `cargo run --release -p engate-store --example throughput -- <database> <producers> <seconds> [fan-out] [calls]`
+//! `cargo run --workspace --example throughput -- <database> <producers> <seconds> [fan-out] [calls]`
 //!
 //! Each producer accepts one event with `fan-out` deliveries handed over to it, finishes each of them, and
 //! begins anew: what an engine does to its store for each event, and nothing else. With `calls` each accept brings the

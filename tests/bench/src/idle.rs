@@ -22,6 +22,8 @@ use crate::{
 
 /// The name in the bench guest's manifest. The copies that are installed differ in it alone, and it keeps its length.
 const GUEST_NAME: &str = "bench-order";
+/// Where nothing is ever sent. No name: a registration looks its host up, and waits where nobody answers.
+const URL: &str = "https://127.0.0.1/hook";
 /// Installations and endpoints that are made at once.
 const SETTING_UP: usize = 2;
 /// How long the engine is left alone before it is looked at, and how long it is looked at.
@@ -57,7 +59,7 @@ pub(crate) async fn run(options: &IdleOptions) -> Result<(), Error> {
 async fn start(options: &IdleOptions, data: &Path) -> Result<Running, Error> {
     let mut command = Command::new(process::program_beside(options.engate.as_deref(), "engate")?);
     command.arg("serve").args(["--listen", "127.0.0.1:0"]).arg("--data").arg(data);
-    command.env("ENGATE_ADMIN_TOKEN", TOKEN).env("ENGATE_LOG_LEVEL", "warn");
+    command.env("ENGATE_ADMIN_TOKEN", TOKEN).env("ENGATE_LOG_LEVEL", "warn").env("ENGATE_EGRESS_ALLOW", "127.0.0.0/8");
     Running::start(&mut command).await
 }
 
@@ -96,7 +98,7 @@ async fn set_up(engine: &Running, options: &IdleOptions, component: &[u8]) -> Re
     let names: Vec<_> = names.collect();
     let endpoints = (0..options.endpoints).map(|n| {
         let endpoint = json!({
-            "integrator": "idle", "description": format!("endpoint {n}"), "url": "https://partner.example/hook",
+            "integrator": "idle", "description": format!("endpoint {n}"), "url": URL,
             "auth": {"type": "none"}, "event_types": ["order.created"], "enabled": true,
             "plugin": names.get(n % options.plugins.max(1)).map_or(Value::Null, |name| Value::from(name.as_str())),
         });

@@ -91,7 +91,7 @@ pub(in crate::cli) enum JobCommand {
         /// The job's name or id
         job: String,
     },
-    /// Go on with a stream that stopped, its table or what it runs between being what they are now
+    /// Let a stream go on that stopped because its table, source or target changed
     Approve(StreamArgs),
     /// Begin a stream anew: everything is sent again
     Epoch(StreamArgs),
@@ -128,7 +128,7 @@ pub(in crate::cli) enum JobCommand {
 
 /// What to change.
 #[derive(Debug, Args)]
-pub(super) struct EditArgs {
+pub(in crate::cli) struct EditArgs {
     /// Its name or id
     pub(super) job: String,
 
@@ -142,7 +142,7 @@ pub(super) struct EditArgs {
 
 /// A schedule in flags.
 #[derive(Debug, Args)]
-pub(super) struct ScheduleArgs {
+pub(in crate::cli) struct ScheduleArgs {
     /// minute hour day month weekday, or six fields with seconds in front
     #[arg(long, value_name = "EXPRESSION", group = "kind")]
     cron: Option<String>,
@@ -181,7 +181,7 @@ impl ScheduleArgs {
 
 /// Whose instants.
 #[derive(Debug, Args)]
-pub(super) struct NextArgs {
+pub(in crate::cli) struct NextArgs {
     /// A job's name or id
     #[arg(required_unless_present_any = ["cron", "every"])]
     pub(super) job: Option<String>,
@@ -200,7 +200,7 @@ pub(super) struct NextArgs {
 
 /// Which runs.
 #[derive(Debug, Args)]
-pub(super) struct LogArgs {
+pub(in crate::cli) struct LogArgs {
     /// The job's name or id
     pub(super) job: String,
 
@@ -218,7 +218,7 @@ pub(super) struct LogArgs {
 
 /// A stream of a job.
 #[derive(Debug, Args)]
-pub(super) struct StreamArgs {
+pub(in crate::cli) struct StreamArgs {
     /// The job's name or id
     pub(super) job: String,
 
@@ -237,7 +237,7 @@ fn pair(text: &str) -> Result<(String, String), String> {
 
 /// A record that was set aside.
 #[derive(Debug, Args)]
-pub(super) struct RecordArgs {
+pub(in crate::cli) struct RecordArgs {
     /// The job's name or id
     pub(super) job: String,
 

@@ -1,5 +1,6 @@
 //! Jobs and their instants, shown.
 
+use reqwest::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
