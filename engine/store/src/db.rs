@@ -143,10 +143,11 @@ impl Db {
             }
             Session::PostgresTransaction(transaction) => {
                 // Which index is read is thought out by whoever asks, as on SQLite: a table is never read from end to end, and
-                // compiling a statement over many partitions, or starting other processes for it, takes longer than running it.
+                // compiling a statement over many partitions, starting other processes for it, or planning it again for
+                // every value takes longer than running it.
                 let sql = "SELECT set_config('statement_timeout', $1, true), set_config('jit', 'off', true), \
                            set_config('max_parallel_workers_per_gather', '0', true), \
-                           set_config('enable_seqscan', 'off', true)";
+                           set_config('enable_seqscan', 'off', true), set_config('plan_cache_mode', 'force_generic_plan', true)";
                 let millis = Value::from(time.as_millis().to_string());
                 query_with(sql, postgres_arguments(vec![millis])?).execute(&mut **transaction).await?;
             }

@@ -140,11 +140,15 @@ impl Scan<'_> {
     }
 }
 
-/// The first rows of deliveries that the index of texts leads to, in an order, cut at the placeholder `limit`.
+/// The first rows of deliveries that the index of texts leads to, in an order: `limit` of them, and some more.
+///
+/// How many is written out, and not bound: planned for any number of rows, PostgreSQL would sort all there are rather than
+/// go through the index. In steps, so that few numbers make few statements.
 pub(crate) fn joined(dialect: Dialect, columns: &str, on: &str, order: &[OrderTerm], limit: usize) -> Sql {
+    const STEP: usize = 64;
     let join = dialect.pick("CROSS JOIN deliveries ON code = of_code", "JOIN deliveries ON id = of_id");
-    let order = order_by(dialect, order);
-    Sql::Composed(format!("SELECT {columns} FROM delivery_texts {join} WHERE 1 = 1{on}{order} LIMIT ${limit}").into())
+    let (order, limit) = (order_by(dialect, order), limit.next_multiple_of(STEP));
+    Sql::Composed(format!("SELECT {columns} FROM delivery_texts {join} WHERE 1 = 1{on}{order} LIMIT {limit}").into())
 }
 
 /// A statement's rows up to the placeholder `bound`.

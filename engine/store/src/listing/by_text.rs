@@ -205,12 +205,11 @@ impl Lister {
         limit: usize,
     ) -> Result<Vec<Delivery>, StoreError> {
         self.reader.check().await?;
-        let limit = Value::from(u64::try_from(limit).unwrap_or(u64::MAX));
-        let (values, at) = on.values_with(limit);
-        let sql = joined(self.dialect, delivery_columns!(), on.text(), order, at);
+        let sql = joined(self.dialect, delivery_columns!(), on.text(), order, limit);
+        let values = on.values();
         self.explain(&sql, &values).await?;
         let rows = self.reader.session.rows(sql, values).await?;
-        rows.iter().map(|row| delivery(&mut row.cells())).collect()
+        rows.iter().take(limit).map(|row| delivery(&mut row.cells())).collect()
     }
 
     /// By the word that a text must hold, where the index finds few such.
