@@ -77,6 +77,32 @@ fn what_is_set_aside_and_where_streams_are_is_seen_and_settled_at_the_command_li
 }
 
 #[test]
+fn all_partitions_of_a_stream_are_meant_where_none_is_named() {
+    // More than one page of the API has.
+    const PARTITIONS: usize = 120;
+    with_world(PARTITIONS as u32, async |app, world| {
+        let partitions: Vec<_> = (0..PARTITIONS).map(|n| json!({"n": n.to_string()})).collect();
+        let stream = json!({"partition_columns": {"n": "id"}});
+        world.job_with(app, stream, json!({"partitions": partitions, "page_rows": 50})).await;
+        let told = async |args: &[&str]| {
+            let output = app.engine.client(args).await;
+            assert!(output.status.success(), "{args:?}: {}", text(&output.stderr));
+            text(&output.stdout)
+        };
+        eventually("every partition is loaded", async || {
+            let streams = told(&["job", "streams", "carol"]).await;
+            if streams.matches("delta").count() == PARTITIONS { Ok(()) } else { Err(streams) }
+        })
+        .await;
+        let one = told(&["job", "epoch", "carol", "customers", "--partition", "n=7"]).await;
+        assert_eq!(one, "customers (n=7) begins anew: everything is sent again\n");
+        assert_eq!(told(&["job", "approve", "carol", "customers"]).await.lines().count(), PARTITIONS);
+        let none = app.engine.client(&["job", "approve", "carol", "customers", "--partition", "n=x"]).await;
+        assert!(!none.status.success() && text(&none.stderr).contains("no such partition"), "{}", text(&none.stderr));
+    });
+}
+
+#[test]
 fn another_target_stops_a_stream_until_somebody_says_what_is_to_be_done() {
     with_world(30, async |app, world| {
         let job = world.job(app).await;

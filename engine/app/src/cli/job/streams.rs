@@ -1,17 +1,13 @@
 //! The streams of a sync: where each is, and what is done with one by hand.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use reqwest::Method;
 use serde_json::Value;
 
-use super::{
-    args::StreamArgs,
-    find,
-    told::{Checkpoint, Checkpoints},
-};
+use super::{args::StreamArgs, find, told::Checkpoint};
 use crate::cli::{
-    client::{Client, read},
+    client::Client,
     failure::Failure,
     present::{Field, Screen, plain, short_time},
 };
@@ -19,12 +15,12 @@ use crate::cli::{
 /// Lists where each stream is, in each partition.
 pub(super) async fn list(client: &Client, screen: Screen, job: &str) -> Result<(), Failure> {
     let id = find(client, job).await?;
-    let answer = client.get(&["v1", "jobs", &id, "checkpoints"], &[]).await?;
+    let listing = client.list_all(&["v1", "jobs", &id, "checkpoints"], &[]).await?;
     if screen.json {
-        return screen.line(answer);
+        return screen.line(serde_json::to_string(&listing).unwrap_or_default());
     }
     let time = |at: &Option<String>| at.as_deref().map_or_else(|| "-".to_owned(), short_time);
-    let rows = read::<Checkpoints>(&answer)?.items.into_iter().map(|track| {
+    let rows = listing.rows::<Checkpoint>()?.into_iter().map(|track| {
         let pass = track.pass.map_or_else(|| "-".to_owned(), |pass| format!("{}, {} records", pass.kind, pass.records));
         vec![
             Field::new(&track.stream),
@@ -49,8 +45,7 @@ pub(super) async fn act(
     body: &Value,
 ) -> Result<(), Failure> {
     let id = find(client, &args.job).await?;
-    let answer = client.get(&["v1", "jobs", &id, "checkpoints"], &[]).await?;
-    let tracks = read::<Checkpoints>(&answer)?.items;
+    let tracks = client.list_all(&["v1", "jobs", &id, "checkpoints"], &[]).await?.rows::<Checkpoint>()?;
     let meant: Vec<_> = tracks.iter().filter(|track| is_meant(track, args)).collect();
     if meant.is_empty() {
         return Err(nothing_meant(args, &tracks));
@@ -82,13 +77,13 @@ fn is_meant(track: &Checkpoint, args: &StreamArgs) -> bool {
 }
 
 fn nothing_meant(args: &StreamArgs, tracks: &[Checkpoint]) -> Failure {
-    let mut streams: Vec<_> = tracks.iter().map(|track| track.stream.as_str()).collect();
-    streams.dedup();
+    let streams: BTreeSet<_> = tracks.iter().map(|track| track.stream.as_str()).collect();
     let message = if streams.is_empty() {
         format!("no stream of {} has begun; see `engate job log {}`", args.job, args.job)
-    } else if streams.contains(&args.stream.as_str()) {
+    } else if streams.contains(args.stream.as_str()) {
         format!("stream {} has no such partition; see `engate job streams {}`", args.stream, args.job)
     } else {
+        let streams: Vec<_> = streams.into_iter().collect();
         format!("{} has no stream {}; it has {}", args.job, args.stream, streams.join(", "))
     };
     Failure::usage(message)

@@ -71,13 +71,7 @@ pub(super) struct Next {
     pub(super) note: Option<String>,
 }
 
-/// Where the streams of a sync are.
-#[derive(Deserialize)]
-pub(super) struct Checkpoints {
-    pub(super) items: Vec<Checkpoint>,
-}
-
-/// Where one of them is, in one partition.
+/// Where a stream of a sync is, in one partition.
 #[derive(Deserialize)]
 pub(super) struct Checkpoint {
     pub(super) id: String,
