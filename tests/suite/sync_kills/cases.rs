@@ -9,10 +9,10 @@ use super::{Case, Point, run_case, scaled, writers::beside};
 use crate::harness::{api::id, source::Kind, within};
 
 /// Points that a page passes, in turn.
-const ON_THE_WAY: [Point; 3] = [Point::BeforeSend, Point::BeforeAnswer, Point::AfterAnswer];
+pub(super) const ON_THE_WAY: [Point; 3] = [Point::BeforeSend, Point::BeforeAnswer, Point::AfterAnswer];
 
 /// A job whose first load is over, and an engine that is down.
-async fn loaded(case: &mut Case<'_>, stream: Value, page_rows: u32) -> Value {
+pub(super) async fn loaded(case: &mut Case<'_>, stream: Value, page_rows: u32) -> Value {
     let job = case.world.job_with(case.app, stream, json!({"page_rows": page_rows})).await;
     case.world.equal().await;
     case.quiet().await;

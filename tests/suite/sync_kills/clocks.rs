@@ -2,7 +2,12 @@
 
 use serde_json::json;
 
-use super::{Case, Point, run_case_with, scaled, writers::beside};
+use super::{
+    Case,
+    cases::{ON_THE_WAY, loaded},
+    run_case_with, scaled,
+    writers::beside,
+};
 use crate::{
     harness::{
         Setup,
@@ -23,30 +28,26 @@ pub(super) fn c8_killed_while_the_clocks_differ(kind: Kind) {
             if kind == Kind::Postgres {
                 own_clock(&world.source).await;
             }
-            case.world.job_with(case.app, json!({}), json!({"page_rows": 40})).await;
-            world.equal().await;
-            case.quiet().await;
-            case.app.engine.kill().await;
+            loaded(case, json!({}), 40).await;
             killed_beside_writers(case).await;
             if kind == Kind::Postgres {
-                // From now on rows get stamps that passes have covered long ago.
-                set_clock(&world.source, -300).await;
-                killed_beside_writers(case).await;
-                set_clock(&world.source, 0).await;
-                killed_beside_writers(case).await;
+                // Set back first, so that rows get stamps that passes have covered long ago; the engine is at work then.
+                for seconds in [-300, 0] {
+                    set_clock(&world.source, seconds).await;
+                    case.app.engine.kill().await;
+                    killed_beside_writers(case).await;
+                }
             }
         });
     }
 }
 
+/// Begins with an engine that is down, and ends with one that has nothing left to do.
 async fn killed_beside_writers(case: &mut Case<'_>) {
     let world: &World = case.world;
-    if !case.app.engine.is_stopped() {
-        case.app.engine.kill().await;
-    }
     let ((), committed) = beside(&world.source, i64::from(ROWS), async || {
         for n in 0..scaled(3) as usize {
-            case.dies([Point::AfterAnswer, Point::BeforeSend, Point::BeforeAnswer][n % 3], 1).await;
+            case.dies(ON_THE_WAY[n % 3], 1).await;
         }
         case.app.engine.start_again().await;
     })

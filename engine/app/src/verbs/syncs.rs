@@ -17,7 +17,7 @@ use crate::engine::Engine;
 pub(crate) enum TrackAct {
     /// What is stamped since then is read and sent again.
     Rewind(Timestamp),
-    /// A changed table is taken as it is.
+    /// A changed table, or what the stream runs between now, is taken as it is.
     Approve,
     /// Everything is sent again.
     Epoch,

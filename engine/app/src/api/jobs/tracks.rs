@@ -262,7 +262,8 @@ async fn rewind(
     Ok(Json(CheckpointView::of(engine.track_act(&principal, id, track, TrackAct::Rewind(body.to)).await?, None)))
 }
 
-/// Approves that a table, or what the job says of a feed, lost a column or has another key: the stream goes on with what is there.
+/// Approves that a table, or what the job says of a feed, lost a column or has another key (`schema_conflict`), or that the stream
+/// runs between other ends (`ends_changed`): it goes on with what is there.
 #[utoipa::path(post, path = "/v1/jobs/{id}/checkpoints/{track}/approve", tag = "jobs", operation_id = "checkpoint_approve",
     params(("id" = String, Path, description = "The job's id"), ("track" = String, Path, description = "The checkpoint's id")),
     responses((status = 200, description = "As it is now", body = CheckpointView), (status = 404, description = "There is none"), (status = 409, description = "It is no sync (`not_a_sync`)")))]
