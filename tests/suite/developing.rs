@@ -20,12 +20,9 @@ use crate::harness::{App, PATIENCE, Reply, api::id, engine::ADMIN_TOKEN, run};
 /// What the plugin under test writes at the start, and after the edit.
 const WAS: &str = "application/cloudevents+json; charset=utf-8";
 const IS: &str = "application/cloudevents+json; charset=UTF-8";
-/// From the finished component to its first request. On a quiet machine it is a third of a second; this machine is shared.
+/// From the finished component to its first request. On a quiet machine it is a third of a second, and half a second for one that carries a language's
+/// runtime; this machine is shared.
 const SWAP_MAX_MS: u64 = 5_000;
-
-/// The same for a component that carries a language's runtime, the largest of which is Python's 18 MiB: some two seconds on a
-/// quiet machine once its functions were compiled before, five times that where everything is compiled with all effort.
-const LARGE_SWAP_MAX_MS: u64 = 30_000;
 
 /// What a busy machine may make of it.
 const LARGE_PATIENCE: Duration = Duration::from_secs(180);
@@ -156,7 +153,7 @@ fn a_saved_source_shapes_the_next_delivery() {
 }
 
 #[test]
-fn a_component_that_carries_a_runtime_is_compiled_quickly_and_from_parts() {
+fn a_component_that_carries_a_runtime_is_compiled_without_its_libraries() {
     let Some(folder) = crate::languages::built("python", &["python3"]) else { return };
     let first = std::fs::read(folder.join("plugin.wasm")).unwrap();
     let word = b"the partner is gone";
@@ -171,14 +168,17 @@ fn a_component_that_carries_a_runtime_is_compiled_quickly_and_from_parts() {
         assert_eq!((&anew["version"], &again["version"]), (&json!("0.1.0-dev.1"), &json!("0.1.0-dev.2")), "{again}");
         let [anew, again] = [anew, again].map(|swapped| swapped["took_ms"].as_u64().unwrap());
         eprintln!("Python, finished component to swapped: {anew} ms, then {again} ms");
-        assert!(again < LARGE_SWAP_MAX_MS, "{again} ms");
+        // What is compiled of Python's 18 MiB once its libraries are known is less than a small plugin.
+        assert!(again < SWAP_MAX_MS, "{again} ms");
         let files = std::fs::read_dir(app.engine.data().join("plugins")).unwrap();
         let names: Vec<_> = files.map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
-        let code = |quick: bool| {
-            names.iter().filter(|name| name.ends_with(".cwasm") && name.contains("-quick-") == quick).count()
+        let code: Vec<_> = names.iter().filter(|name| name.ends_with(".cwasm")).collect();
+        let count = |quick: bool, library: bool| {
+            let is = |name: &&&String| (name.contains("-quick-"), name.starts_with("library-")) == (quick, library);
+            code.iter().filter(is).count()
         };
-        assert_eq!((code(true), code(false)), (2, 7), "both quick, beside the bundled ones: {names:?}");
-        assert!(names.iter().any(|name| name.ends_with(".parts")), "{names:?}");
+        assert_eq!((count(true, false), count(false, false)), (2, 7), "both quick, beside the bundled ones: {names:?}");
+        assert_eq!((count(true, true), count(false, true)), (3, 0), "the libraries that both have: {names:?}");
     });
 }
 

@@ -366,3 +366,19 @@ fn an_expired_token_is_as_good_as_none_and_the_last_use_is_told() {
         );
     });
 }
+
+#[test]
+fn who_is_refused_in_the_middle_of_a_large_upload_gets_the_answer() {
+    run(async |app| {
+        let (_, _, auditor) = made(app, json!({"client": "looks-only", "role": "auditor"})).await;
+        let stranger = app.api.with_token("a-token-that-nobody-was-ever-given-0123456789");
+        let upload = Bytes::from(vec![0; 40 << 20]);
+        for (caller, status, code) in [(stranger, 401, "unauthorized"), (auditor, 403, "forbidden")] {
+            for path in ["/v1/plugins", "/v1/events"] {
+                let headers = [("content-type", "application/wasm")];
+                let answer = caller.send(Method::POST, path, &headers, upload.clone()).await;
+                answer.expect_problem(status, code);
+            }
+        }
+    });
+}

@@ -5,25 +5,36 @@
 //! again. With a key of the operator's the seal also withstands someone who can write to the directory.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, HashMap},
     fs::{self, DirBuilder, File, OpenOptions, Permissions},
     io::{self, Read as _, Write as _},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, SystemTime},
 };
 
 use ring::hmac;
-use wasmtime::{Engine, component::Component};
+use wasmtime::{Engine, Module, component::Component};
 
-use crate::{code::Code, config::HostConfig, digest::Digest, engine, error::HostError, mapped, parts};
+use crate::{
+    code::{Code, Effort},
+    config::HostConfig,
+    digest::Digest,
+    engine,
+    error::HostError,
+    libraries, mapped, parts,
+};
 
 /// What files of machine code end in.
 const CODE: &str = "cwasm";
+/// What names of files with a library's machine code begin with.
+const LIBRARY: &str = "library-";
+/// What the list of a component's libraries ends in; also what the compiling child calls it.
+pub(crate) const USES: &str = "uses";
 /// What seals end in.
 const SEAL: &str = "seal";
 /// Name and ending of the file of parts.
@@ -43,6 +54,21 @@ pub(crate) struct Cache {
     serial: AtomicU64,
     /// Who writes the file of parts.
     parts: Mutex<()>,
+    /// Libraries that somebody has in memory.
+    libraries: Mutex<HashMap<Code, Weak<Library>>>,
+}
+
+/// A component's code in memory.
+pub(crate) struct Mapped {
+    pub(crate) component: Component,
+    /// What it imports of libraries.
+    pub(crate) libraries: Vec<Arc<Library>>,
+}
+
+/// A library's code in memory.
+pub(crate) struct Library {
+    pub(crate) digest: Digest,
+    pub(crate) module: Module,
 }
 
 /// Why there is no code.
@@ -69,6 +95,33 @@ impl Drop for WorkFile {
     }
 }
 
+/// A directory that is removed with all that is in it when this goes out of use.
+pub(crate) struct WorkDir(PathBuf);
+
+impl WorkDir {
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for WorkDir {
+    fn drop(&mut self) {
+        // What stays is cleared away at the next start.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// What a library's files are called, without what belongs to the engine's build.
+fn library_name(code: &Code) -> String {
+    format!("{LIBRARY}{}", code.name())
+}
+
+/// The library that a file of machine code belongs to.
+fn library_of(file_name: &str) -> Option<Digest> {
+    let name = file_name.strip_suffix(CODE)?.strip_prefix(LIBRARY)?;
+    name.split('-').next()?.parse().ok()
+}
+
 impl Cache {
     /// Opens the directory, makes it private, and clears out what an earlier engine left.
     ///
@@ -81,6 +134,7 @@ impl Cache {
             key: hmac::Key::new(hmac::HMAC_SHA256, config.cache_key.as_ref().unwrap_or(&CHECKSUM_KEY)),
             serial: AtomicU64::new(0),
             parts: Mutex::default(),
+            libraries: Mutex::default(),
             dir,
         };
         cache
@@ -93,17 +147,62 @@ impl Cache {
     ///
     /// # Errors
     /// Why there is none; what was there and unfit is gone then.
-    pub(crate) fn load(&self, engine: &Engine, code: &Code) -> Result<Component, Miss> {
+    pub(crate) fn load(&self, engine: &Engine, code: &Code) -> Result<Mapped, Miss> {
         let name = code.name();
         if !self.is_sound(&name, CODE).ok_or(Miss::Absent)? {
             tracing::warn!(code = name, "compiled plugin code does not match its seal; it is compiled again");
             self.remove(code);
             return Err(Miss::Absent);
         }
-        mapped::map(engine, &self.path(&name, CODE)).map_err(|error| {
+        let component = mapped::map(engine, &self.path(&name, CODE)).map_err(|error| {
             self.remove(code);
             Miss::Refused(format!("{error:#}"))
+        })?;
+        let ty = component.component_type();
+        let imported = ty.imports(engine).filter_map(|(name, _)| libraries::imported(name));
+        let libraries = imported.map(|digest| self.library(engine, digest, code.effort)).collect::<Option<_>>();
+        match libraries {
+            Some(libraries) => Ok(Mapped { component, libraries }),
+            None => {
+                self.remove(code);
+                Err(Miss::Absent)
+            }
+        }
+    }
+
+    /// Libraries whose code is here and sound, made with at least that effort.
+    pub(crate) fn libraries(&self, engine: &Engine, least: Effort) -> Vec<Arc<Library>> {
+        let digests: BTreeSet<_> = self.names().iter().filter_map(|name| library_of(name)).collect();
+        digests.into_iter().filter_map(|digest| self.library(engine, digest, least)).collect()
+    }
+
+    /// A library's code, made with at least that effort; what is here and unfit is gone then.
+    fn library(&self, engine: &Engine, digest: Digest, least: Effort) -> Option<Arc<Library>> {
+        let efforts = [Effort::Full, Effort::Quick].into_iter().filter(|effort| *effort >= least);
+        efforts.map(|effort| Code::new(digest, effort)).find_map(|code| {
+            if let Some(library) = self.libraries_mapped().get(&code).and_then(Weak::upgrade) {
+                return Some(library);
+            }
+            let name = library_name(&code);
+            let module = match self.is_sound(&name, CODE)? {
+                true => mapped::map_library(engine, &self.path(&name, CODE)).ok(),
+                false => None,
+            };
+            let Some(module) = module else {
+                tracing::warn!(code = name, "compiled code of a library does not match its seal; it is compiled again");
+                self.remove_named(&name, CODE);
+                return None;
+            };
+            let library = Arc::new(Library { digest, module });
+            let mut mapped = self.libraries_mapped();
+            mapped.retain(|_, library| library.strong_count() > 0);
+            mapped.insert(code, Arc::downgrade(&library));
+            Some(library)
         })
+    }
+
+    fn libraries_mapped(&self) -> MutexGuard<'_, HashMap<Code, Weak<Library>>> {
+        self.libraries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether there are files of the component's code; [`Cache::load`] says whether they are fit.
@@ -111,21 +210,48 @@ impl Cache {
         self.path(&code.name(), CODE).exists()
     }
 
-    /// Keeps the compiler's output as the component's code.
+    /// Keeps the compiler's output as the component's code, and that of libraries that were not here.
     ///
     /// # Errors
     /// What the system says.
-    pub(crate) fn store(&self, code: &Code, compiled: &WorkFile) -> io::Result<()> {
-        let name = code.name();
-        fs::set_permissions(compiled.path(), Permissions::from_mode(0o600))?;
-        let seal = self.seal_file(&name, compiled.path())?;
-        fs::rename(compiled.path(), self.path(&name, CODE))?;
-        fs::rename(seal.path(), self.path(&name, SEAL))
+    pub(crate) fn store(&self, code: &Code, compiled: &WorkFile, libraries: Option<&WorkDir>) -> io::Result<()> {
+        for entry in libraries.map(|dir| fs::read_dir(dir.path())).into_iter().flatten().flatten() {
+            let entry = entry?;
+            let digest = entry.file_name().to_str().and_then(|name| name.parse().ok());
+            if let Some(digest) = digest {
+                self.keep(&library_name(&Code::new(digest, code.effort)), &entry.path())?;
+            } else if entry.file_name() == USES {
+                fs::rename(entry.path(), self.path(&code.name(), USES))?;
+            }
+        }
+        self.keep(&code.name(), compiled.path())
     }
 
-    /// Forgets the component's code.
+    /// Puts a file of machine code in its place, with its seal.
+    fn keep(&self, name: &str, file: &Path) -> io::Result<()> {
+        fs::set_permissions(file, Permissions::from_mode(0o600))?;
+        let seal = self.seal_file(name, file)?;
+        fs::rename(file, self.path(name, CODE))?;
+        fs::rename(seal.path(), self.path(name, SEAL))
+    }
+
+    /// Forgets the component's code. Its libraries stay for others, until a cache is opened where nobody has them.
     pub(crate) fn remove(&self, code: &Code) {
         self.remove_named(&code.name(), CODE);
+        let _ = fs::remove_file(self.path(&code.name(), USES));
+    }
+
+    /// Forgets libraries that no component here has.
+    fn remove_unused_libraries(&self) {
+        let names = self.names();
+        let lists = names.iter().filter(|name| name.ends_with(USES));
+        let lists: Vec<_> = lists.filter_map(|name| fs::read_to_string(self.dir.join(name)).ok()).collect();
+        let used: BTreeSet<Digest> = lists.iter().flat_map(|list| list.lines()).flat_map(str::parse).collect();
+        for digest in names.iter().filter_map(|name| library_of(name)).filter(|digest| !used.contains(digest)) {
+            for effort in [Effort::Quick, Effort::Full] {
+                self.remove_named(&library_name(&Code::new(digest, effort)), CODE);
+            }
+        }
     }
 
     /// The file of parts, whether it is there or not; one that does not match its seal, or has none, is gone.
@@ -179,6 +305,22 @@ impl Cache {
         Ok(digests)
     }
 
+    /// Names of the files here; none where they cannot be told.
+    fn names(&self) -> Vec<String> {
+        let entries = fs::read_dir(&self.dir).into_iter().flatten().flatten();
+        entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
+    }
+
+    /// A directory of its own for files under way.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(crate) fn work_dir(&self) -> io::Result<WorkDir> {
+        let dir = WorkDir(self.work_file("dir").path().to_owned());
+        DirBuilder::new().mode(0o700).create(dir.path())?;
+        Ok(dir)
+    }
+
     /// A path of its own for a file under way.
     pub(crate) fn work_file(&self, extension: &str) -> WorkFile {
         let serial = self.serial.fetch_add(1, Ordering::Relaxed);
@@ -197,17 +339,23 @@ impl Cache {
             let entry = entry?;
             let process = entry.file_name().to_str().and_then(|name| name.split('-').next()?.parse::<u32>().ok());
             if process.is_none_or(|process| !Path::new(&format!("/proc/{process}")).exists()) {
-                fs::remove_file(entry.path())?;
+                if entry.file_type()?.is_dir() {
+                    fs::remove_dir_all(entry.path())?;
+                } else {
+                    fs::remove_file(entry.path())?;
+                }
             }
         }
         for entry in fs::read_dir(&self.dir)? {
             let path = entry?.path();
             let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
-            let ours = path.extension().is_some_and(|found| [CODE, SEAL, PARTS].iter().any(|ours| found == *ours));
+            let ours =
+                path.extension().is_some_and(|found| [CODE, SEAL, PARTS, USES].iter().any(|ours| found == *ours));
             if ours && !stem.ends_with(&self.compatibility) {
                 fs::remove_file(path)?;
             }
         }
+        self.remove_unused_libraries();
         Ok(())
     }
 

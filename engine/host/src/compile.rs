@@ -1,6 +1,7 @@
 //! Compilation in a process of its own: the child's side, and the parent's.
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
     process::Stdio,
@@ -15,16 +16,19 @@ use tokio::{
     time::timeout,
 };
 use wasmparser::WasmFeatures;
+use wasmtime::Engine;
 
 use crate::{
-    cache::{Cache, WorkFile},
+    cache::{self, Cache, Library, WorkDir, WorkFile},
     code::Effort,
     config::HostConfig,
+    digest::Digest,
     engine,
     error::{InstallCode, InstallError},
     inspect,
+    libraries::{self, Split},
     log::printable,
-    parts::{self, Parts},
+    parts::Parts,
 };
 
 /// What the child's report begins with, on a line of its own on standard output.
@@ -43,6 +47,11 @@ const QUICK_VARIABLE: &str = "ENGATE_COMPILE_QUICK";
 /// Environment variables that name the file of parts, and the one to which new ones are written.
 const PARTS_VARIABLE: &str = "ENGATE_COMPILE_PARTS";
 const NEW_PARTS_VARIABLE: &str = "ENGATE_COMPILE_PARTS_NEW";
+/// Environment variables that name the directory for the code of libraries, and list those whose code is there already.
+const LIBRARIES_VARIABLE: &str = "ENGATE_COMPILE_LIBRARIES";
+const LIBRARIES_THERE_VARIABLE: &str = "ENGATE_COMPILE_LIBRARIES_THERE";
+/// Components up to this size compile in less time than it takes to look for what of them is there already.
+const REUSE_BYTES_MIN: usize = 1 << 20;
 
 /// The compiling child: checks the component at `input` and writes its machine code to `output`. It limits itself
 /// first, and prints its report on standard output; the caller only turns the result into an exit status.
@@ -82,16 +91,22 @@ fn compile_here(input: &Path, output: &Path) -> Result<(), InstallError> {
     let effort = if std::env::var_os(QUICK_VARIABLE).is_some() { Effort::Quick } else { Effort::Full };
     let parts = std::env::var_os(PARTS_VARIABLE).map(|path| Arc::new(Parts::read(&PathBuf::from(path))));
     let store = parts.clone().map(|parts| parts as Arc<dyn wasmtime::CacheStore>);
-    let engine = engine::compiler(metered, effort, store)
-        .map_err(|error| unavailable(format!("the compiler does not start: {error:#}")))?;
+    let engine = engine::compiler(metered, effort, store).map_err(not_started)?;
     // Several memories in a module of the component's own are refused; wasmtime needs them for its adapters.
     let features = engine.get_wasm_features().difference(WasmFeatures::MULTI_MEMORY);
-    inspect::inspect(&component, features)?;
-    let code = engine.precompile_component(&component).map_err(|error| {
-        let message = format!("the component does not compile: {error:#}");
-        InstallError::new(InstallCode::CompileFailed, printable(&message, 2_000))
-    })?;
-    fs::write(output, code).map_err(|error| unavailable(format!("the compiled code cannot be written: {error}")))?;
+    let types = inspect::inspect(&component, features)?;
+    let rest = match std::env::var_os(LIBRARIES_VARIABLE) {
+        Some(dir) => match libraries::split(&component, types.as_ref()) {
+            Some(split) => compile_apart(&engine, &split, metered, effort, Path::new(&dir))?,
+            None => None,
+        },
+        None => None,
+    };
+    let code = match rest {
+        Some(code) => code,
+        None => engine.precompile_component(&component).map_err(does_not_compile)?,
+    };
+    fs::write(output, code).map_err(not_written)?;
     if let (Some(parts), Some(path)) = (parts, std::env::var_os(NEW_PARTS_VARIABLE)) {
         // Only the next compilation is the slower for it.
         let _ = parts.write_new(&PathBuf::from(path)).inspect_err(|error| eprintln!("no parts are kept: {error}"));
@@ -99,15 +114,60 @@ fn compile_here(input: &Path, output: &Path) -> Result<(), InstallError> {
     Ok(())
 }
 
+/// Compiles what is left of a component without its libraries, and those that are not there yet into `dir`. None where
+/// the component cannot do without them: it is compiled whole then.
+fn compile_apart(
+    engine: &Engine,
+    split: &Split<'_>,
+    metered: bool,
+    effort: Effort,
+    dir: &Path,
+) -> Result<Option<Vec<u8>>, InstallError> {
+    let code = match engine.precompile_component(&split.rest) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("compiled whole, since it does not compile apart from its libraries: {error:#}");
+            return Ok(None);
+        }
+    };
+    let there = std::env::var(LIBRARIES_THERE_VARIABLE).unwrap_or_default();
+    let there: BTreeSet<Digest> = there.split(',').filter_map(|digest| digest.parse().ok()).collect();
+    // Parts are of what changes.
+    let engine = engine::compiler(metered, effort, None).map_err(not_started)?;
+    for (digest, library) in split.libraries.iter().filter(|(digest, _)| !there.contains(digest)) {
+        let code = engine.precompile_module(library).map_err(does_not_compile)?;
+        fs::write(dir.join(digest.to_string()), code).map_err(not_written)?;
+    }
+    let uses: String = split.libraries.iter().map(|(digest, _)| format!("{digest}\n")).collect();
+    fs::write(dir.join(cache::USES), uses).map_err(not_written)?;
+    Ok(Some(code))
+}
+
+fn does_not_compile(error: wasmtime::Error) -> InstallError {
+    let message = format!("the component does not compile: {error:#}");
+    InstallError::new(InstallCode::CompileFailed, printable(&message, 2_000))
+}
+
+fn not_started(error: wasmtime::Error) -> InstallError {
+    unavailable(format!("the compiler does not start: {error:#}"))
+}
+
+fn not_written(error: std::io::Error) -> InstallError {
+    unavailable(format!("the compiled code cannot be written: {error}"))
+}
+
 /// What a compilation leaves.
 pub(crate) struct Compiled {
     /// The machine code.
     pub(crate) code: WorkFile,
+    /// Where the code of its libraries is that were not there before, each under its digest.
+    pub(crate) libraries: Option<WorkDir>,
     /// Functions that may serve again, where they are kept and there are new ones.
     pub(crate) parts: Option<WorkFile>,
 }
 
-/// Runs the child over `component`; its machine code is in the file that comes back.
+/// Runs the child over `component`; its machine code is in the file that comes back. What is in `there` of its libraries
+/// is not compiled again.
 ///
 /// # Errors
 /// What is wrong with the component, or `compile_timeout`, or `unavailable`.
@@ -116,11 +176,15 @@ pub(crate) async fn in_child(
     cache: &Arc<Cache>,
     effort: Effort,
     component: &[u8],
+    there: &[Arc<Library>],
 ) -> Result<Compiled, InstallError> {
     inspect::at_first_glance(component)?;
     let (input, output) = (cache.work_file("wasm"), cache.work_file("cwasm"));
     let quick = effort == Effort::Quick;
-    let parts = if quick && !config.metered && component.len() >= parts::COMPONENT_BYTES_MIN {
+    let large = may_reuse(component.len());
+    let libraries = if large { Some(cache.work_dir().map_err(|error| not_handed_over(&error))?) } else { None };
+    let there = there.iter().map(|library| library.digest.to_string()).collect::<Vec<_>>().join(",");
+    let parts = if quick && !config.metered && large {
         let cache_there = Arc::clone(cache);
         // A check of many bytes: not on a thread that others wait for.
         let there = tokio::task::spawn_blocking(move || cache_there.sound_parts()).await;
@@ -128,15 +192,16 @@ pub(crate) async fn in_child(
     } else {
         None
     };
-    tokio::fs::write(input.path(), component)
-        .await
-        .map_err(|error| unavailable(format!("the component cannot be handed to the compiler: {error}")))?;
+    tokio::fs::write(input.path(), component).await.map_err(|error| not_handed_over(&error))?;
     let mut child = Command::new(&config.compiler.program)
         .args(&config.compiler.args)
         .arg(input.path())
         .arg(output.path())
         // The engine's environment may hold passwords; the child needs none of it.
         .env_clear()
+        // For a child that allocates by mimalloc, as the engine's program does. It lives for a second: huge pages, zeroed
+        // whole and hardly used, cost it up to a third of that.
+        .env("MIMALLOC_ALLOW_THP", "0")
         .env(MEMORY_VARIABLE, config.compile_memory_bytes.to_string())
         .env(CPU_VARIABLE, config.compile_cpu.as_secs().max(1).to_string())
         .envs(config.metered.then_some((METERED_VARIABLE, "1")))
@@ -144,6 +209,8 @@ pub(crate) async fn in_child(
         .envs(
             parts.iter().flat_map(|(there, new)| [(PARTS_VARIABLE, there.as_path()), (NEW_PARTS_VARIABLE, new.path())]),
         )
+        .envs(libraries.iter().map(|dir| (LIBRARIES_VARIABLE, dir.path())))
+        .env(LIBRARIES_THERE_VARIABLE, there)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -161,7 +228,16 @@ pub(crate) async fn in_child(
         }
     }
     let parts = parts.map(|(_, new)| new).filter(|new| new.path().exists());
-    Ok(Compiled { code: output, parts })
+    Ok(Compiled { code: output, libraries, parts })
+}
+
+/// Whether any of a component of so many bytes may be there already.
+pub(crate) const fn may_reuse(bytes: usize) -> bool {
+    bytes >= REUSE_BYTES_MIN
+}
+
+fn not_handed_over(error: &std::io::Error) -> InstallError {
+    unavailable(format!("the component cannot be handed to the compiler: {error}"))
 }
 
 /// How a child ended.

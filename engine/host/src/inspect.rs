@@ -1,7 +1,7 @@
 //! What a component is, before any of it is compiled: read in the compiling child.
 
 use semver::Version;
-use wasmparser::{Encoding, Parser, Payload, Validator, WasmFeatures};
+use wasmparser::{Encoding, Parser, Payload, Validator, WasmFeatures, types::Types};
 
 use crate::{
     config::{COMPONENT_BYTES_MAX, MEMORY_BYTES_CEILING},
@@ -45,20 +45,21 @@ pub(crate) fn at_first_glance(bytes: &[u8]) -> Result<(), InstallError> {
     Err(InstallError::new(InstallCode::NotAComponent, format!("this is {what}")))
 }
 
-/// Validates a component and checks what it needs and offers.
+/// Validates a component and checks what it needs and offers; its types.
 ///
 /// # Errors
 /// What is wrong, with its name.
-pub(crate) fn inspect(bytes: &[u8], features: WasmFeatures) -> Result<(), InstallError> {
+pub(crate) fn inspect(bytes: &[u8], features: WasmFeatures) -> Result<Types, InstallError> {
     at_first_glance(bytes)?;
-    Validator::new_with_features(features)
+    let types = Validator::new_with_features(features)
         .validate_all(bytes)
         .map_err(|error| invalid(format!("not a valid component: {error}")))?;
     let mut survey = Survey::default();
     for payload in Parser::new(0).parse_all(bytes) {
         survey.take(payload.map_err(|error| invalid(error.to_string()))?)?;
     }
-    check_world(&survey.imports, &survey.exports)
+    check_world(&survey.imports, &survey.exports)?;
+    Ok(types)
 }
 
 /// Complaints about a component's world that are told.

@@ -6,10 +6,9 @@ use std::{
 };
 
 use engate_model::plugin::{Fault, FaultCode, Manifest};
-use wasmtime::component::Component;
 
 use crate::{
-    cache::Miss,
+    cache::{Library, Mapped, Miss},
     call::Reuse,
     code::{Code, Effort},
     compile::{self, Compiled},
@@ -77,10 +76,12 @@ impl Shared {
     /// What is wrong with it, or `unavailable`.
     pub(crate) async fn compile(&self, code: Code, component: &[u8]) -> Result<LoadedPlugin, InstallError> {
         let not_kept = |why: String| compile::unavailable(format!("the compiled code cannot be kept: {why}"));
-        let Compiled { code: compiled, parts } =
-            compile::in_child(&self.config, &self.cache, code.effort, component).await?;
+        // They stay in memory until they are needed.
+        let there = if compile::may_reuse(component.len()) { self.libraries_there(code.effort).await? } else { vec![] };
+        let Compiled { code: compiled, libraries, parts } =
+            compile::in_child(&self.config, &self.cache, code.effort, component, &there).await?;
         let cache = Arc::clone(&self.cache);
-        tokio::task::spawn_blocking(move || cache.store(&code, &compiled))
+        tokio::task::spawn_blocking(move || cache.store(&code, &compiled, libraries.as_ref()))
             .await
             .map_err(|error| not_kept(error.to_string()))?
             .map_err(|error| not_kept(error.to_string()))?;
@@ -94,7 +95,7 @@ impl Shared {
             });
         }
         match self.read_cache(code).await? {
-            Ok(component) => self.prepare(code, &component),
+            Ok(mapped) => self.prepare(code, mapped),
             Err(Miss::Absent) => Err(compile::unavailable("the compiled code cannot be read back".to_owned())),
             Err(Miss::Refused(why)) => Err(InstallError::new(InstallCode::TooManyResources, printable(&why, 1_000))),
         }
@@ -107,23 +108,31 @@ impl Shared {
     pub(crate) async fn cached(&self, digest: &Digest, least: Effort) -> Result<Option<LoadedPlugin>, InstallError> {
         for effort in [Effort::Full, Effort::Quick].into_iter().filter(|effort| *effort >= least) {
             let code = Code::new(*digest, effort);
-            if let Ok(component) = self.read_cache(code).await? {
-                return self.prepare(code, &component).map(Some);
+            if let Ok(mapped) = self.read_cache(code).await? {
+                return self.prepare(code, mapped).map(Some);
             }
         }
         Ok(None)
     }
 
     /// Reads and maps files: not on a thread that others wait for.
-    async fn read_cache(&self, code: Code) -> Result<Result<Component, Miss>, InstallError> {
+    async fn read_cache(&self, code: Code) -> Result<Result<Mapped, Miss>, InstallError> {
         let (cache, engine) = (Arc::clone(&self.cache), self.engine.clone());
-        tokio::task::spawn_blocking(move || cache.load(&engine, &code))
-            .await
-            .map_err(|error| compile::unavailable(format!("the cache cannot be read: {error}")))
+        tokio::task::spawn_blocking(move || cache.load(&engine, &code)).await.map_err(not_read)
+    }
+
+    /// The libraries whose code is in the cache, made with at least that effort.
+    async fn libraries_there(&self, least: Effort) -> Result<Vec<Arc<Library>>, InstallError> {
+        let (cache, engine) = (Arc::clone(&self.cache), self.engine.clone());
+        tokio::task::spawn_blocking(move || cache.libraries(&engine, least)).await.map_err(not_read)
     }
 
     /// Looks up the functions of compiled code.
-    fn prepare(&self, code: Code, component: &Component) -> Result<LoadedPlugin, InstallError> {
-        LoadedPlugin::new(code, component, &self.linker, self.share, self.config.clock.now())
+    fn prepare(&self, code: Code, mapped: Mapped) -> Result<LoadedPlugin, InstallError> {
+        LoadedPlugin::new(code, mapped, &self.linker, self.share, self.config.clock.now())
     }
+}
+
+fn not_read(error: tokio::task::JoinError) -> InstallError {
+    compile::unavailable(format!("the cache cannot be read: {error}"))
 }

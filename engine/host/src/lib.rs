@@ -33,6 +33,7 @@ mod http;
 mod inspect;
 mod install;
 mod instance;
+mod libraries;
 mod limiter;
 mod loaded;
 mod log;

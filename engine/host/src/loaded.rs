@@ -13,11 +13,13 @@ use tokio::sync::Semaphore;
 use wasmtime::component::{Component, Linker};
 
 use crate::{
+    cache::{Library, Mapped},
     code::Code,
     digest::Digest,
     engine::{MEMORIES_MAX, TABLES_MAX},
     error::{InstallCode, InstallError},
     instance::CallState,
+    libraries,
     log::printable,
     v0_1::{Misfit, Prepared},
 };
@@ -32,6 +34,8 @@ pub struct LoadedPlugin {
     /// This plugin's share of the pool.
     pub(crate) share: Arc<Semaphore>,
     uses_state: bool,
+    /// Kept for the next plugin that has them.
+    _libraries: Vec<Arc<Library>>,
     last_used: AtomicI64,
 }
 
@@ -45,13 +49,16 @@ impl LoadedPlugin {
     /// It does not fit the contract, or needs more than an instance may have.
     pub(crate) fn new(
         code: Code,
-        component: &Component,
+        mapped: Mapped,
         linker: &Linker<CallState>,
         share: u32,
         now: Timestamp,
     ) -> Result<Self, InstallError> {
-        let weight = weight(component)?;
-        let prepared = Prepared::new(linker, component).map_err(|misfit| {
+        let Mapped { component, libraries } = mapped;
+        let weight = weight(&component, !libraries.is_empty())?;
+        let linked = with_libraries(linker, &libraries)
+            .map_err(|error| InstallError::new(InstallCode::Unavailable, format!("{error:#}")))?;
+        let prepared = Prepared::new(linked.as_ref().unwrap_or(linker), &component).map_err(|misfit| {
             let (refusal, error) = match misfit {
                 Misfit::Imports(error) => (InstallCode::UnknownImport, error),
                 Misfit::Exports(error) => (InstallCode::WrongWorld, error),
@@ -66,6 +73,7 @@ impl LoadedPlugin {
             weight,
             share: Arc::new(Semaphore::new(share as usize)),
             uses_state,
+            _libraries: libraries,
             last_used: AtomicI64::new(now.as_micros()),
         })
     }
@@ -105,7 +113,26 @@ impl fmt::Debug for LoadedPlugin {
     }
 }
 
-fn weight(component: &Component) -> Result<u32, InstallError> {
+/// A linker that also has those libraries; none where there are none.
+fn with_libraries(
+    linker: &Linker<CallState>,
+    libraries: &[Arc<Library>],
+) -> wasmtime::Result<Option<Linker<CallState>>> {
+    if libraries.is_empty() {
+        return Ok(None);
+    }
+    let mut linker = linker.clone();
+    for library in libraries {
+        linker.root().module(&libraries::import_name(&library.digest), &library.module)?;
+    }
+    Ok(Some(linker))
+}
+
+fn weight(component: &Component, has_libraries: bool) -> Result<u32, InstallError> {
+    if has_libraries {
+        // wasmtime cannot tell what they need: `libraries::split` takes apart only what has one memory.
+        return Ok(1);
+    }
     let too_many = |message: String| Err(InstallError::new(InstallCode::TooManyResources, message));
     let Some(needs) = component.resources_required() else {
         return too_many("it imports core modules, so that what it needs cannot be told".to_owned());

@@ -1,8 +1,8 @@
-//! The one `unsafe` of the engine: machine code from a file becomes a component.
+//! The one `unsafe` of the engine: machine code from a file becomes a component, or a library of one.
 
 use std::path::Path;
 
-use wasmtime::{Engine, component::Component};
+use wasmtime::{Engine, Module, component::Component};
 
 /// Maps compiled code whose seal the cache has just checked.
 ///
@@ -16,4 +16,14 @@ pub(crate) fn map(engine: &Engine, sealed: &Path) -> wasmtime::Result<Component>
     // mapped inode as it is), right after checking the seal over the file's bytes, which only `Cache::store` writes,
     // for output of the compiling child.
     unsafe { Component::deserialize_file(engine, sealed) }
+}
+
+/// Maps the compiled code of a library whose seal the cache has just checked.
+///
+/// # Errors
+/// As [`map`].
+#[expect(unsafe_code, reason = "as above")]
+pub(crate) fn map_library(engine: &Engine, sealed: &Path) -> wasmtime::Result<Module> {
+    // SAFETY: as above, with what `Engine::precompile_module` wrote. A file of the other kind is refused by wasmtime.
+    unsafe { Module::deserialize_file(engine, sealed) }
 }

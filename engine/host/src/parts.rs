@@ -15,8 +15,6 @@ use std::{
 
 use wasmtime::CacheStore;
 
-/// Components up to this size compile in less time than it takes to look for their parts.
-pub(crate) const COMPONENT_BYTES_MIN: usize = 1 << 20;
 /// Largest file of parts, in bytes; it is begun anew beyond. Python's are some tens of MiB.
 pub(crate) const FILE_BYTES_MAX: u64 = 256 << 20;
 

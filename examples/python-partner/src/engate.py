@@ -1,11 +1,13 @@
 """A thin, typed layer over the bindings that componentize-py makes of Engate's contract."""
 
 import json
+import math
 import sys
 import traceback
 from collections.abc import Iterable, Mapping
+from functools import cache
 from types import TracebackType
-from typing import Any, TypeGuard, TypeVar
+from typing import Any, TypeVar
 
 from componentize_py_types import Err
 from wit_world.exports.delivery import (
@@ -33,14 +35,19 @@ def manifest(
     return Manifest(id, version, title, dump(schema), list(event_types), interpret, list(hosts), *asked)
 
 
+def _number(text: str) -> float:
+    return number if math.isfinite(number := float(text)) else int(text)  # which fails, as it should
+
+
 def refusal(code: str, message: str, retryable: bool = False) -> Err[Problem]:
     """`raise` it in `transform`: nothing is sent. The code is snake_case; the message says what is wrong, and the cure."""
     return Err(Problem(code, message, retryable))
 
 
-def dump(value: object) -> str:
-    """The value as compact JSON, its keys in their order."""
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+# Made once, which takes longer than most payloads do: a value as compact JSON, its keys in their order; and JSON's value.
+dump = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+_load = json.JSONDecoder(parse_constant=_number, parse_float=_number).decode
+_tokens = cache(lambda pointer: [token.replace("~1", "/").replace("~0", "~") for token in pointer.split("/")[1:]])
 
 
 def parse(payload: Payload) -> Any:
@@ -48,8 +55,9 @@ def parse(payload: Payload) -> Any:
     try:
         if not isinstance(payload, Payload_Text):
             raise ValueError("it is no text")
-        value = json.loads(payload.value)
-        dump(value).encode()  # fails on what Python takes and the engine does not: NaN, half a surrogate pair
+        value = _load(payload.value)
+        if "\\u" in payload.value:  # the one way to spell half a surrogate pair, which Python takes and the engine does not
+            dump(value).encode()
         return value
     except (ValueError, RecursionError) as error:
         raise refusal("invalid_payload", f"the payload is not JSON: {error}") from error
@@ -65,21 +73,21 @@ def parse_answer(response: HttpResponse) -> Any:
 
 def find(document: Any, pointer: str, kind: type[T]) -> T | None:
     """What the JSON Pointer names, if it is there and of that type."""
-    for token in pointer.split("/")[1:]:
-        token = token.replace("~1", "/").replace("~0", "~")
+    for token in _tokens(pointer):
         if isinstance(document, dict):
             document = document.get(token)
         elif isinstance(document, list) and token.isdecimal() and int(token) < len(document):
             document = document[int(token)]
         else:
             return None
-    return document if _is(document, kind) else None
+    # Python takes a bool for an int, and what is read here must not.
+    fits = kind in (bool, object) if isinstance(document, bool) else isinstance(document, (float, int) if kind is float else kind)
+    return document if fits else None
 
 
 def need(document: Any, pointer: str, kind: type[T], default: T | None = None) -> T:
     """The same in a payload that must have it, unless there is a default; another type is always `invalid_payload`."""
-    value = find(document, pointer, kind)
-    if value is not None:
+    if (value := find(document, pointer, kind)) is not None:
         return value
     if find(document, pointer, object) is not None:
         raise refusal("invalid_payload", f"the payload's `{pointer}` is of another type than `{kind.__name__}`")
@@ -88,16 +96,10 @@ def need(document: Any, pointer: str, kind: type[T], default: T | None = None) -
     return default
 
 
-def _is(value: Any, kind: type[T]) -> TypeGuard[T]:
-    if isinstance(value, bool):  # which Python takes for an int
-        return kind in (bool, object)
-    return isinstance(value, (float, int) if kind is float else kind)
-
-
 def request(url: str, body: Payload | str, headers: Mapping[str, str] | None = None, method: str = "POST") -> HttpRequest:
     """A request, of `content-type: application/json` unless the headers say otherwise."""
-    payload = Payload_Text(body) if isinstance(body, str) else body
     named = {"content-type": "application/json"} | {name.lower(): value for name, value in (headers or {}).items()}
+    payload = Payload_Text(body) if isinstance(body, str) else body
     return HttpRequest(method, url, list(named.items()), payload, compress=False, credential=None)
 
 
@@ -118,8 +120,7 @@ def fail(code: str, message: str, retryable: bool = False) -> Verdict:
 
 def setting(pointer: str, default: T) -> T:
     """The setting that the JSON Pointer names. The manifest's `config_schema` sees to its type."""
-    text = config.get(pointer)
-    return default if text is None else json.loads(text)
+    return default if (text := config.get(pointer)) is None else json.loads(text)
 
 
 def hmac_hex(secret: str, text: str) -> str:
@@ -129,8 +130,7 @@ def hmac_hex(secret: str, text: str) -> str:
     except Err as error:
         if isinstance(error.value, secrets.Error_Denied):
             raise refusal("secret_denied", f"the secret `{secret}` is not there for this plugin: create it and grant it") from error
-        message = f"the secret `{secret}` cannot be read now: {error.value.value}"
-        raise refusal("secret_unavailable", message, retryable=True) from error
+        raise refusal("secret_unavailable", f"the secret `{secret}` cannot be read now: {error.value.value}", True) from error
 
 
 def log(message: str, level: Level = Level.INFO, **fields: object) -> None:

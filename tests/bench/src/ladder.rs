@@ -30,6 +30,8 @@ const LANGUAGES: [&str; 7] = ["rust", "c", "assemblyscript", "typescript", "java
 const WARM_IDLE: u32 = 4;
 /// Calls of a slow guest are fewer: a run of each rung takes this long at most.
 const RUN_MAX: Duration = Duration::from_secs(5);
+/// Calls after which a warm instance does the same at each.
+const SETTLING_CALLS: usize = 20;
 /// Calls by which a run's length is guessed.
 const SAMPLE_CALLS: usize = 3;
 
@@ -56,16 +58,25 @@ struct Ladder {
     /// The first call after that, its instance included.
     first_call_ms: f64,
     memory_peak_bytes: usize,
+    /// Instructions of a warm call, in wasmtime's fuel: the same whatever else the machine does.
+    warm_fuel: u64,
     rungs: Vec<Figure>,
 }
 
 /// Measures every component, `runs` times each rung, in turn.
 pub(crate) async fn run(options: &PluginOptions) -> Result<(), Error> {
     let engate = process::program_beside(options.engate.as_deref(), "engate")?;
-    let own = guest::component(options.plugin.as_deref())?;
-    let mut ladders = vec![ladder("bench (order)", &own, &engate, &Work::order(), options).await?];
+    let wanted = |language: &str| options.only.is_empty() || options.only.iter().any(|only| only == language);
+    if let Some(unknown) = options.only.iter().find(|only| !LANGUAGES.contains(&only.as_str())) {
+        return Err(format!("--only {unknown}: there are {}", LANGUAGES.join(", ")).into());
+    }
+    let mut ladders = Vec::new();
+    if options.only.is_empty() {
+        let own = guest::component(options.plugin.as_deref())?;
+        ladders.push(ladder("bench (order)", &own, &engate, &Work::order(), options).await?);
+    }
     if options.plugin.is_none() {
-        for language in LANGUAGES {
+        for language in LANGUAGES.into_iter().filter(|language| wanted(language)) {
             let measured = match example(language, &engate) {
                 Ok(component) => ladder(language, &component, &engate, &Work::invoice(), options).await,
                 Err(error) => Err(error),
@@ -93,8 +104,24 @@ fn example(language: &str, engate: &Path) -> Result<PathBuf, Error> {
 }
 
 fn host(engate: &Path, cache: &Path) -> Result<Host, Error> {
+    Ok(Host::start(config(engate, cache))?)
+}
+
+fn config(engate: &Path, cache: &Path) -> HostConfig {
     let compiler = CompilerCommand { program: engate.to_owned(), args: vec!["compile-plugin".to_owned()] };
-    Ok(Host::start(HostConfig::new(cache, compiler, Arc::new(Frozen)))?)
+    HostConfig::new(cache, compiler, Arc::new(Frozen))
+}
+
+/// What a warm call runs, after some that settle the instance.
+async fn warm_fuel(engate: &Path, cache: &Path, component: &[u8], work: &Work) -> Result<u64, Error> {
+    let host = Host::start(HostConfig { metered: true, ..config(engate, cache) })?;
+    let plugin = host.load(&Digest::of(component), Effort::Full, || async { Ok(component.to_vec()) }).await?;
+    let mut fuel = 0;
+    for _ in 0..SETTLING_CALLS {
+        let records = call(&host, &plugin, work, Reuse::warm(1), component.len() as u64).await?;
+        fuel = records.iter().filter_map(|record| record.fuel).sum();
+    }
+    Ok(fuel)
 }
 
 async fn ladder(name: &str, path: &Path, engate: &Path, work: &Work, options: &PluginOptions) -> Result<Ladder, Error> {
@@ -124,9 +151,9 @@ async fn ladder(name: &str, path: &Path, engate: &Path, work: &Work, options: &P
         let plugin = host.load(&digest, Effort::Full, || async { Err("it is compiled".to_owned()) }).await?;
         load_ms.push(ms(start.elapsed()));
         let start = Instant::now();
-        let record = call(&host, &plugin, work, Reuse::Fresh, component.len() as u64).await?;
+        let [transform, _] = call(&host, &plugin, work, Reuse::Fresh, component.len() as u64).await?;
         first_call_ms.push(ms(start.elapsed()));
-        memory_peak_bytes = memory_peak_bytes.max(record.memory_peak_bytes);
+        memory_peak_bytes = memory_peak_bytes.max(transform.memory_peak_bytes);
     }
     let host = host(engate, &cache)?;
     let plugin = host.load(&digest, Effort::Full, || async { Err("it is compiled".to_owned()) }).await?;
@@ -158,6 +185,7 @@ async fn ladder(name: &str, path: &Path, engate: &Path, work: &Work, options: &P
         load_ms: report::median(&load_ms).unwrap_or_default(),
         first_call_ms: report::median(&first_call_ms).unwrap_or_default(),
         memory_peak_bytes,
+        warm_fuel: warm_fuel(engate, &folder.path().join("metered"), &component, work).await?,
         rungs: rungs.into(),
     })
 }
@@ -181,14 +209,14 @@ async fn hosted(
     Ok(start.elapsed().as_secs_f64() * 1e6 / calls as f64)
 }
 
-/// One event and one answer through the host; the record of `transform`.
+/// One event and one answer through the host; the records of both calls.
 async fn call(
     host: &Host,
     plugin: &LoadedPlugin,
     work: &Work,
     reuse: Reuse,
     size_bytes: u64,
-) -> Result<CallRecord, Error> {
+) -> Result<[CallRecord; 2], Error> {
     let now = Frozen.now();
     let (event, endpoint, delivery) = (EventId::new(now, 1), EndpointId::new(now, 1), DeliveryId::new(now, 1));
     let response = Response { status: 200, headers: Vec::new(), body: work.answer.into(), truncated: false };
@@ -242,8 +270,8 @@ async fn call(
         response: &response,
         elapsed_ms: 1,
     };
-    host.interpret(plugin, call).await.map_err(|failed| failed.fault)?;
-    Ok(done.record)
+    let interpreted = host.interpret(plugin, call).await.map_err(|failed| failed.fault)?;
+    Ok([done.record, interpreted.record])
 }
 
 fn print(ladders: &[Ladder], json: bool) -> Result<(), Error> {
@@ -265,6 +293,7 @@ fn print(ladders: &[Ladder], json: bool) -> Result<(), Error> {
         "load ms",
         "first call ms",
         "memory KiB",
+        "warm fuel",
     ]);
     for ladder in ladders {
         let figures = ladder.rungs.iter().map(|figure| format!("{:.1}", figure.median()));
@@ -278,6 +307,7 @@ fn print(ladders: &[Ladder], json: bool) -> Result<(), Error> {
             format!("{:.1}", ladder.load_ms),
             format!("{:.1}", ladder.first_call_ms),
             (ladder.memory_peak_bytes >> 10).to_string(),
+            ladder.warm_fuel.to_string(),
         ]);
     }
     println!("{calls}\n{costs}");

@@ -115,6 +115,9 @@ struct PluginOptions {
     /// Only this component, which takes the benches' order; default: the benches' own and the examples', built here.
     #[arg(long)]
     plugin: Option<PathBuf>,
+    /// Only these languages' examples; default: the benches' own and every example.
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<String>,
     /// The engine's binary, which compiles the component; default: `engate` beside this program.
     #[arg(long)]
     engate: Option<PathBuf>,

@@ -19,6 +19,7 @@ use super::{
     calls::{Call, route_text},
     extract::unknown_query,
     idempotency::{self, IDEMPOTENCY_KEY, Repeats},
+    linger::read_on,
     permission::Permission,
     problem::Problem,
     redact::{check_query, redacted},
@@ -51,7 +52,10 @@ pub(crate) async fn admit(gate: &Gate, mut request: Request, call: Arc<Call>, ne
     let for_browsers = rule.is_some_and(|rule| rule.permission == Permission::ReadDocs);
     let grant = match identify(&gate.engine, token, for_browsers).await {
         Ok(grant) => grant,
-        Err(problem) => return refused(gate, &call, problem, for_browsers),
+        Err(problem) => {
+            read_on(request);
+            return refused(gate, &call, problem, for_browsers);
+        }
     };
     tracing::Span::current().record("client", tracing::field::display(grant.token.id));
     let matched = request.extensions().get::<MatchedPath>();
@@ -73,7 +77,10 @@ pub(crate) async fn admit(gate: &Gate, mut request: Request, call: Arc<Call>, ne
             let plain = grant.redaction.is_none() || rule.permission.is_about_the_engine();
             if plain { response } else { redacted(Arc::clone(&grant), response).await }
         }
-        Err(refusal) => *refusal,
+        Err(refusal) => {
+            read_on(request);
+            *refusal
+        }
     };
     if let Some(allowance) = allowance {
         tell_allowance(response.headers_mut(), allowance);

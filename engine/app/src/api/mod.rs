@@ -31,6 +31,7 @@ mod inbounds;
 mod intake;
 mod integrators;
 mod jobs;
+mod linger;
 mod meanings;
 mod openapi;
 mod page;

@@ -15,6 +15,7 @@ mod guests;
 mod hostile;
 mod install;
 mod ladder;
+mod libraries;
 mod metered;
 mod pulling;
 mod receiving;

@@ -68,8 +68,8 @@ export class Json {
 
   private at(pointer: string): unknown {
     let value: unknown = this.value;
-    for (const part of pointer.split("/").slice(1)) {
-      const key = part.replaceAll("~1", "/").replaceAll("~0", "~");
+    keys[pointer] ??= pointer.split("/").slice(1).map((part) => part.replaceAll("~1", "/").replaceAll("~0", "~"));
+    for (const key of keys[pointer]) {
       if (typeof value !== "object" || value === null || !Object.hasOwn(value, key)) return undefined;
       value = (value as Record<string, unknown>)[key];
     }
@@ -84,6 +84,8 @@ export class Json {
   }
 }
 
+/** Pointers taken apart, each once. */
+const keys: Record<string, string[]> = Object.create(null);
 // Text that is not well-formed (half of an emoji) cannot leave the plugin.
 const isText = (value: unknown): value is string => typeof value === "string" && value.isWellFormed();
 const isInteger = (value: unknown): value is number => Number.isSafeInteger(value);
