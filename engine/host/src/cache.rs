@@ -79,7 +79,7 @@ pub(crate) enum Miss {
     Refused(String),
 }
 
-/// A file that is removed when this goes out of use.
+/// A file, or a directory with all that is in it, that is removed when this goes out of use.
 pub(crate) struct WorkFile(PathBuf);
 
 impl WorkFile {
@@ -90,24 +90,8 @@ impl WorkFile {
 
 impl Drop for WorkFile {
     fn drop(&mut self) {
-        // It may be gone already: a finished file is moved, not copied.
-        let _ = fs::remove_file(&self.0);
-    }
-}
-
-/// A directory that is removed with all that is in it when this goes out of use.
-pub(crate) struct WorkDir(PathBuf);
-
-impl WorkDir {
-    pub(crate) fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for WorkDir {
-    fn drop(&mut self) {
-        // What stays is cleared away at the next start.
-        let _ = fs::remove_dir_all(&self.0);
+        // It may be gone already: a finished file is moved, not copied. What stays is cleared away at the next start.
+        let _ = fs::remove_file(&self.0).or_else(|_| fs::remove_dir_all(&self.0));
     }
 }
 
@@ -214,7 +198,7 @@ impl Cache {
     ///
     /// # Errors
     /// What the system says.
-    pub(crate) fn store(&self, code: &Code, compiled: &WorkFile, libraries: Option<&WorkDir>) -> io::Result<()> {
+    pub(crate) fn store(&self, code: &Code, compiled: &WorkFile, libraries: Option<&WorkFile>) -> io::Result<()> {
         for entry in libraries.map(|dir| fs::read_dir(dir.path())).into_iter().flatten().flatten() {
             let entry = entry?;
             let digest = entry.file_name().to_str().and_then(|name| name.parse().ok());
@@ -315,8 +299,8 @@ impl Cache {
     ///
     /// # Errors
     /// What the system says.
-    pub(crate) fn work_dir(&self) -> io::Result<WorkDir> {
-        let dir = WorkDir(self.work_file("dir").path().to_owned());
+    pub(crate) fn work_dir(&self) -> io::Result<WorkFile> {
+        let dir = self.work_file("dir");
         DirBuilder::new().mode(0o700).create(dir.path())?;
         Ok(dir)
     }

@@ -19,7 +19,7 @@ use wasmparser::WasmFeatures;
 use wasmtime::Engine;
 
 use crate::{
-    cache::{self, Cache, Library, WorkDir, WorkFile},
+    cache::{self, Cache, Library, WorkFile},
     code::Effort,
     config::HostConfig,
     digest::Digest,
@@ -161,7 +161,7 @@ pub(crate) struct Compiled {
     /// The machine code.
     pub(crate) code: WorkFile,
     /// Where the code of its libraries is that were not there before, each under its digest.
-    pub(crate) libraries: Option<WorkDir>,
+    pub(crate) libraries: Option<WorkFile>,
     /// Functions that may serve again, where they are kept and there are new ones.
     pub(crate) parts: Option<WorkFile>,
 }

@@ -147,23 +147,36 @@ impl Lister {
         if filter.event.is_some() {
             return Ok(self.everything(scope, Some("deliveries_event")).into());
         }
-        let mut ways = vec![self.by_state(scope)];
+        let mut ways = Vec::new();
+        // Of all states it is every row, and no other way has more.
+        let all = filter.states.is_empty()
+            && filter.success.is_empty()
+            && filter.integrated_from.is_none()
+            && filter.integrated_before.is_none();
+        ways.extend((!all).then(|| self.by_state(scope)));
         ways.extend(self.by_endpoint(scope).await?);
         ways.extend(self.by_type(scope));
         ways.extend(self.by_attempts(scope).await?);
         ways.extend(self.by_reason(scope));
         ways.extend(self.by_due(scope));
         ways.extend(self.by_search(scope).await?);
+        let narrowed = !ways.is_empty();
+        if !narrowed {
+            ways.push(self.by_state(scope));
+        }
         let window = self.window(scope).await?;
         let mut candidates = Vec::with_capacity(ways.len());
         for way in ways {
             candidates.push(self.in_window(way, scope, &window));
         }
-        let (mut best, mut fewest) = (0, u64::MAX);
-        if candidates.len() > 1 {
-            for (n, (bare, _)) in candidates.iter().enumerate() {
-                let count = self.count(bare, COMPARED_MAX).await?;
-                if count <= fewest {
+        let several = candidates.len() > 1;
+        let (mut best, mut fewest) = (candidates.len().saturating_sub(1), u64::MAX);
+        if narrowed && (several || candidates.iter().any(|(bare, access)| bare.on.text() != access.on.text())) {
+            fewest = if several { COMPARED_MAX } else { READ_WHOLE_MAX + 1 };
+            // From the last, the most special one; of the others it only matters whether they hold fewer.
+            for (n, (bare, _)) in candidates.iter().enumerate().rev() {
+                let count = self.count(bare, fewest).await?;
+                if count < fewest {
                     (best, fewest) = (n, count);
                 }
             }

@@ -33,6 +33,10 @@ const FOUND_MAX: u64 = 5_000;
 pub(super) const LETTERS: usize = 3;
 /// Groups of letters of one word that are looked up, the rarest; the others are compared on the rows.
 const GROUPS_MAX: usize = 4;
+/// How much more frequent than the rarest a group may be: to go through a frequent one takes longer than to read the rows
+/// that it would have ruled out. Of 10 M texts one group in 330 and one in 310 gave 2,322 rows in 3 ms; with a third that
+/// every sixteenth held, 566 in 64.
+const MORE_FREQUENT: usize = 2;
 /// Deliveries by whose texts it is told how rare a group is.
 const SAMPLED: i64 = 128;
 /// Of so many sampled texts one may hold a group that is looked up: what is more frequent is found by reading on.
@@ -310,6 +314,8 @@ fn groups(word: &str, texts: &[String]) -> Vec<String> {
     let mut groups: Vec<_> = groups.into_iter().map(|group| (held(&group), group)).collect();
     groups.retain(|(held, _)| held * RARE <= texts.len());
     groups.sort();
+    let rarest = groups.first().map_or(0, |(held, _)| *held).max(1);
+    groups.retain(|(held, _)| *held <= rarest * MORE_FREQUENT);
     groups.truncate(GROUPS_MAX);
     groups.into_iter().map(|(_, group)| group).collect()
 }
@@ -338,6 +344,9 @@ mod tests {
         let texts = ["client-1".to_owned(), "client-2".to_owned()];
         assert_eq!(groups("client-9", &texts), ["t-9"], "the others are frequent");
         assert_eq!(groups("client", &texts), [] as [String; 0]);
+        let texts: Vec<_> = (0..64).map(|n| if n % 8 == 0 { "a-12" } else { "other" }.to_owned()).collect();
+        assert_eq!(groups("-1234", &texts), ["123", "234"], "where there are much rarer ones");
+        assert_eq!(groups("-12", &texts), ["-12"], "and not where it is all there is");
         assert_eq!(like("5%_x"), "%5\\%\\_x%");
         let long: String = (0..500).map(|n| char::from_u32(0x4e00 + n).unwrap()).collect();
         assert_eq!(groups(&long, &[]).len(), GROUPS_MAX);

@@ -448,6 +448,14 @@ impl Lister {
     }
 
     async fn total(&mut self, scope: &Scope) -> Result<u64, StoreError> {
+        // A word that means one thing is counted where that is found; of several meanings, which may have rows in common,
+        // every row is looked at.
+        let meanings = self.meanings(scope).await?;
+        let scope = match meanings.as_deref() {
+            Some([]) => return Ok(0),
+            Some([one]) => one,
+            _ => scope,
+        };
         let access = self.access(scope).await?;
         self.count(&access, TOTAL_EXACT_MAX + 1).await
     }

@@ -25,6 +25,18 @@ impl Lister {
         after: Option<&[SortValue]>,
         limit: usize,
     ) -> Result<Option<Vec<Delivery>>, StoreError> {
+        let Some(parts) = self.meanings(scope).await? else { return Ok(None) };
+        let mut best =
+            Best { sort: Sort::by(keys.iter().copied()), names: self.names.clone(), limit, rows: Vec::new() };
+        for part in parts {
+            best.add(Box::pin(self.rows(&part, keys, after, limit)).await?);
+        }
+        Ok(Some(best.rows))
+    }
+
+    /// What together is the same as `scope`: a part for each meaning of the longest of its words, which may have rows in
+    /// common; none where it has no words, or no index knows that one.
+    pub(super) async fn meanings(&mut self, scope: &Scope) -> Result<Option<Vec<Scope>>, StoreError> {
         let length = |meanings: &Vec<Meaning>| {
             let text = |meaning: &Meaning| if let Meaning::Text(text) = meaning { text.chars().count() } else { 0 };
             meanings.iter().map(text).max().unwrap_or_default()
@@ -44,12 +56,7 @@ impl Lister {
                 other => parts.extend(base.meant(other)),
             }
         }
-        let mut best =
-            Best { sort: Sort::by(keys.iter().copied()), names: self.names.clone(), limit, rows: Vec::new() };
-        for part in parts {
-            best.add(Box::pin(self.rows(&part, keys, after, limit)).await?);
-        }
-        Ok(Some(best.rows))
+        Ok(Some(parts))
     }
 
     /// Where a text may stand: in what the index of texts has, in the type's key, in the reason.
