@@ -199,16 +199,22 @@ impl Cache {
     /// # Errors
     /// What the system says.
     pub(crate) fn store(&self, code: &Code, compiled: &WorkFile, libraries: Option<&WorkFile>) -> io::Result<()> {
-        for entry in libraries.map(|dir| fs::read_dir(dir.path())).into_iter().flatten().flatten() {
-            let entry = entry?;
-            let digest = entry.file_name().to_str().and_then(|name| name.parse().ok());
-            if let Some(digest) = digest {
-                self.keep(&library_name(&Code::new(digest, code.effort)), &entry.path())?;
-            } else if entry.file_name() == USES {
-                fs::rename(entry.path(), self.path(&code.name(), USES))?;
-            }
+        if let Some(dir) = libraries {
+            self.store_libraries(code, dir.path())?;
         }
         self.keep(&code.name(), compiled.path())
+    }
+
+    fn store_libraries(&self, code: &Code, dir: &Path) -> io::Result<()> {
+        for entry in fs::read_dir(dir)? {
+            let entry = entry?;
+            if entry.file_name() == USES {
+                fs::rename(entry.path(), self.path(&code.name(), USES))?;
+            } else if let Some(digest) = entry.file_name().to_str().and_then(|name| name.parse().ok()) {
+                self.keep(&library_name(&Code::new(digest, code.effort)), &entry.path())?;
+            }
+        }
+        Ok(())
     }
 
     /// Puts a file of machine code in its place, with its seal.

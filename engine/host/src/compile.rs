@@ -95,14 +95,13 @@ fn compile_here(input: &Path, output: &Path) -> Result<(), InstallError> {
     // Several memories in a module of the component's own are refused; wasmtime needs them for its adapters.
     let features = engine.get_wasm_features().difference(WasmFeatures::MULTI_MEMORY);
     let types = inspect::inspect(&component, features)?;
-    let rest = match std::env::var_os(LIBRARIES_VARIABLE) {
-        Some(dir) => match libraries::split(&component, types.as_ref()) {
-            Some(split) => compile_apart(&engine, &split, metered, effort, Path::new(&dir))?,
-            None => None,
-        },
+    let dir = std::env::var_os(LIBRARIES_VARIABLE).map(PathBuf::from);
+    let split = dir.and_then(|dir| Some((libraries::split(&component, types.as_ref())?, dir)));
+    let apart = match split {
+        Some((split, dir)) => compile_apart(&engine, &split, metered, effort, &dir)?,
         None => None,
     };
-    let code = match rest {
+    let code = match apart {
         Some(code) => code,
         None => engine.precompile_component(&component).map_err(does_not_compile)?,
     };

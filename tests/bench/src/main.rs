@@ -116,7 +116,7 @@ struct PluginOptions {
     #[arg(long)]
     plugin: Option<PathBuf>,
     /// Only these languages' examples; default: the benches' own and every example.
-    #[arg(long, value_delimiter = ',')]
+    #[arg(long, value_delimiter = ',', conflicts_with = "plugin")]
     only: Vec<String>,
     /// The engine's binary, which compiles the component; default: `engate` beside this program.
     #[arg(long)]
