@@ -39,8 +39,13 @@ async fn a_request_and_a_verdict_come_back_as_they_were_meant() {
         credential: None,
     };
     assert_eq!(done.plan, Plan::Send { request: expected, memo: None });
-    assert_eq!(done.record.cpu_ticks, 0);
     assert_eq!(done.record.memory_peak_bytes, 65_536);
+    // A tick may fall into a call however short it is, but not into each of twenty.
+    let mut ticks = vec![done.record.cpu_ticks];
+    for _ in 1..20 {
+        ticks.push(rig.transform(&plugin, &Setup::default()).await.unwrap().record.cpu_ticks);
+    }
+    assert!(ticks.contains(&0), "{ticks:?}");
     let done = rig.interpret(&plugin, &Setup::default()).await.unwrap();
     assert_eq!(done.verdict, Verdict::Success { reference: None });
 }
