@@ -253,13 +253,24 @@ pub(crate) struct Bounded {
 }
 
 impl Bounded {
+    /// From now on the statements give up once `time` is over.
+    pub(crate) async fn bound_to(&mut self, time: Duration) -> Result<(), StoreError> {
+        *self.bound.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + time);
+        self.tell(time).await
+    }
+
     /// Fails where the time is over. To be asked before each statement: PostgreSQL bounds them one by one, and is told from
     /// time to time how much is left for the next.
     pub(crate) async fn check(&mut self) -> Result<(), StoreError> {
         let left = self.bound.left().ok_or(StoreError::TooBroad)?;
-        if self.told.elapsed() > TOLD_AGAIN
-            && let Session::PostgresTransaction(_) = &self.session
-        {
+        if self.told.elapsed() > TOLD_AGAIN {
+            self.tell(left).await?;
+        }
+        Ok(())
+    }
+
+    async fn tell(&mut self, left: Duration) -> Result<(), StoreError> {
+        if let Session::PostgresTransaction(_) = &self.session {
             let millis = left.as_millis().max(1).to_string();
             let sql = "SELECT set_config('statement_timeout', $1, true)";
             self.session.row(sql, vec![Value::from(millis)]).await?;

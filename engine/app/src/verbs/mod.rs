@@ -19,6 +19,7 @@ pub(crate) mod links;
 pub(crate) mod plugins;
 pub(crate) mod queues;
 pub(crate) mod replays;
+pub(crate) mod runs;
 mod search;
 pub(crate) mod secrets;
 pub(crate) mod settings;

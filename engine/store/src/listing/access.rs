@@ -3,9 +3,9 @@
 use engate_model::{EndpointId, Timestamp, listing::Column};
 
 use super::{
-    Lister,
     conditions::Conditions,
     filter::{DeliveryFilter, SuccessFilter, column_of, holds},
+    lister::Lister,
     near::late_index,
     ranges::{beside, in_hand, states, successes},
 };
@@ -41,8 +41,6 @@ pub(crate) struct Scope {
     pub attempted: Option<(Timestamp, Timestamp)>,
     /// Due at the first instant or later, before the second.
     pub due: Option<(Timestamp, Timestamp)>,
-    /// Whether it is one meaning of a searched word, so that the others are only compared.
-    pub searched: bool,
 }
 
 /// Ranges and the conditions on all of them.
@@ -83,7 +81,6 @@ impl Scope {
             codes: None,
             attempted: None,
             due: None,
-            searched: false,
         }
     }
 

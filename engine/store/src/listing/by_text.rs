@@ -10,12 +10,12 @@ use engate_model::{
 };
 
 use super::{
-    Lister, SORTED_MAX,
+    SORTED_MAX,
     access::{Scope, Way},
     conditions::Conditions,
     filter::column_of,
+    lister::{Lister, order},
     near::Best,
-    order,
     ranges::{in_hand, states},
     texts::field_of,
 };
@@ -222,11 +222,7 @@ impl Lister {
         if !self.has_texts() || !self.searchable {
             return Ok(None);
         }
-        let groups = self.rarest(word).await?;
-        if groups.is_empty() {
-            return Ok(None);
-        }
-        let Some(found) = self.found(word, &groups).await? else { return Ok(None) };
+        let Some(found) = self.found_once(word).await? else { return Ok(None) };
         let mut on = Conditions::default();
         let tenant = on.bind(self.tenant.into());
         let found = on.bind(found);
@@ -243,9 +239,22 @@ impl Lister {
         Ok(Some(Way { ranges, on, left: scope.clone() }))
     }
 
+    /// What the index has for a word: asked for once, the page and its total begin with what was found.
+    async fn found_once(&mut self, word: &str) -> Result<Option<Value>, StoreError> {
+        if let Some((known, found)) = &self.found
+            && known == word
+        {
+            return Ok(found.clone());
+        }
+        let groups = self.rarest(word).await?;
+        let found = if groups.is_empty() { None } else { self.found(word, &groups).await? };
+        self.found = Some((word.to_owned(), found.clone()));
+        Ok(found)
+    }
+
     /// What the index has that may hold the word, all of the groups: ids on PostgreSQL, codes as a JSON array on SQLite; none
-    /// where that is too much. Asked for once: the page, and its total, begin with what was found. PostgreSQL looks at what
-    /// it finds so for the word itself, in a way that keeps it from looking up every group.
+    /// where that is too much. PostgreSQL looks at what it finds so for the word itself, in a way that keeps it from looking
+    /// up every group.
     async fn found(&mut self, word: &str, groups: &[String]) -> Result<Option<Value>, StoreError> {
         let mut on = Conditions::default();
         let select = match self.dialect {

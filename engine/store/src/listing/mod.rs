@@ -1,7 +1,7 @@
 //! Listing deliveries: any filter, any order, in pages that survive what is written meanwhile.
 //!
 //! Who acts here: [`Store::delivery_list`] opens a snapshot with a bound on its time and has a `Lister` read a page.
-//! The lister looks for the narrowest ranges of the indexes there are (`access`). Where they hold few rows it sorts
+//! The lister (`lister`) looks for the narrowest ranges of the indexes there are (`access`). Where they hold few rows it sorts
 //! those; where the order is the code it reads them in it; where many rows share a value it goes from value to value
 //! (`values`); for times it goes by spans of codes (`spans`, `near`), since codes and times run almost alike; and texts have
 //! an index of their own that follows in the background (`texts`, `by_text`, `words`). What
@@ -13,6 +13,7 @@ mod access;
 mod by_text;
 mod conditions;
 mod filter;
+mod lister;
 mod names;
 mod near;
 mod ranges;
@@ -21,32 +22,21 @@ mod texts;
 mod values;
 mod words;
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use engate_model::{
     TenantId,
     delivery::Delivery,
-    listing::{Column, Sort, SortKey, SortValue},
+    listing::{Sort, SortValue},
 };
 
 pub use filter::{DeliveryFilter, Meaning, SuccessFilter};
 pub(crate) use spans::SpanWatch;
 pub(crate) use texts::{read_texts, searchable, texts_delete};
 
-use crate::{
-    Store,
-    compose::{OrderTerm, Scan, explain},
-    db::Bounded,
-    deliveries::{delivery, delivery_columns},
-    error::StoreError,
-    events::PAGE_MAX,
-    sql::{Dialect, Sql},
-    value::Value,
-};
-use access::{Access, Narrowest, Scope};
-use filter::column_of;
-use names::Names;
-use near::Best;
+use crate::{Store, error::StoreError};
+use access::Scope;
+use lister::Lister;
 
 /// Up to here a listing's total is counted; beyond, it is at least that many.
 pub const TOTAL_EXACT_MAX: u64 = 10_000;
@@ -54,9 +44,6 @@ pub const TOTAL_EXACT_MAX: u64 = 10_000;
 pub(crate) const PAGE_TIME_MAX: Duration = Duration::from_millis(1_900);
 /// How much of that counting may take beside it: a total that takes longer is an estimate.
 const COUNT_TIME_PART: u32 = 76;
-/// Codes of the first window that is walked through, and of the largest.
-const WINDOW_CODES: i64 = 4_096;
-const WINDOW_CODES_MAX: i64 = 1 << 20;
 /// Rows that are rather sorted than read in the order of an index.
 pub(crate) const SORTED_MAX: u64 = 20_000;
 
@@ -65,7 +52,7 @@ pub(crate) const SORTED_MAX: u64 = 20_000;
 pub struct Page {
     /// Where the last row seen stands ([`Sort::place`]); none: the first page.
     pub after: Option<Vec<SortValue>>,
-    /// Rows at most, up to [`PAGE_MAX`].
+    /// Rows at most, up to [`PAGE_MAX`](crate::PAGE_MAX).
     pub limit: u32,
 }
 
@@ -101,12 +88,14 @@ impl Store {
         sort: &Sort,
         page: &Page,
     ) -> Result<DeliveryPage, StoreError> {
-        let mut found = self.delivery_rows(tenant, filter, sort, page).await?;
+        let (mut lister, asked) = self.lister(tenant, filter, sort).await?;
+        let mut found = lister.first_rows(&asked, sort, page).await?;
         let shown = u64::try_from(found.items.len()).unwrap_or(u64::MAX);
         found.total = Some(if page.after.is_none() && found.next.is_none() {
             Total { count: shown, exact: true }
         } else {
-            self.delivery_count(tenant, filter, shown).await?
+            lister.reader.bound_to(self.page_time_max() / COUNT_TIME_PART).await?;
+            lister.total(&asked, shown).await?
         });
         Ok(found)
     }
@@ -122,15 +111,8 @@ impl Store {
         sort: &Sort,
         page: &Page,
     ) -> Result<DeliveryPage, StoreError> {
-        let limit = usize::try_from(page.limit.clamp(1, PAGE_MAX)).unwrap_or(usize::MAX);
-        let mut lister = Lister::open(self, tenant, self.page_time_max()).await?;
-        lister.read_names(sort).await?;
-        let scope = Scope::of(filter);
-        let mut items = lister.rows(&scope, sort.keys(), page.after.as_deref(), limit + 1).await?;
-        let more = items.len() > limit;
-        items.truncate(limit);
-        let next = items.last().filter(|_| more).map(|last| lister.names.place(sort, last));
-        Ok(DeliveryPage { items, next, total: None })
+        let (mut lister, asked) = self.lister(tenant, filter, sort).await?;
+        lister.first_rows(&asked, sort, page).await
     }
 
     /// How the database runs the statements of a listing's first page: for people who measure.
@@ -144,10 +126,9 @@ impl Store {
         filter: &DeliveryFilter,
         sort: &Sort,
     ) -> Result<Vec<String>, StoreError> {
-        let mut lister = Lister::open(self, tenant, self.page_time_max()).await?;
+        let (mut lister, asked) = self.lister(tenant, filter, sort).await?;
         lister.plans = Some(Vec::new());
-        lister.read_names(sort).await?;
-        lister.rows(&Scope::of(filter), sort.keys(), None, 101).await?;
+        lister.first_rows(&asked, sort, &Page { after: None, limit: 100 }).await?;
         Ok(lister.plans.take().unwrap_or_default())
     }
 
@@ -162,316 +143,24 @@ impl Store {
         reader.session.row(sql, Vec::new()).await.map(|_| ())
     }
 
-    /// How many deliveries a filter takes; at least `known`.
-    async fn delivery_count(&self, tenant: TenantId, filter: &DeliveryFilter, known: u64) -> Result<Total, StoreError> {
-        let mut lister = Lister::open(self, tenant, self.page_time_max() / COUNT_TIME_PART).await?;
-        match lister.total(&Scope::of(filter)).await {
-            Ok(count) => Ok(Total { count: count.min(TOTAL_EXACT_MAX), exact: count <= TOTAL_EXACT_MAX }),
-            Err(StoreError::TooBroad) => Ok(Total { count: known.saturating_add(1), exact: false }),
-            Err(error) => Err(error),
-        }
+    /// Who reads this listing, and what it is to look for.
+    async fn lister(
+        &self,
+        tenant: TenantId,
+        filter: &DeliveryFilter,
+        sort: &Sort,
+    ) -> Result<(Lister, Asked), StoreError> {
+        let mut lister = Lister::open(self, tenant, self.page_time_max()).await?;
+        lister.read_names(sort).await?;
+        let scope = Scope::of(filter);
+        let meanings = lister.meanings(&scope).await?;
+        Ok((lister, Asked { scope, meanings }))
     }
 }
 
-/// Reads pages of one tenant's deliveries as of one instant.
-pub(crate) struct Lister {
-    reader: Bounded,
-    dialect: Dialect,
-    tenant: TenantId,
-    sorted_max: u64,
-    /// The first code that no span covers.
-    tail: i64,
-    /// The last code that the index of texts has.
-    texts_to: i64,
-    /// Whether free text can be searched by an index.
-    searchable: bool,
-    /// Of integrators, where the order goes by them.
-    names: Arc<Names>,
-    /// How each statement is run, where somebody asks.
-    plans: Option<Vec<String>>,
-}
-
-impl Lister {
-    async fn open(store: &Store, tenant: TenantId, time: Duration) -> Result<Self, StoreError> {
-        let mut reader = store.db().snapshot_within(time).await?;
-        let dialect = reader.session.dialect();
-        let (covered, texts_to) = spans::reached(&mut reader.session).await?;
-        Ok(Self {
-            reader,
-            dialect,
-            tenant,
-            sorted_max: store.sorted_max(),
-            tail: covered.map_or(i64::MIN, |last| last + 1),
-            texts_to,
-            searchable: store.searchable(),
-            names: Arc::default(),
-            plans: None,
-        })
-    }
-
-    /// The first `limit` rows beyond `after` in the order of `keys`, of which the last is the code.
-    async fn rows(
-        &mut self,
-        scope: &Scope,
-        keys: &[SortKey],
-        after: Option<&[SortValue]>,
-        limit: usize,
-    ) -> Result<Vec<Delivery>, StoreError> {
-        self.reader.check().await?;
-        let Some(first) = keys.first() else { return Ok(Vec::new()) };
-        if !scope.searched
-            && !scope.filter.words.is_empty()
-            && let Some(rows) = self.by_word(scope, keys, after, limit).await?
-        {
-            return Ok(rows);
-        }
-        if first.column == Column::Code {
-            return self.by_code(scope, *first, after, limit).await;
-        }
-        let access = self.access(scope).await?;
-        if self.count(&access, self.sorted_max + 1).await? <= self.sorted_max {
-            return self.page(access, keys, after, limit).await;
-        }
-        match first.column {
-            Column::State
-            | Column::Success
-            | Column::Integrator
-            | Column::Endpoint
-            | Column::EventType
-            | Column::Attempts
-            | Column::Reason => Box::pin(self.value_by_value(scope, keys, after, limit)).await,
-            Column::CreatedAt
-            | Column::LastAttemptAt
-            | Column::IntegratedAt
-            | Column::NextAttemptAt
-            | Column::Subject
-            | Column::CorrelationId => self.with_absent(scope, keys, after, limit).await,
-            Column::Id => self.indexed(scope, self.dialect.pick(access::BY_ID, ""), keys, after, limit).await,
-            Column::Event => self.indexed(scope, "deliveries_event", keys, after, limit).await,
-            Column::Code => self.page(access, keys, after, limit).await,
-        }
-    }
-
-    /// The first rows by code.
-    async fn by_code(
-        &mut self,
-        scope: &Scope,
-        key: SortKey,
-        after: Option<&[SortValue]>,
-        limit: usize,
-    ) -> Result<Vec<Delivery>, StoreError> {
-        let Narrowest { bare, mut access, late } = self.narrowest(scope).await?;
-        let Some(bare) = bare else { return self.page(access, &[key], after, limit).await };
-        let mut best = Best { sort: Sort::by([key]), names: Arc::clone(&self.names), limit, rows: Vec::new() };
-        if let Some(range) = late.then(|| access.ranges.pop()).flatten() {
-            let late = Access { ranges: vec![range], on: access.on.clone() };
-            best.add(self.page(late, &[key], after, limit).await?);
-        }
-        best.add(self.walk(&bare, &access, key, after, limit).await?);
-        Ok(best.rows)
-    }
-
-    /// The first rows by code, where not every row of the ranges is taken: from one window of codes to the next, so that
-    /// no range is read to its end for rows that another has in plenty. `bare` are the ranges, unchecked.
-    async fn walk(
-        &mut self,
-        bare: &Access,
-        access: &Access,
-        key: SortKey,
-        after: Option<&[SortValue]>,
-        limit: usize,
-    ) -> Result<Vec<Delivery>, StoreError> {
-        let mut place = after.map(<[_]>::to_vec);
-        let mut window = WINDOW_CODES;
-        let mut rows = Vec::new();
-        while rows.len() < limit {
-            // The next row that may be taken: what is not there is not walked through.
-            let next = self.page(bare.clone(), &[key], place.as_deref(), 1).await?;
-            let Some(code) = next.first().map(|next| next.code) else { break };
-            let (low, high) = if key.descending {
-                (code.saturating_sub(window - 1), code)
-            } else {
-                (code, code.saturating_add(window - 1))
-            };
-            let mut part = access.clone();
-            part.on.extend([("code >=", low.into()), ("code <=", high.into())]);
-            rows.append(&mut self.page(part, &[key], None, limit - rows.len()).await?);
-            place = Some(vec![SortValue::Int(if key.descending { low } else { high })]);
-            window = window.saturating_mul(4).min(WINDOW_CODES_MAX);
-        }
-        Ok(rows)
-    }
-
-    /// Rows that have the first column, and those that do not, in their order.
-    async fn with_absent(
-        &mut self,
-        scope: &Scope,
-        keys: &[SortKey],
-        after: Option<&[SortValue]>,
-        limit: usize,
-    ) -> Result<Vec<Delivery>, StoreError> {
-        let Some((first, rest)) = keys.split_first() else { return Ok(Vec::new()) };
-        let after_absent = after.and_then(<[_]>::split_first).filter(|(value, _)| **value == SortValue::Null);
-        // Nothing is the smallest: it comes first, or last where the largest comes first.
-        let (absent, present) = match (first.descending, after, after_absent) {
-            (false, None, _) | (true, None, _) => (Some(None), Some(None)),
-            (false, Some(_), Some((_, place))) => (Some(Some(place)), Some(None)),
-            (true, Some(_), Some((_, place))) => (Some(Some(place)), None),
-            (false, Some(place), None) => (None, Some(Some(place))),
-            (true, Some(place), None) => (Some(None), Some(Some(place))),
-        };
-        let absent = absent.filter(|_| first.column != Column::CreatedAt);
-        let mut rows = Vec::new();
-        for of_absent in [!first.descending, first.descending] {
-            let left = limit.saturating_sub(rows.len());
-            if left == 0 {
-                break;
-            }
-            match (of_absent, absent, present) {
-                (true, Some(place), _) => rows.append(&mut self.absent(scope, *first, rest, place, left).await?),
-                (false, _, Some(place)) => rows.append(&mut match first.column {
-                    Column::NextAttemptAt => self.indexed(scope, "deliveries_waiting", keys, place, left).await?,
-                    Column::Subject | Column::CorrelationId => self.by_text(scope, keys, place, left).await?,
-                    _ => self.near(scope, keys, place, left).await?,
-                }),
-                _ => {}
-            }
-        }
-        Ok(rows)
-    }
-
-    /// The first rows that have nothing in the first column.
-    async fn absent(
-        &mut self,
-        scope: &Scope,
-        first: SortKey,
-        rest: &[SortKey],
-        place: Option<&[SortValue]>,
-        limit: usize,
-    ) -> Result<Vec<Delivery>, StoreError> {
-        match first.column {
-            Column::Subject | Column::CorrelationId if self.has_texts() => {
-                self.by_absent_text(scope, first.column, rest, place, limit).await
-            }
-            _ => Box::pin(self.rows(&scope.without(first.column), rest, place, limit)).await,
-        }
-    }
-
-    /// The first rows of a range that an index has in the wanted order.
-    async fn indexed(
-        &mut self,
-        scope: &Scope,
-        index: &'static str,
-        keys: &[SortKey],
-        after: Option<&[SortValue]>,
-        limit: usize,
-    ) -> Result<Vec<Delivery>, StoreError> {
-        let mut access = self.everything(scope, (!index.is_empty()).then_some(index));
-        if keys.first().is_some_and(|key| key.column == Column::NextAttemptAt) {
-            access.on.and("due_at IS NOT NULL");
-        }
-        self.in_index_order(access, keys, after, limit).await
-    }
-
-    /// The first rows of one range whose index has the first column, never NULL, in order.
-    async fn in_index_order(
-        &mut self,
-        mut access: Access,
-        keys: &[SortKey],
-        after: Option<&[SortValue]>,
-        limit: usize,
-    ) -> Result<Vec<Delivery>, StoreError> {
-        if let Some(place) = after {
-            access.on.beyond_in_index(keys, place);
-        }
-        let mut order = order(keys);
-        if let Some(first) = order.first_mut() {
-            first.nulls = false;
-        }
-        self.read(&access, &order, limit).await
-    }
-
-    /// The first rows of `access` in any order.
-    async fn page(
-        &mut self,
-        mut access: Access,
-        keys: &[SortKey],
-        after: Option<&[SortValue]>,
-        limit: usize,
-    ) -> Result<Vec<Delivery>, StoreError> {
-        if let Some(place) = after {
-            access.on.beyond(keys, place);
-        }
-        self.read(&access, &order(keys), limit).await
-    }
-
-    async fn read(&mut self, access: &Access, order: &[OrderTerm], limit: usize) -> Result<Vec<Delivery>, StoreError> {
-        if access.ranges.is_empty() {
-            return Ok(Vec::new());
-        }
-        self.reader.check().await?;
-        let limit = Value::from(u64::try_from(limit).unwrap_or(u64::MAX));
-        let (values, at) = access.on.values_with(limit);
-        let sql = access.scan().page(self.dialect, delivery_columns!(), order, at);
-        self.explain(&sql, &values).await?;
-        let rows = self.reader.session.rows(sql, values).await?;
-        rows.iter().map(|row| delivery(&mut row.cells())).collect()
-    }
-
-    async fn explain(&mut self, sql: &Sql, values: &[Value]) -> Result<(), StoreError> {
-        let (Some(plans), Some(explained)) = (&mut self.plans, explain(self.dialect, sql)) else { return Ok(()) };
-        if let Sql::Composed(text) = sql {
-            plans.push(format!("> {text}"));
-        }
-        for row in self.reader.session.rows(explained, values.to_vec()).await? {
-            let mut cells = row.cells();
-            if self.dialect == Dialect::Sqlite {
-                // Two numbers of the step and one that means nothing come before its text.
-                for _ in 0..3 {
-                    cells.int()?;
-                }
-            }
-            plans.push(cells.text()?);
-        }
-        Ok(())
-    }
-
-    /// The number of rows of `access`, counted up to `bound`.
-    async fn count(&mut self, access: &Access, bound: u64) -> Result<u64, StoreError> {
-        if access.ranges.is_empty() {
-            return Ok(0);
-        }
-        self.reader.check().await?;
-        let (values, at) = access.on.values_with(bound.into());
-        let row = self.reader.session.row(access.scan().count(self.dialect, at), values).await?;
-        row.map_or(Ok(0), |row| row.cells().count())
-    }
-
-    async fn total(&mut self, scope: &Scope) -> Result<u64, StoreError> {
-        // A word that means one thing is counted where that is found; of several meanings, which may have rows in common,
-        // every row is looked at.
-        let meanings = self.meanings(scope).await?;
-        let scope = match meanings.as_deref() {
-            Some([]) => return Ok(0),
-            Some([one]) => one,
-            _ => scope,
-        };
-        let access = self.access(scope).await?;
-        self.count(&access, TOTAL_EXACT_MAX + 1).await
-    }
-}
-
-impl Access {
-    fn scan(&self) -> Scan<'_> {
-        Scan { table: "deliveries", ranges: &self.ranges, everywhere: self.on.text() }
-    }
-}
-
-fn order(keys: &[SortKey]) -> Vec<OrderTerm> {
-    let term = |key: &SortKey| OrderTerm {
-        column: column_of(key.column),
-        descending: key.descending,
-        nulls: key.column.may_be_absent(),
-    };
-    keys.iter().map(term).collect()
+/// What a listing looks for.
+struct Asked {
+    scope: Scope,
+    /// Where a word is searched that an index knows, the same by each of its meanings.
+    meanings: Option<Vec<Scope>>,
 }

@@ -11,7 +11,7 @@ use engate_model::{
     listing::{Sort, SortValue},
 };
 
-use super::Lister;
+use super::lister::Lister;
 use crate::{error::StoreError, value::args};
 
 /// The names of a tenant's integrators.

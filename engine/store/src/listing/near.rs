@@ -10,9 +10,9 @@ use engate_model::{
 };
 
 use super::{
-    Lister,
     access::{Access, Scope},
     filter::column_of,
+    lister::Lister,
     names::Names,
 };
 use crate::error::StoreError;

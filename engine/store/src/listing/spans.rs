@@ -9,7 +9,7 @@ use std::sync::Mutex;
 
 use engate_model::Timestamp;
 
-use super::{Lister, access::Scope, texts::Pace};
+use super::{access::Scope, lister::Lister, texts::Pace};
 use crate::{
     Store,
     db::Session,

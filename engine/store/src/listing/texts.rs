@@ -11,7 +11,7 @@ use engate_model::{
     listing::{Column, folded},
 };
 
-use super::{Lister, access::Scope};
+use super::{access::Scope, lister::Lister};
 use crate::{
     Store,
     compose::{Bulk, letters_index},

@@ -8,9 +8,9 @@ use engate_model::{
 use uuid::Uuid;
 
 use super::{
-    Lister,
     access::Scope,
     filter::{DeliveryFilter, SuccessFilter},
+    lister::Lister,
     names::Names,
 };
 use crate::{

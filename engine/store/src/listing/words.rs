@@ -7,31 +7,30 @@ use engate_model::{
 };
 
 use super::{
-    Lister,
     access::Scope,
     by_text::LETTERS,
     filter::{Meaning, SuccessFilter},
+    lister::Lister,
     near::Best,
     values::{narrow_attempts, narrowed_to},
 };
 use crate::error::StoreError;
 
 impl Lister {
-    /// The first rows, found by the longest of the words; none where no index knows it.
-    pub(super) async fn by_word(
+    /// The first rows of all meanings together.
+    pub(super) async fn by_meanings(
         &mut self,
-        scope: &Scope,
+        meanings: &[Scope],
         keys: &[SortKey],
         after: Option<&[SortValue]>,
         limit: usize,
-    ) -> Result<Option<Vec<Delivery>>, StoreError> {
-        let Some(parts) = self.meanings(scope).await? else { return Ok(None) };
+    ) -> Result<Vec<Delivery>, StoreError> {
         let mut best =
             Best { sort: Sort::by(keys.iter().copied()), names: self.names.clone(), limit, rows: Vec::new() };
-        for part in parts {
-            best.add(Box::pin(self.rows(&part, keys, after, limit)).await?);
+        for meaning in meanings {
+            best.add(self.rows(meaning, keys, after, limit).await?);
         }
-        Ok(Some(best.rows))
+        Ok(best.rows)
     }
 
     /// What together is the same as `scope`: a part for each meaning of the longest of its words, which may have rows in
@@ -44,7 +43,6 @@ impl Lister {
         let longest = scope.filter.words.iter().enumerate().max_by_key(|(_, meanings)| length(meanings));
         let Some((n, meanings)) = longest.filter(|_| self.has_texts()) else { return Ok(None) };
         let mut base = scope.clone();
-        base.searched = true;
         base.filter.words.remove(n);
         let mut parts = Vec::new();
         for meaning in meanings {

@@ -3,6 +3,7 @@
 mod runs;
 mod shapes;
 mod tracks;
+mod view;
 
 use std::sync::Arc;
 
@@ -11,7 +12,10 @@ use engate_model::{JobId, Timestamp, schedule::ClockNote};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use self::shapes::{JobChangeBody, JobNewBody, JobView, ScheduleShape, schedule_of};
+use self::{
+    shapes::{JobChangeBody, JobNewBody, ScheduleShape, schedule_of},
+    view::JobView,
+};
 use super::{
     conditional::{IfMatch, IfMatchHeader, Tagged},
     extract::{At, Body, Caller, Params},
