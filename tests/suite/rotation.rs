@@ -122,6 +122,126 @@ fn killed_at_any_moment_it_goes_on_where_it_was() {
 }
 
 #[test]
+fn a_replacement_that_was_begun_is_gone_on_with_before_another_key_is_taken() {
+    run(async |app| {
+        endpoint(app).await;
+        let refused = app.engine.command(&["secret", "rotate-key"]).await;
+        assert!(!refused.status.success(), "an engine is at work: {}", said(&refused));
+        assert!(app.engine.terminate().await.success());
+        let data = app.engine.data().to_owned();
+        let (file, next) = (data.join("secret.key"), data.join("secret.key.next"));
+        let (old, begun, mine) = (key_in(&file), key_in(&next), [7; 32]);
+        let named = data.join("mine");
+        std::fs::write(&named, STANDARD.encode(mine)).unwrap();
+        let with_mine = ["secret", "rotate-key", "--new-key-file", named.to_str().unwrap()];
+        let refused = app.engine.command(&with_mine).await;
+        assert!(!refused.status.success(), "{}", said(&refused));
+        for words in ["secret.key.next holds another key", "without --new-key-file"] {
+            assert!(said(&refused).contains(words), "{}", said(&refused));
+        }
+        assert_eq!((key_in(&file), key_in(&next)), (old, begun), "nothing is touched");
+        open(app, old).await.close().await;
+        for (command, left) in [(&["secret", "rotate-key"][..], begun), (&with_mine[..], mine)] {
+            let done = app.engine.command(command).await;
+            assert!(done.status.success(), "{}", said(&done));
+            assert_eq!(key_in(&file), left);
+            open(app, left).await.close().await;
+        }
+        for kept in [old, begun] {
+            assert_eq!(key_in(&data.join(format!("secret.key.{}", SecretKey::new(kept).id()))), kept);
+        }
+        app.engine.start_again().await;
+        delivers(app, 1).await;
+    });
+}
+
+#[test]
+fn the_old_key_is_not_lost_to_a_copy_that_does_not_hold_it() {
+    run(async |app| {
+        endpoint(app).await;
+        assert!(app.engine.terminate().await.success());
+        let file = app.engine.data().join("secret.key");
+        let old = key_in(&file);
+        let kept = app.engine.data().join(format!("secret.key.{}", SecretKey::new(old).id()));
+        // A copy that ended half-way, and another key of the same id.
+        for (text, words) in [(String::new(), "holds no key"), (STANDARD.encode([9; 32]), "holds another key")] {
+            std::fs::write(&kept, &text).unwrap();
+            let refused = app.engine.command(&["secret", "rotate-key"]).await;
+            assert!(!refused.status.success(), "{}", said(&refused));
+            let told = said(&refused);
+            assert!(told.contains(words) && told.contains(kept.to_str().unwrap()), "{told}");
+            assert!(told.contains("move it away"), "{told}");
+            assert_eq!(std::fs::read_to_string(&kept).unwrap(), text);
+            assert_eq!(key_in(&file), old);
+            open(app, old).await.close().await;
+        }
+        std::fs::remove_file(&kept).unwrap();
+        let done = app.engine.command(&["secret", "rotate-key"]).await;
+        assert!(done.status.success(), "{}", said(&done));
+        assert_eq!(key_in(&kept), old);
+        app.engine.start_again().await;
+        delivers(app, 1).await;
+    });
+}
+
+/// Leaves what a replacement of `old` by `new` leaves that died at this step.
+async fn died_at(app: &App, step: u8, old: [u8; 32], new: [u8; 32]) {
+    let beside = |ending: &str| app.engine.data().join(format!("secret.key.{ending}"));
+    let (text, id) = (STANDARD.encode(new), SecretKey::new(old).id());
+    if step == 0 {
+        return std::fs::write(beside("next.writing"), &text[..9]).unwrap();
+    }
+    std::fs::write(beside("next"), &text).unwrap();
+    if step == 1 {
+        std::fs::write(beside("next.writing"), &text).unwrap();
+    }
+    if step == 2 {
+        std::fs::write(beside(&format!("{id}.writing")), "").unwrap();
+    }
+    if step >= 3 {
+        std::fs::write(beside(&id), STANDARD.encode(old)).unwrap();
+    }
+    if step >= 4 {
+        let database = Stored::parse(app.engine.database_url());
+        let now = Timestamp::from(chrono::Utc::now());
+        Store::rotate_key(&database, &SecretKey::new(old), &SecretKey::new(new), now).await.unwrap();
+    }
+    if step == 5 {
+        std::fs::rename(beside("next"), app.engine.data().join("secret.key")).unwrap();
+    }
+}
+
+#[test]
+fn whatever_step_it_died_at_the_key_that_is_left_opens_the_database() {
+    run(async |app| {
+        endpoint(app).await;
+        assert!(app.engine.terminate().await.success());
+        let data = app.engine.data().to_owned();
+        let file = data.join("secret.key");
+        for step in 0..=5 {
+            let (old, new) = (key_in(&file), [step + 1; 32]);
+            died_at(app, step, old, new).await;
+            let done = app.engine.command(&["secret", "rotate-key"]).await;
+            assert!(done.status.success(), "step {step}: {}", said(&done));
+            let left = key_in(&file);
+            match step {
+                0 => assert_ne!(left, old, "the new key was not there yet: another is made"),
+                5 => assert_ne!(left, new, "it was all done: this is the next replacement"),
+                _ => assert_eq!(left, new, "step {step}"),
+            }
+            open(app, left).await.close().await;
+            assert_eq!(key_in(&data.join(format!("secret.key.{}", SecretKey::new(old).id()))), old, "step {step}");
+            let others = std::fs::read_dir(&data).unwrap().map(|entry| entry.unwrap().file_name());
+            let others: Vec<_> = others.map(|name| name.into_string().unwrap()).collect();
+            let left_over = |name: &String| name.contains(".next") || name.contains(".writing");
+            assert!(!others.iter().any(left_over), "step {step}: {others:?}");
+        }
+        app.engine.start_again().await;
+        delivers(app, 1).await;
+    });
+}
+
+#[test]
 fn until_it_is_finished_no_engine_starts() {
     run(async |app| {
         app.engine.terminate().await;

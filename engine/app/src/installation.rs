@@ -1,8 +1,9 @@
 //! What an installation keeps on this machine: its key and its database.
 
 use std::{
+    ffi::OsString,
     fs,
-    io::{self, Write as _},
+    io::{self, ErrorKind, Write as _},
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
@@ -15,6 +16,10 @@ use crate::{clock::SystemClock, config::Config};
 
 /// File in the data folder that holds the key of stored secrets where none is configured.
 const KEY_FILE: &str = "secret.key";
+/// Ending of the file that holds the key that is to replace it.
+const NEXT: &str = "next";
+/// Behind the name of a file that is being written and means nothing yet.
+const WRITING: &str = ".writing";
 /// Folder in the data folder for compiled plugins.
 const PLUGIN_CACHE: &str = "plugins";
 
@@ -39,54 +44,114 @@ pub(crate) fn key(config: &Config) -> Key {
             Some(key) => Key::There(key),
             None => Key::Unusable(path, "does not hold base64 of 32 bytes".to_owned()),
         },
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Key::Absent(path),
+        Err(error) if error.kind() == ErrorKind::NotFound => Key::Absent(path),
         Err(error) => Key::Unusable(path, error.to_string()),
     }
 }
 
-/// Makes the key file, for its owner alone.
+/// Makes a key file, for its owner alone: whole or not at all.
 ///
 /// # Errors
 /// What the system says; a file that is there already is not written over.
 pub(crate) fn key_create(path: &Path, key: [u8; 32]) -> io::Result<()> {
+    let coming = beside(path, WRITING);
+    key_write(&coming, key)?;
+    let made = match fs::hard_link(&coming, path) {
+        // A file system without links.
+        Err(error)
+            if matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::PermissionDenied) && !path.exists() =>
+        {
+            fs::rename(&coming, path)
+        }
+        linked => linked,
+    };
+    // It is not there where it was renamed.
+    let _ = fs::remove_file(&coming);
+    made?;
+    folder_sync(path)
+}
+
+/// Writes a key to a file that nobody goes by yet; what an earlier try left of it goes.
+fn key_write(path: &Path, key: [u8; 32]) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
     let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    file.write_all(STANDARD.encode(key).as_bytes()).and_then(|()| file.sync_all())
+    file.write_all(STANDARD.encode(key).as_bytes())?;
+    file.sync_all()
+}
+
+/// The key in a file; none where there is no file.
+fn key_in(path: &Path) -> io::Result<Option<[u8; 32]>> {
+    match fs::read_to_string(path) {
+        Ok(text) => match key_of(&text) {
+            Some(key) => Ok(Some(key)),
+            None => Err(io::Error::other(format!("{} holds no key; move it away and run this again", path.display()))),
+        },
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(named(path, &error)),
+    }
+}
+
+/// Makes sure that a file holds `key`; one that holds another is left as it is, and `cure` says what to do about it.
+fn key_keep(path: &Path, key: [u8; 32], cure: &str) -> io::Result<()> {
+    if key_in(path)?.is_none() {
+        match key_create(path, key) {
+            // Somebody was first; what they wrote is looked at.
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            made => made.map_err(|error| named(path, &error))?,
+        }
+    }
+    if key_in(path)? == Some(key) {
+        // Of one that died between giving the file its name and taking the other one away.
+        let _ = fs::remove_file(beside(path, WRITING));
+        return Ok(());
+    }
+    Err(io::Error::other(format!("{} holds another key; {cure}", path.display())))
 }
 
 /// The key that is to replace the one in the key file; `make` makes it, unless an unfinished replacement made one before.
 ///
 /// # Errors
-/// What the system says.
+/// What the system says, with the file.
 pub(crate) fn key_next(config: &Config, make: impl FnOnce() -> [u8; 32]) -> io::Result<[u8; 32]> {
-    let path = key_beside(config, "next");
-    match fs::read_to_string(&path) {
-        Ok(text) => key_of(&text).ok_or_else(|| io::Error::other(format!("{} holds no key", path.display()))),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let key = make();
-            key_create(&path, key)?;
-            folder_sync(config)?;
-            Ok(key)
-        }
-        Err(error) => Err(error),
+    let path = key_beside(config, NEXT);
+    if let Some(key) = key_in(&path)? {
+        return Ok(key);
     }
+    let key = make();
+    key_create(&path, key).map_err(|error| named(&path, &error))?;
+    Ok(key)
 }
 
-/// Puts `key` into the key file; what was there stays beside it under its id.
+/// Makes sure, before anything is sealed with `new`, that both keys outlast whatever happens next: `new` in
+/// `secret.key.next`, and `old`, which backups from before need, under its id.
+///
+/// # Errors
+/// What the system says, or a file that holds another key, with the cure.
+pub(crate) fn key_prepare(config: &Config, [old, new]: [[u8; 32]; 2], old_id: &str) -> io::Result<()> {
+    let begun = "a replacement by that one was begun: run this again without --new-key-file, which goes on with it";
+    key_keep(&key_beside(config, NEXT), new, begun)?;
+    key_keep(&key_beside(config, old_id), old, "move it away and run this again")
+}
+
+/// Puts `key` into the key file, in the place of the one that [`key_prepare`] kept.
 ///
 /// # Errors
 /// What the system says. Whatever it says, one of the files holds each key.
-pub(crate) fn key_replace(config: &Config, key: [u8; 32], old_id: &str) -> io::Result<()> {
-    let (file, next, kept) = (key_file(config), key_beside(config, "next"), key_beside(config, old_id));
-    match key_create(&next, key) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-        _ => {}
-    }
-    if !kept.exists() {
-        let old = fs::read_to_string(&file)?;
-        key_create(&kept, key_of(&old).ok_or_else(|| io::Error::other("it holds no key"))?)?;
-    }
-    fs::rename(&next, &file)?;
-    folder_sync(config)
+pub(crate) fn key_replace(config: &Config, key: [u8; 32]) -> io::Result<()> {
+    let (file, next) = (key_file(config), key_beside(config, NEXT));
+    let coming = if matches!(key_in(&next), Ok(Some(held)) if held == key) {
+        next
+    } else {
+        // Somebody touched it while the database was sealed anew.
+        let coming = beside(&file, WRITING);
+        key_write(&coming, key)?;
+        coming
+    };
+    fs::rename(&coming, &file)?;
+    folder_sync(&file)
 }
 
 fn key_beside(config: &Config, ending: &str) -> PathBuf {
@@ -97,9 +162,21 @@ fn key_of(text: &str) -> Option<[u8; 32]> {
     STANDARD.decode(text.trim()).ok()?.try_into().ok()
 }
 
-/// Makes sure that new names of files outlast a loss of power.
-fn folder_sync(config: &Config) -> io::Result<()> {
-    fs::File::open(&config.data)?.sync_all()
+/// The same path with something behind its name.
+pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name: OsString = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+/// Makes sure that the new name of a file outlasts a loss of power.
+pub(crate) fn folder_sync(file: &Path) -> io::Result<()> {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    fs::File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+}
+
+fn named(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
 /// Where the key is kept if it is not configured.
@@ -124,4 +201,33 @@ pub(crate) fn database_file(config: &Config) -> Option<PathBuf> {
 pub(crate) async fn open_store(config: &Config, key: [u8; 32]) -> Result<Store, StoreError> {
     let database = Database::parse(&config.database);
     Store::open(&database, &SecretKey::new(key), StoreOptions::default(), SystemClock.now()).await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_key_file_is_whole_or_not_there_and_never_written_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret.key");
+        // What a death in the midst of writing leaves.
+        fs::write(beside(&path, WRITING), "AAAA").unwrap();
+        assert_eq!(key_in(&path).unwrap(), None);
+        key_create(&path, [1; 32]).unwrap();
+        assert_eq!(key_in(&path).unwrap(), Some([1; 32]));
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(key_create(&path, [2; 32]).unwrap_err().kind(), ErrorKind::AlreadyExists);
+        assert_eq!(key_in(&path).unwrap(), Some([1; 32]));
+        assert!(!beside(&path, WRITING).exists());
+        key_keep(&path, [1; 32], "cure").unwrap();
+        let refused = key_keep(&path, [2; 32], "cure").unwrap_err().to_string();
+        assert!(refused.contains("secret.key holds another key; cure"), "{refused}");
+        fs::write(&path, "").unwrap();
+        let refused = key_keep(&path, [1; 32], "cure").unwrap_err().to_string();
+        assert!(refused.contains("secret.key holds no key; move it away"), "{refused}");
+        assert_eq!(fs::read(&path).unwrap(), b"", "it is left as it is");
+    }
 }

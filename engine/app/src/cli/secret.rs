@@ -142,11 +142,20 @@ async fn rotate(args: &RotateArgs, screen: Screen) -> Result<(), Failure> {
     if from.id() == to.id() {
         return Err(Failure::usage("the new key is the one in use already"));
     }
+    let in_file = config.secret_key.is_none();
+    if in_file {
+        installation::key_prepare(&config, [old, new], &from.id()).map_err(Failure::failed)?;
+    }
     let database = Database::parse(&config.database);
     let rotated = Store::rotate_key(&database, &from, &to, SystemClock.now()).await.map_err(Failure::failed)?;
-    if config.secret_key.is_none() {
-        let taken = installation::key_replace(&config, new, &from.id());
+    if in_file {
+        let taken = installation::key_replace(&config, new);
         taken.map_err(|error| Failure::failed(format!("the key file: {error}; run this again")))?;
+        if !matches!(installation::key(&config), Key::There(left) if left == new) {
+            let file = installation::key_file(&config);
+            let cure = "somebody else writes it; put the new key there before you start an engine";
+            return Err(Failure::failed(format!("{} does not hold the new key: {cure}", file.display())));
+        }
     }
     if screen.json {
         let done =
@@ -159,7 +168,7 @@ async fn rotate(args: &RotateArgs, screen: Screen) -> Result<(), Failure> {
         to.id(),
         from.id()
     ))?;
-    if config.secret_key.is_some() {
+    if !in_file {
         screen.line("Set ENGATE_SECRET_KEY to the new key before you start an engine.")?;
     }
     Ok(())
@@ -178,5 +187,5 @@ fn new_key(named: Option<&Path>, config: &Config) -> Result<[u8; 32], Failure> {
         return Err(Failure::usage("the old key comes from secret_key; name the new one with --new-key-file"));
     }
     let made = installation::key_next(config, || Chance::from_machine().key());
-    made.map_err(|error| Failure::failed(format!("the new key's file: {error}")))
+    made.map_err(Failure::failed)
 }
