@@ -96,6 +96,84 @@ fn a_backup_under_load_restores_and_delivers_what_waited() {
 }
 
 #[test]
+fn whatever_is_put_aside_stays() {
+    run_with(Setup::new(), async |app| {
+        let folder = tempfile::tempdir().unwrap();
+        let backup = folder.path().join("engate.backup");
+        let made = app.engine.command(&["backup", backup.to_str().unwrap()]).await;
+        assert!(made.status.success(), "{}", said(&made));
+        // What the backup has not.
+        let kept = app.endpoint_at("/in", &["t"]).await;
+        app.engine.terminate().await;
+        let database = app.engine.data().parent().unwrap().join("engate.db");
+        let aside = |number: &str| database.with_file_name(format!("engate.db.before-restore{number}"));
+        let restore = async |flags: &[&str]| {
+            let mut args = vec!["restore", "--json", backup.to_str().unwrap()];
+            args.extend(flags);
+            app.engine.command(&args).await
+        };
+        let put_aside = async || {
+            let restored = restore(&["--replace"]).await;
+            assert!(restored.status.success(), "{}", said(&restored));
+            let told: Value = serde_json::from_slice(&restored.stdout).unwrap();
+            std::path::PathBuf::from(told["aside"].as_str().unwrap())
+        };
+        assert_eq!(put_aside().await, aside(""));
+        let first = std::fs::read(aside("")).unwrap();
+        assert_eq!(put_aside().await, aside(".2"));
+        // A restore that died after it had put it aside.
+        std::fs::hard_link(&database, aside(".3")).unwrap();
+        assert_eq!(put_aside().await, aside(".3"), "the same file needs no other name");
+        assert_eq!(put_aside().await, aside(".4"));
+        assert!(std::fs::read(aside("")).unwrap() == first, "the one that nobody has elsewhere");
+
+        // The log of a database that is gone must not be taken for the restored one's.
+        std::fs::remove_file(&database).unwrap();
+        let log = database.with_file_name("engate.db-wal");
+        std::fs::write(&log, "of another").unwrap();
+        let refused = restore(&[]).await;
+        assert!(!refused.status.success() && said(&refused).contains("engate.db-wal"), "{}", said(&refused));
+        assert!(!database.exists() && !database.with_file_name("engate.db.restoring").exists());
+        std::fs::remove_file(&log).unwrap();
+        std::fs::copy(aside(""), &database).unwrap();
+        app.engine.start_again().await;
+        app.api.get(&format!("/v1/endpoints/{kept}")).await.expect(200);
+    });
+}
+
+#[test]
+fn killed_at_any_moment_a_restore_leaves_a_database_in_its_place() {
+    run_with(Setup::new(), async |app| {
+        let endpoint = app.endpoint_at("/in", &["t"]).await;
+        let folder = tempfile::tempdir().unwrap();
+        let backup = folder.path().join("engate.backup");
+        let args = ["restore", backup.to_str().unwrap(), "--replace"];
+        let made = app.engine.command(&["backup", backup.to_str().unwrap()]).await;
+        assert!(made.status.success(), "{}", said(&made));
+        app.engine.terminate().await;
+        let database = app.engine.data().parent().unwrap().join("engate.db");
+        let (mut killed, mut finished) = (0, 0);
+        for round in 0..40 {
+            let patience = std::time::Duration::from_millis(10 + round * 12);
+            match app.engine.command_killed_after(&args, patience).await {
+                Some(_) => finished += 1,
+                None => killed += 1,
+            }
+            assert!(std::fs::metadata(&database).is_ok_and(|told| told.len() > 0), "round {round}");
+            if finished == 3 {
+                break;
+            }
+        }
+        assert!(killed > 0, "it was interrupted at least once");
+        let restored = app.engine.command(&args).await;
+        assert!(restored.status.success(), "{}", said(&restored));
+        app.engine.start_again().await;
+        app.api.get(&format!("/v1/endpoints/{endpoint}")).await.expect(200);
+        app.doctor().await;
+    });
+}
+
+#[test]
 fn a_postgres_database_is_sent_to_its_own_tools() {
     run_with(Setup::new(), async |app| {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_engate"));

@@ -2,8 +2,9 @@
 //! (`docs/operations.md`).
 
 use std::{
-    ffi::OsString,
     fs,
+    io::ErrorKind,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
@@ -14,8 +15,11 @@ use serde_json::json;
 use super::{failure::Failure, present::Screen, settings::SettingsArgs};
 use crate::{
     config::Config,
-    installation::{self, Key},
+    installation::{self, Key, beside, folder_sync},
 };
+
+/// Databases that are put aside under one name at most, numbered from the second on.
+const ASIDE_MAX: u32 = 1_000;
 
 /// `engate backup`
 #[derive(Debug, Args)]
@@ -98,24 +102,68 @@ pub(super) async fn restore(args: &RestoreArgs, screen: Screen) -> Result<(), Fa
     if !sqlite_is_free(&coming).await.map_err(Failure::failed)? {
         return Err(Failure::failed(format!("{} is in use", coming.display())));
     }
-    let aside = beside(&database, ".before-restore");
-    let replaced = database.exists();
-    if replaced {
-        fs::rename(&database, &aside).map_err(|error| named(&database, &error))?;
-    }
-    fs::rename(&coming, &database).map_err(|error| named(&database, &error))?;
+    let aside = take_place(&coming, &database).await.inspect_err(|_| remove_with_log(&coming))?;
     if screen.json {
-        let aside = replaced.then_some(aside);
         return screen.line(json!({ "database": database, "waiting": waiting, "aside": aside }).to_string());
     }
     screen.line(format!(
         "{} is restored; {waiting} deliveries in it wait and go out with the next start.",
         database.display()
     ))?;
-    if replaced {
+    if let Some(aside) = aside {
         screen.line(format!("What was there is {}.", aside.display()))?;
     }
     screen.line("What was delivered after the backup is not known to it: such deliveries are sent again, with the same webhook-id.")
+}
+
+/// Puts a file in the database's place; gives where what was there is now. At every moment in between the one or the other
+/// is there: an engine that started on none would make an empty one.
+async fn take_place(coming: &Path, database: &Path) -> Result<Option<PathBuf>, Failure> {
+    let synced = fs::File::open(coming).and_then(|file| file.sync_all());
+    synced.map_err(|error| named(coming, &error))?;
+    let replaced = database.exists();
+    if replaced {
+        // An engine may have been started since it was looked at first.
+        require_replaceable(database, true).await?;
+    }
+    for log in ["-wal", "-journal"].map(|suffix| beside(database, suffix)) {
+        if log.exists() {
+            let cure = "stop what has that open, or move it away, and restore again";
+            return Err(Failure::failed(format!("{} would be taken for the restored one's; {cure}", log.display())));
+        }
+    }
+    let aside = if replaced { Some(put_aside(database)?) } else { None };
+    fs::rename(coming, database).map_err(|error| named(database, &error))?;
+    folder_sync(database).map_err(|error| named(database, &error))?;
+    Ok(aside)
+}
+
+/// Gives the database a second name, which nothing has yet.
+fn put_aside(database: &Path) -> Result<PathBuf, Failure> {
+    for n in 1..=ASIDE_MAX {
+        let number = if n == 1 { String::new() } else { format!(".{n}") };
+        let aside = beside(database, &format!(".before-restore{number}"));
+        match fs::hard_link(database, &aside) {
+            Ok(()) => {}
+            // A restore that was interrupted gave it that name.
+            Err(error) if error.kind() == ErrorKind::AlreadyExists && is_same(database, &aside) => {}
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => continue,
+            Err(error) => {
+                let cure = format!("move {} away, and restore without --replace", database.display());
+                return Err(Failure::failed(format!("{}: {error}; {cure}", aside.display())));
+            }
+        }
+        folder_sync(&aside).map_err(|error| named(&aside, &error))?;
+        return Ok(aside);
+    }
+    let all = beside(database, ".before-restore.*");
+    Err(Failure::failed(format!("{} are {ASIDE_MAX} files already; move some away", all.display())))
+}
+
+/// Whether two names are one file's.
+fn is_same(one: &Path, other: &Path) -> bool {
+    let of = |path| fs::metadata(path).map(|told| (told.dev(), told.ino()));
+    matches!((of(one), of(other)), (Ok(one), Ok(other)) if one == other)
 }
 
 async fn require_replaceable(database: &Path, replace: bool) -> Result<(), Failure> {
@@ -136,13 +184,6 @@ fn sqlite(config: &Config) -> Result<PathBuf, Failure> {
             "the database is PostgreSQL's; its own pg_dump and pg_restore do this (docs/operations.md)",
         )),
     }
-}
-
-/// The same path with something behind its name.
-fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name: OsString = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
 }
 
 fn remove_with_log(path: &Path) {
