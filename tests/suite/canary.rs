@@ -5,6 +5,9 @@
 use axum::http::Method;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
+use engate_model::{TenantId, Timestamp};
+use engate_store::{CallBegun, CallKey, Database as Stored, SecretKey, Store, StoreOptions};
+use ring::digest::{Context, SHA256};
 use serde_json::{Value, json};
 
 use crate::{
@@ -128,11 +131,36 @@ async fn spoilt(app: &App, told: &mut Told) {
     raw_status(&app.api, "BREW", "/v1/deliveries", TOKEN, &[]).await;
 }
 
+/// What is kept, unsealed, of the admin's `POST /v1/tokens` with this body under this key.
+async fn kept(app: &App, key: &str, body: &str) -> String {
+    let file = std::fs::read_to_string(app.engine.data().join("secret.key")).unwrap();
+    let secret = SecretKey::new(STANDARD.decode(file.trim()).unwrap().try_into().unwrap());
+    let now = Timestamp::from(chrono::Utc::now());
+    let database = Stored::parse(app.engine.database_url());
+    let store = Store::open(&database, &secret, StoreOptions::default(), now).await.unwrap();
+    let tenant: TenantId = store.tenant_by_slug("default").await.unwrap().unwrap().id;
+    let mut context = Context::new(&SHA256);
+    for part in ["POST", "/v1/tokens", "application/json", body] {
+        context.update(&(part.len() as u64).to_be_bytes());
+        context.update(part.as_bytes());
+    }
+    let digest: [u8; 32] = context.finish().as_ref().try_into().unwrap();
+    let key = CallKey { tenant, client: "first-admin".to_owned(), key: key.to_owned() };
+    let begun = store.call_begin(&key, digest, now).await.unwrap();
+    store.close().await;
+    let CallBegun::Ended(answer) = begun else { panic!("{begun:?}") };
+    let answer: Value = serde_json::from_slice(&answer).unwrap();
+    let body = STANDARD.decode(answer["body"].as_str().unwrap()).unwrap();
+    format!("{answer}\n{}", String::from_utf8(body).unwrap())
+}
+
 #[test]
 fn g10_g11_a_tokens_value_stays_in_the_authentication_layer() {
     run_with(Setup::new().set("log.level", "trace"), async |app| {
-        let body = json!({"client": "canary", "role": "admin", "value": TOKEN});
-        let token = id(&app.api.post("/v1/tokens", &body).await.expect(201));
+        let body = json!({"client": "canary", "role": "admin", "value": TOKEN}).to_string();
+        let keyed = [("content-type", "application/json"), ("idempotency-key", "canary")];
+        let made = app.api.send(Method::POST, "/v1/tokens", &keyed, body.clone().into()).await;
+        let token = id(&made.expect(201));
         let canary = app.api.with_token(TOKEN);
         let mut told = Told::default();
         app.receiver.always("/dump", 200);
@@ -180,6 +208,8 @@ fn g10_g11_a_tokens_value_stays_in_the_authentication_layer() {
         told.note(canary.delete("/v1/tokens/self").await);
         let log = app.engine.log();
         app.engine.terminate().await;
+        let kept = kept(app, "canary", &body).await;
+        assert!(kept.contains(&token), "the answer to the call under a key is what was unsealed: {kept}");
 
         // What left the engine: only the endpoint that has the key shows it, in its header.
         let dumped = app.receiver.seen("/dump");
@@ -202,6 +232,7 @@ fn g10_g11_a_tokens_value_stays_in_the_authentication_layer() {
                 assert!(!told.0.contains(&form), "an answer has {form}");
                 assert!(!log.contains(&form), "the log has {form}");
                 assert!(!sent.contains(&form), "a partner or plugin has {form}");
+                assert!(!kept.contains(&form), "what is sealed has {form}");
                 assert!(!find(&files, form.as_bytes()), "a file has {form}");
             }
         }

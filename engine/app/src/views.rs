@@ -132,6 +132,15 @@ impl Views {
         Ok(Arc::clone(held))
     }
 
+    /// Reads the tenant's view again after a change that is committed. The change stands whether that works or not, so nobody
+    /// is told that it failed: where it does not, the poller reads the view within moments, as it does for what other nodes
+    /// change, and what leans on the old one until then the store refuses.
+    pub(crate) async fn follow_change(&self, store: &Store, tenant: TenantId) -> Option<Arc<View>> {
+        let read = self.refresh(store, tenant).await;
+        read.inspect_err(|error| tracing::warn!(%tenant, %error, "a change is made and not followed yet; trying again"))
+            .ok()
+    }
+
     /// The inbound of that name with its tenant's view, whoever the tenant is. A name that no view held has is looked for
     /// in the store: its tenant may not have been asked for yet, or another node may have entered it just now.
     pub(crate) async fn inbound(

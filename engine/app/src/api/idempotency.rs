@@ -1,9 +1,12 @@
 //! `Idempotency-Key` on actions: a repeat of a call under the same key gets the first one's answer, whichever node it
 //! reaches, and nothing is done twice. `POST /v1/events` has each event's `id` for that.
+//!
+//! What is kept of an answer can be read again by whoever has database and key, so a token's value is left out of it.
 
 use std::{sync::Arc, time::Duration};
 
 use axum::{
+    Json,
     body::{Body, HttpBody},
     extract::Request,
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
@@ -11,6 +14,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use bytes::Bytes;
 use engate_model::{Invalid, Timestamp, token::Principal};
 use engate_store::{CallBegun, CallKey};
 use http_body_util::BodyExt as _;
@@ -52,7 +56,8 @@ pub(crate) enum Repeats {
 #[allow(dead_code, reason = "a description only")]
 pub(super) struct IdempotencyKeyHeader {
     /// Any text of yours that means this one action, such as a UUID. A repeat within 24 hours gets the same answer with
-    /// `Idempotency-Replayed: true`, and nothing is done twice.
+    /// `Idempotency-Replayed: true`, and nothing is done twice. A token's value is told the first time only and null in a
+    /// repeat. After a 5xx nobody knows whether it was carried out: a repeat is answered 409 `outcome_unknown`.
     #[param(rename = "Idempotency-Key", min_length = 1, max_length = 255)]
     idempotency_key: Option<String>,
 }
@@ -64,6 +69,31 @@ struct Kept {
     headers: Vec<(String, String)>,
     /// Base64; none where it was too large or not of one piece.
     body: Option<String>,
+    /// The call failed on its way, and may have been carried out all the same.
+    #[serde(default)]
+    failed: bool,
+}
+
+/// An answer with something that is told once.
+pub(super) trait ToldOnce: Serialize {
+    /// The same without it.
+    fn untold(self) -> Self;
+}
+
+/// Answers it whole; a repeat under the same key is answered without what is told once.
+pub(super) struct Once<T>(pub(super) T);
+
+/// In a response: the body to keep in the place of its own.
+#[derive(Clone)]
+struct KeptBody(Bytes);
+
+impl<T: ToldOnce> IntoResponse for Once<T> {
+    fn into_response(self) -> Response {
+        let mut response = Json(&self.0).into_response();
+        let kept = serde_json::to_vec(&self.0.untold()).unwrap_or_default();
+        response.extensions_mut().insert(KeptBody(kept.into()));
+        response
+    }
 }
 
 /// Makes a call once for its key.
@@ -152,7 +182,7 @@ impl Call {
             Err(problem) => return problem.into_response(),
         };
         let Self { key, digest, begun } = &self;
-        let done = if did_nothing(response.status()) {
+        let done = if was_not_looked_at(response.status()) {
             engine.store.call_forget(key, *begun).await
         } else {
             let answer = serde_json::to_vec(&kept).unwrap_or_default();
@@ -167,28 +197,29 @@ impl Call {
     }
 }
 
-/// Refusals that say that the call was not looked at, so that a repeat may fare better.
-fn did_nothing(status: StatusCode) -> bool {
-    matches!(
-        status,
-        StatusCode::REQUEST_TIMEOUT
-            | StatusCode::PAYLOAD_TOO_LARGE
-            | StatusCode::TOO_MANY_REQUESTS
-            | StatusCode::SERVICE_UNAVAILABLE
-    )
+/// Refusals that say that the call was not looked at, so that a repeat may fare better. A 503 is none of them: what the
+/// database did not answer may have been committed.
+fn was_not_looked_at(status: StatusCode) -> bool {
+    matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::PAYLOAD_TOO_LARGE | StatusCode::TOO_MANY_REQUESTS)
 }
 
 async fn keep(response: Response) -> Result<(Response, Kept), Problem> {
-    let (parts, body) = response.into_parts();
+    let (mut parts, body) = response.into_parts();
+    let status = parts.status.as_u16();
+    let instead = parts.extensions.remove::<KeptBody>();
+    if parts.status.is_server_error() {
+        let kept = Kept { status, headers: Vec::new(), body: None, failed: true };
+        return Ok((Response::from_parts(parts, body), kept));
+    }
     let text = |value: &HeaderValue| value.to_str().ok().map(str::to_owned);
     let headers = parts.headers.iter().filter_map(|(name, value)| Some((name.as_str().to_owned(), text(value)?)));
-    let mut kept = Kept { status: parts.status.as_u16(), headers: headers.collect(), body: None };
+    let mut kept = Kept { status, headers: headers.collect(), body: None, failed: false };
     let size = HttpBody::size_hint(&body).exact();
     if size.is_none_or(|size| size > ANSWER_BYTES_MAX) {
         return Ok((Response::from_parts(parts, body), kept));
     }
     let bytes = body.collect().await.map_err(|_| Problem::internal())?.to_bytes();
-    kept.body = Some(STANDARD.encode(&bytes));
+    kept.body = Some(STANDARD.encode(instead.map_or_else(|| bytes.clone(), |KeptBody(bytes)| bytes)));
     Ok((Response::from_parts(parts, Body::from(bytes)), kept))
 }
 
@@ -197,6 +228,14 @@ fn again(answer: &[u8]) -> Result<Response, Problem> {
     let unreadable =
         || Problem::of("outcome_unknown", "the answer that was kept under this Idempotency-Key cannot be read");
     let kept: Kept = serde_json::from_slice(answer).map_err(|_| unreadable())?;
+    if kept.failed {
+        let detail = format!(
+            "the call with this Idempotency-Key was answered {} and may have been carried out; see what became of it, then \
+             use a new key",
+            kept.status
+        );
+        return Err(Problem::of("outcome_unknown", detail));
+    }
     let Some(body) = kept.body.and_then(|body| STANDARD.decode(body).ok()) else {
         let detail = format!("it was carried out and answered {}; the answer was too large to be kept", kept.status);
         return Err(Problem::of("outcome_unknown", detail));
@@ -244,5 +283,44 @@ mod tests {
             (None, &HeaderValue::from_static("true"))
         );
         assert_eq!(repeat.into_body().collect().await.unwrap().to_bytes(), "body");
+    }
+
+    #[derive(Serialize)]
+    struct Made {
+        id: u8,
+        value: Option<&'static str>,
+    }
+
+    impl ToldOnce for Made {
+        fn untold(self) -> Self {
+            Self { value: None, ..self }
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_told_once_is_answered_and_not_kept() {
+        let response = (StatusCode::CREATED, Once(Made { id: 7, value: Some("hush") })).into_response();
+        let (first, kept) = keep(response).await.unwrap();
+        let kept = serde_json::to_vec(&kept).unwrap();
+        assert!(!String::from_utf8(kept.clone()).unwrap().contains(&STANDARD.encode(r#"{"id":7,"value":"hush"}"#)));
+        let repeat = again(&kept).unwrap();
+        assert_eq!((first.status(), repeat.status()), (StatusCode::CREATED, StatusCode::CREATED));
+        assert_eq!(first.into_body().collect().await.unwrap().to_bytes(), r#"{"id":7,"value":"hush"}"#);
+        assert_eq!(repeat.headers()[header::CONTENT_TYPE], "application/json");
+        assert_eq!(repeat.into_body().collect().await.unwrap().to_bytes(), r#"{"id":7,"value":null}"#);
+    }
+
+    #[tokio::test]
+    async fn after_a_failure_on_the_way_nobody_says_that_nothing_was_done() {
+        for status in [StatusCode::INTERNAL_SERVER_ERROR, StatusCode::SERVICE_UNAVAILABLE] {
+            assert!(!was_not_looked_at(status));
+            let (first, kept) = keep((status, "why").into_response()).await.unwrap();
+            assert_eq!(first.into_body().collect().await.unwrap().to_bytes(), "why");
+            let repeat = again(&serde_json::to_vec(&kept).unwrap()).unwrap_err();
+            assert_eq!(repeat.status(), StatusCode::CONFLICT);
+            assert!(format!("{repeat:?}").contains("outcome_unknown"));
+        }
+        let earlier = br#"{"status":201,"headers":[],"body":"e30="}"#;
+        assert_eq!(again(earlier).unwrap().status(), StatusCode::CREATED, "kept by the version before");
     }
 }

@@ -468,7 +468,8 @@ pub(crate) const MEANINGS: &[Meaning] = &[
         "unavailable",
         StatusCode::SERVICE_UNAVAILABLE,
         "The database is not available",
-        "Try again after the seconds in `Retry-After`.",
+        "Try again after the seconds in `Retry-After`. What was to be changed may have been: read it first, where a repeat would \
+         do it twice.",
     ),
     meaning(
         "timeout",

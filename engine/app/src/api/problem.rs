@@ -142,7 +142,7 @@ impl From<VerbError> for Problem {
             VerbError::Forbidden(detail) => Self::of("forbidden", detail),
             VerbError::Store(StoreError::Unavailable(why)) => {
                 tracing::warn!(error = %why, "the database is not available");
-                Self::of("unavailable", "the database is not available; nothing was changed")
+                Self::of("unavailable", "the database is not available; what was asked for may have been carried out")
             }
             VerbError::Store(StoreError::Data(why)) => {
                 tracing::warn!(error = %why, "the database refused values that the API let through");

@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 use super::{
     conditional::{IfMatch, IfMatchHeader, Shown, Tagged},
     extract::{At, Body, Caller, Params},
+    idempotency::{Once, ToldOnce},
     page::{Listing, PageParams},
     permission::Permission,
     problem::Problem,
@@ -79,8 +80,15 @@ struct TenantMadeView {
     /// The tenant.
     #[serde(flatten)]
     tenant: TenantView,
-    /// Its first admin token, with the value this once.
+    /// Its first admin token, with the value this once. Where that was lost nobody gets in: delete the tenant and enter it
+    /// anew.
     admin_token: TokenMadeView,
+}
+
+impl ToldOnce for TenantMadeView {
+    fn untold(self) -> Self {
+        Self { admin_token: self.admin_token.untold(), ..self }
+    }
 }
 
 impl Shown for TenantView {}
@@ -111,10 +119,10 @@ async fn create(
     State(engine): State<Arc<Engine>>,
     Caller(principal): Caller,
     Body(body): Body<TenantNewBody>,
-) -> Result<(StatusCode, Json<TenantMadeView>), Problem> {
+) -> Result<(StatusCode, Once<TenantMadeView>), Problem> {
     let (tenant, made) = engine.tenant_create(&principal, body.slug, body.name).await?;
     let answer = TenantMadeView { tenant: TenantView::of(tenant), admin_token: TokenMadeView::of(made) };
-    Ok((StatusCode::CREATED, Json(answer)))
+    Ok((StatusCode::CREATED, Once(answer)))
 }
 
 /// Shows a tenant; only for an admin of the tenant `default`.
@@ -148,8 +156,8 @@ async fn update(
 
 /// Deletes a tenant; only for an admin of the tenant `default`, which stays.
 ///
-/// Its tokens, secrets, inbounds and endpoints go at once, and what waits is called off. Its events, deliveries and audit
-/// stay as long as any history does. The slug is free again.
+/// Its tokens, secrets, inbounds, endpoints, wizards and jobs go at once, what waits is called off and runs under way are
+/// stopped. Its events, deliveries and audit stay as long as any history does. The slug is free again.
 #[utoipa::path(delete, path = "/v1/tenants/{tenant}", tag = "tenants", operation_id = "tenant_delete",
     params(("tenant" = String, Path, description = "Its id or slug"), IfMatchHeader),
     responses((status = 204, description = "Deleted"), (status = 404, description = "There is none"),

@@ -105,7 +105,7 @@ impl Engine {
         let taken = format!("event type {} exists already; change it with PATCH", event_type.key);
         let stored = self.store.event_type_create(&self.actor(principal), &event_type).await;
         stored.map_err(on_conflict("already_exists", taken))?;
-        self.views.refresh(&self.store, principal.tenant).await?;
+        self.views.follow_change(&self.store, principal.tenant).await;
         Ok(event_type)
     }
 
@@ -149,7 +149,7 @@ impl Engine {
             return Ok(before);
         }
         self.store.event_type_update(&self.actor(principal), &before, &event_type).await?;
-        self.views.refresh(&self.store, principal.tenant).await?;
+        self.views.follow_change(&self.store, principal.tenant).await;
         Ok(event_type)
     }
 
@@ -207,7 +207,7 @@ impl Engine {
         }
         let deleted = self.store.event_type_delete(&self.actor(principal), &event_type).await;
         deleted.map_err(on_conflict("in_use", format!("{key} is in use")))?;
-        self.views.refresh(&self.store, principal.tenant).await?;
+        self.views.follow_change(&self.store, principal.tenant).await;
         Ok(())
     }
 

@@ -95,7 +95,7 @@ impl Engine {
         let taken =
             format!("there is an inbound {} already, of this tenant or another; choose another name", inbound.name);
         stored.map_err(on_conflict("already_exists", taken))?;
-        self.views.refresh(&self.store, principal.tenant).await?;
+        self.views.follow_change(&self.store, principal.tenant).await;
         Ok(inbound)
     }
 
@@ -144,7 +144,7 @@ impl Engine {
         }
         inbound.updated_at = self.now();
         self.store.inbound_update(&self.actor(principal), &before, &inbound).await?;
-        self.views.refresh(&self.store, principal.tenant).await?;
+        self.views.follow_change(&self.store, principal.tenant).await;
         Ok(inbound)
     }
 
@@ -167,7 +167,7 @@ impl Engine {
         let inbound = self.inbound_get(principal, name).await?;
         demand.check(&inbound)?;
         self.store.inbound_delete(&self.actor(principal), &inbound).await?;
-        self.views.refresh(&self.store, principal.tenant).await?;
+        self.views.follow_change(&self.store, principal.tenant).await;
         Ok(())
     }
 }

@@ -95,7 +95,7 @@ impl Engine {
         self.check_layer(&integrator).await?;
         let stored = self.store.integrator_create(&self.actor(principal), &integrator).await;
         stored.map_err(on_conflict("already_exists", slug_taken(&integrator.slug)))?;
-        self.views.refresh(&self.store, principal.tenant).await?;
+        self.views.follow_change(&self.store, principal.tenant).await;
         Ok(integrator)
     }
 
@@ -144,7 +144,7 @@ impl Engine {
         }
         let stored = self.store.integrator_update(&self.actor(principal), &before, &integrator).await;
         stored.map_err(on_conflict("already_exists", slug_taken(&integrator.slug)))?;
-        self.views.refresh(&self.store, principal.tenant).await?;
+        self.views.follow_change(&self.store, principal.tenant).await;
         Ok(integrator)
     }
 
@@ -170,7 +170,7 @@ impl Engine {
         let message =
             format!("{} has or had endpoints, whose deliveries are kept; set active to false instead", integrator.slug);
         deleted.map_err(on_conflict("in_use", message))?;
-        self.views.refresh(&self.store, principal.tenant).await?;
+        self.views.follow_change(&self.store, principal.tenant).await;
         Ok(())
     }
 }

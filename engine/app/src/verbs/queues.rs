@@ -107,8 +107,9 @@ impl Engine {
     pub(crate) async fn queue_pause(&self, principal: &Principal, endpoint: EndpointId) -> Result<Queue, VerbError> {
         self.queue_of(principal, endpoint).await?;
         self.store.queue_pause(&self.actor(principal), principal.tenant, endpoint).await?;
-        let view = self.views.refresh(&self.store, principal.tenant).await?;
-        self.follow(&view.catalog).await;
+        if let Some(view) = self.views.follow_change(&self.store, principal.tenant).await {
+            self.follow(&view.catalog).await;
+        }
         self.queue_now(principal, endpoint).await
     }
 
@@ -118,7 +119,7 @@ impl Engine {
         if self.store.queue_resume(&self.actor(principal), principal.tenant, endpoint).await? {
             self.worker.forgive(endpoint, self.now());
         }
-        self.views.refresh(&self.store, principal.tenant).await?;
+        self.views.follow_change(&self.store, principal.tenant).await;
         self.worker.wake();
         self.queue_now(principal, endpoint).await
     }

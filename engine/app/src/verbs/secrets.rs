@@ -33,7 +33,7 @@ impl Engine {
         // Setting what is there changes nothing, so that a file may be applied again and again.
         if self.store.secret_get_for_engine(principal.tenant, name).await?.as_ref() != Some(&value) {
             self.store.secret_put(&self.actor(principal), principal.tenant, name, &value).await?;
-            self.views.refresh(&self.store, principal.tenant).await?;
+            self.views.follow_change(&self.store, principal.tenant).await;
         }
         let entries = self.store.secret_list(principal.tenant).await?;
         entries.into_iter().find(|entry| entry.name == name).ok_or(VerbError::NotFound("secret"))
@@ -42,7 +42,7 @@ impl Engine {
     /// Removes a secret. A plugin it is granted to is refused it from the next call on.
     pub(crate) async fn secret_delete(&self, principal: &Principal, name: &str) -> Result<(), VerbError> {
         self.store.secret_delete(&self.actor(principal), principal.tenant, name).await?;
-        self.views.refresh(&self.store, principal.tenant).await?;
+        self.views.follow_change(&self.store, principal.tenant).await;
         Ok(())
     }
 }

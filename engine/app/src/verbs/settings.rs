@@ -129,7 +129,7 @@ impl Engine {
         if !wanted.is_empty() {
             self.store.setting_put(&self.actor(principal), principal.tenant, &stored, &wanted).await?;
         }
-        self.views.refresh(&self.store, principal.tenant).await?;
+        self.views.follow_change(&self.store, principal.tenant).await;
         self.setting_list(principal).await
     }
 }

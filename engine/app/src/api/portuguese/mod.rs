@@ -239,7 +239,11 @@ const TEXTS: &[(&str, &str, &str)] = &[
     ("bad_manifest", "O manifesto do componente não pode ser aceito", "Corrija o que `errors` nomeia."),
     ("headers_too_large", "Os cabeçalhos são grandes demais", "Envie menos cabeçalhos ou mais curtos."),
     ("internal", "O motor falhou", "O log dele tem uma linha com o `x-request-id` desta resposta."),
-    ("unavailable", "O banco de dados não está disponível", "Tente de novo depois dos segundos em `Retry-After`."),
+    (
+        "unavailable",
+        "O banco de dados não está disponível",
+        "Tente de novo depois dos segundos em `Retry-After`. O que devia mudar pode ter mudado: leia antes, onde repetir o faria duas vezes.",
+    ),
     ("timeout", "O motor demorou demais", "Tente de novo depois dos segundos em `Retry-After`."),
 ];
 

@@ -205,6 +205,10 @@ const SENTENCES: &[(&str, &str)] = &[
         "uma chamada com esta Idempotency-Key começou e sua resposta se perdeu; veja o que foi feito dela, depois use uma chave nova",
     ),
     (
+        "the call with this Idempotency-Key was answered {} and may have been carried out; see what became of it, then use a new key",
+        "a chamada com esta Idempotency-Key foi respondida {} e pode ter sido executada; veja o que foi feito dela, depois use uma chave nova",
+    ),
+    (
         "is not taken here; give each event an `id`, which does the same for each",
         "não é aceito aqui; dê um `id` a cada evento, que faz o mesmo por cada um",
     ),
@@ -299,7 +303,10 @@ const SENTENCES: &[(&str, &str)] = &[
     ("must be a list of 1 to {} values", "deve ser uma lista de 1 a {} valores"),
     ("must be a text: a JSON pointer such as /customer/id", "deve ser um texto: um ponteiro JSON como /customer/id"),
     // What the surroundings do.
-    ("the database is not available; nothing was changed", "o banco de dados não está disponível; nada foi alterado"),
+    (
+        "the database is not available; what was asked for may have been carried out",
+        "o banco de dados não está disponível; o que foi pedido pode ter sido executado",
+    ),
     ("the database refuses a value of this request", "o banco de dados recusa um valor deste pedido"),
     ("the engine failed; its log says why", "o motor falhou; o log dele diz por quê"),
     (

@@ -18,6 +18,7 @@ use self::shapes::{TokenChangeBody, TokenNewBody, TokenRegenerateBody, TokenView
 use super::{
     conditional::{IfMatch, IfMatchHeader, Tagged},
     extract::{At, BODY_BYTES_MAX, Body, Caller, Params, read_body, read_json},
+    idempotency::Once,
     page::{Listing, PageParams},
     permission::Permission,
     problem::Problem,
@@ -71,9 +72,9 @@ async fn create(
     State(engine): State<Arc<Engine>>,
     Caller(principal): Caller,
     Body(body): Body<TokenNewBody>,
-) -> Result<(StatusCode, Json<TokenMadeView>), Problem> {
+) -> Result<(StatusCode, Once<TokenMadeView>), Problem> {
     let made = engine.token_create(&principal, body.checked()?).await?;
-    Ok((StatusCode::CREATED, Json(TokenMadeView::of(made))))
+    Ok((StatusCode::CREATED, Once(TokenMadeView::of(made))))
 }
 
 /// Shows a token, without its value.
@@ -118,12 +119,12 @@ async fn regenerate(
     Caller(principal): Caller,
     At(id): At<TokenId>,
     request: Request,
-) -> Result<Json<TokenMadeView>, Problem> {
+) -> Result<Once<TokenMadeView>, Problem> {
     let bytes = read_body(request.into_body(), BODY_BYTES_MAX).await?;
     let body = if bytes.is_empty() { TokenRegenerateBody::default() } else { read_json(&bytes)? };
     let grace = Duration::from_millis(body.grace_ms.unwrap_or_default());
     let made = engine.token_regenerate(&principal, id, body.value.map(Secret::from), grace).await?;
-    Ok(Json(TokenMadeView::of(made)))
+    Ok(Once(TokenMadeView::of(made)))
 }
 
 /// Ends a token; the next call with it is refused.

@@ -10,7 +10,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::{
-    api::{conditional::Shown, contract::contract, extract::present, rate::CallRate},
+    api::{conditional::Shown, contract::contract, extract::present, idempotency::ToldOnce, rate::CallRate},
     verbs::tokens::{TokenChange, TokenMade, TokenNew},
 };
 
@@ -222,8 +222,15 @@ pub(crate) struct TokenMadeView {
     /// The token.
     #[serde(flatten)]
     made: TokenView,
-    /// Its value, this once: nobody can ask for it again.
-    token: String,
+    /// Its value, this once: nobody can ask for it again. Null in the answer to a repeat under the same `Idempotency-Key`;
+    /// where the first answer was lost, regenerate the token.
+    token: Option<String>,
+}
+
+impl ToldOnce for TokenMadeView {
+    fn untold(self) -> Self {
+        Self { token: None, ..self }
+    }
 }
 
 impl TokenView {
@@ -249,7 +256,7 @@ impl TokenView {
 
 impl TokenMadeView {
     pub(crate) fn of(made: TokenMade) -> Self {
-        Self { made: TokenView::of(made.token), token: made.value.expose().to_owned() }
+        Self { made: TokenView::of(made.token), token: Some(made.value.expose().to_owned()) }
     }
 }
 

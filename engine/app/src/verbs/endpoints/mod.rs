@@ -217,7 +217,7 @@ impl Engine {
         self.check_endpoint_config(&integrator, endpoint.plugin.as_ref(), endpoint.config.as_ref()).await?;
         self.event_types_ensure(&self.actor(principal), principal.tenant, &endpoint.event_types).await?;
         self.store.endpoint_create(&self.actor(principal), &endpoint).await?;
-        self.views.refresh(&self.store, principal.tenant).await?;
+        self.views.follow_change(&self.store, principal.tenant).await;
         Ok(Registered { endpoint, integrator: integrator.slug })
     }
 
@@ -314,7 +314,7 @@ impl Engine {
         demand.check(&registered)?;
         let revision = Some(registered.endpoint.revision);
         let cancelled = self.store.endpoint_delete(&self.actor(principal), principal.tenant, id, revision).await?;
-        self.views.refresh(&self.store, principal.tenant).await?;
+        self.views.follow_change(&self.store, principal.tenant).await;
         Ok(cancelled)
     }
 
@@ -345,8 +345,9 @@ impl Engine {
         let actor = self.actor(principal);
         endpoint.revision = self.store.endpoint_update_telling(&actor, &endpoint, facts).await?;
         self.worker.edited(endpoint.id, endpoint.lane_rules(), self.now());
-        let view = self.views.refresh(&self.store, principal.tenant).await?;
-        self.follow(&view.catalog).await;
+        if let Some(view) = self.views.follow_change(&self.store, principal.tenant).await {
+            self.follow(&view.catalog).await;
+        }
         self.worker.wake();
         Ok(Registered { endpoint, integrator: integrator.slug })
     }

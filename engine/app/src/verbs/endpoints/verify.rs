@@ -59,7 +59,7 @@ impl Engine {
             }
             endpoint.verified_at = Some(actor.now);
             endpoint.revision += 1;
-            self.views.refresh(&self.store, tenant).await?;
+            self.views.follow_change(&self.store, tenant).await;
         }
         let registered = Registered { endpoint, integrator: integrator.slug };
         Ok(Verification { registered, passed, code, message, status })

@@ -137,7 +137,7 @@ impl Engine {
         };
         let actor = self.system_actor();
         let ended = self.store.plugin_compiled(&actor, version, state, message.as_deref(), channel.as_deref()).await?;
-        self.views.refresh(&self.store, version.tenant).await?;
+        self.views.follow_change(&self.store, version.tenant).await;
         Ok(ended.then_some(state))
     }
 

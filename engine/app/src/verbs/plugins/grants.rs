@@ -104,7 +104,7 @@ impl Engine {
     ) -> Result<(), VerbError> {
         if settings != before {
             self.store.plugin_settings_put(&self.actor(principal), principal.tenant, name, before, settings).await?;
-            self.views.refresh(&self.store, principal.tenant).await?;
+            self.views.follow_change(&self.store, principal.tenant).await;
         }
         Ok(())
     }

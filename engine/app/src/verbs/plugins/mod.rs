@@ -121,7 +121,7 @@ impl Engine {
             StoreError::NotFound { .. } => VerbError::field("version", format!("{name} has no version {version}")),
             other => other.into(),
         })?;
-        self.views.refresh(&self.store, principal.tenant).await?;
+        self.views.follow_change(&self.store, principal.tenant).await;
         Ok(before)
     }
 

@@ -68,7 +68,7 @@ impl Engine {
                 return Err(VerbError::conflict("version_taken", detail));
             }
         };
-        self.views.refresh(&self.store, principal.tenant).await?;
+        self.views.follow_change(&self.store, principal.tenant).await;
         let mut stored = self.plugin_version(principal, &version.name, &version.version).await?;
         if stored.state == PluginState::Compiling {
             self.plugin_compile(stored.clone());
@@ -95,7 +95,7 @@ impl Engine {
         let mut version = self.plugin_install(principal, component, name, channel, Effort::Quick).await?;
         let actor = self.actor(principal);
         let pushed = self.store.plugin_push_development(&actor, &version, component, channel).await?;
-        self.views.refresh(&self.store, principal.tenant).await?;
+        self.views.follow_change(&self.store, principal.tenant).await;
         for digest in pushed.removed.iter().filter_map(|digest| digest.parse().ok()) {
             self.host.forget(&digest);
         }
