@@ -1,7 +1,10 @@
 //! Tenants: nobody sees or touches what is another's.
 
 use axum::http::Method;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
+use engate_model::{TenantId, Timestamp, job::RunState};
+use engate_store::{Database as Stored, Order, RunFilter, SecretKey, Store, StoreOptions};
 use serde_json::{Value, json};
 
 use crate::harness::{
@@ -43,6 +46,58 @@ fn tenants_are_entered_changed_and_deleted_by_the_first_ones_admin_alone() {
         assert_eq!(audit["total"], 5, "the first tenant, and each change of another, stand in its own audit: {audit}");
         assert_eq!(app.api.get("/v1/audit/verify").await.expect(200)["valid"], true);
     });
+}
+
+/// An endpoint at `path` and a job that sends it something every second; both in the tenant of `api`.
+async fn every_second(app: &App, api: &Api, integrator: &str, path: &str) {
+    app.receiver.always(path, 200);
+    let hook = json!({"integrator": integrator, "description": "d", "url": app.receiver.url(path),
+        "auth": {"type": "none"}, "event_types": ["day.closed"]});
+    api.post("/v1/endpoints", &hook).await.expect(201);
+    let job = json!({"name": "often", "schedule": {"kind": "every", "interval_ms": 1_000}, "run": {"kind": "emit", "event": {
+        "type": "day.closed", "subject": "often", "payload": {"job": "often"}, "labels": {"by": "schedule"}
+    }}});
+    api.post("/v1/jobs", &job).await.expect(201);
+}
+
+fn nothing_runs_on(backend: Backend) {
+    run_on(backend, Setup::new(), async |app| {
+        let (tenant, theirs) = second(app).await;
+        let partner = json!({"slug": "theirs", "name": "Theirs", "services": ["x"]});
+        theirs.post("/v1/integrators", &partner).await.expect(201);
+        every_second(app, &theirs, "theirs", "/theirs").await;
+        app.receiver.wait("/theirs", 2).await;
+        assert_eq!(app.api.delete("/v1/tenants/saae").await.status, 204);
+        // Jobs go on as such, and what theirs had begun is through by the time the first of ours is.
+        every_second(app, &app.api, "partner", "/ours").await;
+        app.receiver.wait("/ours", 1).await;
+        let before = app.receiver.seen("/theirs").len();
+        app.receiver.wait("/ours", 4).await;
+        assert_eq!(app.receiver.seen("/theirs").len(), before, "nobody could stop it any more");
+
+        let key = std::fs::read_to_string(app.engine.data().join("secret.key")).unwrap();
+        let key = SecretKey::new(STANDARD.decode(key.trim()).unwrap().try_into().unwrap());
+        let now = Timestamp::from(chrono::Utc::now());
+        let database = Stored::parse(app.engine.database_url());
+        let store = Store::open(&database, &key, StoreOptions::default(), now).await.unwrap();
+        let tenant: TenantId = tenant.parse().unwrap();
+        assert_eq!(store.job_list(tenant).await.unwrap(), []);
+        let runs = store.run_list(tenant, &RunFilter::default(), None, Order::Descending, 500).await.unwrap().items;
+        assert!(runs.len() >= 2, "its history stays");
+        let over = |state| !matches!(state, RunState::Queued | RunState::Running);
+        assert!(runs.iter().all(|run| over(run.state)), "{runs:?}");
+        store.close().await;
+    });
+}
+
+#[test]
+fn nothing_runs_on_for_a_deleted_tenant() {
+    nothing_runs_on(Backend::Sqlite);
+}
+
+#[test]
+fn nothing_runs_on_for_a_deleted_tenant_on_postgres() {
+    nothing_runs_on(Backend::Postgres);
 }
 
 fn isolation(backend: Backend) {

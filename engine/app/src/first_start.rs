@@ -41,7 +41,7 @@ async fn first_tenant(engine: &Engine) -> Result<TenantId, StartError> {
     let now = engine.now();
     let id = TenantId::new(now, engine.chance.bits());
     let tenant = Tenant { id, slug: FIRST_TENANT.to_owned(), name: "Default".to_owned(), created_at: now };
-    engine.store.tenant_create(&engine.system_actor(), &tenant).await?;
+    engine.store.tenant_create(&engine.system_actor(), &tenant, None).await?;
     Ok(id)
 }
 

@@ -217,7 +217,7 @@ async fn fill(store: &Store, database: &Database, rows: i64) -> (TenantId, Times
     let begin = now().before(Duration::from_micros(u64::try_from(rows * STEP).unwrap()));
     let tenant = TenantId::new(begin, unique());
     let row = Tenant { id: tenant, slug: "listing".into(), name: String::new(), created_at: begin };
-    store.tenant_create(&Actor::system(begin, unique()), &row).await.unwrap();
+    store.tenant_create(&Actor::system(begin, unique()), &row, None).await.unwrap();
     let mut endpoints = Vec::new();
     for n in 0..INTEGRATORS {
         let integrator = IntegratorId::new(begin, unique());

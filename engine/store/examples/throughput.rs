@@ -126,7 +126,7 @@ impl World {
         let at = now();
         let (tenant, integrator) = (TenantId::new(at, unique()), IntegratorId::new(at, unique()));
         let row = Tenant { id: tenant, slug: tenant.to_string(), name: String::new(), created_at: at };
-        store.tenant_create(&actor(), &row).await.unwrap();
+        store.tenant_create(&actor(), &row, None).await.unwrap();
         let row = Integrator {
             id: integrator,
             tenant,

@@ -20,6 +20,8 @@ pub struct Actor {
     pub token: Option<TokenId>,
     /// Who holds it; `system` for the engine itself.
     pub client: String,
+    /// Whose they are; none for the engine itself.
+    pub tenant: Option<TenantId>,
     /// The present.
     pub now: Timestamp,
     /// Makes the ids of audit entries of one millisecond differ.
@@ -29,13 +31,13 @@ pub struct Actor {
 impl Actor {
     /// The engine itself.
     pub fn system(now: Timestamp, random: u128) -> Self {
-        Self { token: None, client: "system".to_owned(), now, random }
+        Self { token: None, client: "system".to_owned(), tenant: None, now, random }
     }
 
     /// A caller of the API, or a job, which has no token ([`TokenId::MIN`]).
     pub fn of(principal: &Principal, now: Timestamp, random: u128) -> Self {
         let token = Some(principal.token).filter(|token| *token != TokenId::MIN);
-        Self { token, client: principal.client.clone(), now, random }
+        Self { token, client: principal.client.clone(), tenant: Some(principal.tenant), now, random }
     }
 }
 
@@ -214,6 +216,24 @@ impl Store {
         let count = row.map_or(Ok(0), |row| row.cells().count())?;
         let total = Total { count: count.min(TOTAL_EXACT_MAX), exact: count <= TOTAL_EXACT_MAX };
         Ok(AuditPage { items, next, total })
+    }
+
+    /// Writes an entry about a tenant within `session`: into its own chain, and into that of whoever did it where that is
+    /// another's.
+    pub(crate) async fn audit_tenant(
+        &self,
+        session: &mut Session,
+        actor: &Actor,
+        tenant: TenantId,
+        action: &str,
+        detail: &Json,
+    ) -> Result<(), StoreError> {
+        let id = tenant.to_string();
+        self.audit(session, actor, tenant, action, &id, detail).await?;
+        match actor.tenant.filter(|home| *home != tenant) {
+            Some(home) => self.audit(session, actor, home, action, &id, detail).await,
+            None => Ok(()),
+        }
     }
 
     /// Writes an entry within `session`.

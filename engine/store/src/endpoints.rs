@@ -272,7 +272,7 @@ impl Store {
         reason: &str,
         facts: &[AcceptEvent],
     ) -> Result<bool, StoreError> {
-        let mut session = self.change(tenant).await?;
+        let mut session = self.revise(tenant).await?;
         let sql = "UPDATE endpoints SET enabled = 0, disabled_reason = $3, revision = revision + 1, updated_at = $4 \
                    WHERE id = $1 AND tenant_id = $2 AND enabled = 1 AND deleted_at IS NULL";
         if session.execute(sql, args![id, tenant, reason, actor.now]).await? == 0 {

@@ -12,7 +12,7 @@ use crate::{
     commit::accept::{AcceptEvent, write_facts},
     db::Session,
     error::{StoreError, conflict},
-    tenants::found,
+    tenants::{found, require_live},
     value::{Row, Value, args, json as json_value},
 };
 
@@ -62,9 +62,11 @@ impl Store {
     /// Enters a job.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] where the name is taken or there are [`JOBS_MAX`], or when the database gives no answer.
+    /// [`StoreError::Conflict`] where the name is taken or there are [`JOBS_MAX`], [`StoreError::NotFound`] where the tenant is
+    /// deleted, or when the database gives no answer.
     pub async fn job_create(&self, actor: &Actor, job: &Job) -> Result<(), StoreError> {
         let mut session = self.db().begin().await?;
+        require_live(&mut session, job.tenant).await?;
         let count = session.row("SELECT count(*) FROM jobs WHERE tenant_id = $1", args![job.tenant]).await?;
         if count.map_or(Ok(0), |row| row.cells().count())? >= JOBS_MAX {
             return Err(StoreError::Conflict { what: "the largest number of jobs" });

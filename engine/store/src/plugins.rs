@@ -175,7 +175,7 @@ impl Store {
         channel: Option<&str>,
     ) -> Result<bool, StoreError> {
         let PluginVersion { tenant, name, version, digest, .. } = plugin;
-        let mut session = self.change(*tenant).await?;
+        let mut session = self.revise(*tenant).await?;
         let sql = "UPDATE plugins SET state = $5, message = $6, pending_channel = NULL WHERE tenant_id = $1 AND name = $2 \
                    AND version = $3 AND digest = $4 AND state = 'compiling'";
         let values = args![*tenant, name, version, digest, state.code(), message];

@@ -1,9 +1,10 @@
 //! Tenants, and the revision of their configuration.
 
 use engate_model::{
-    TenantId,
+    JobId, TenantId,
     callback::{MACRO_PROCESS, SYSTEM_TYPES},
     integrator::Tenant,
+    token::Token,
 };
 use serde_json::json;
 
@@ -22,12 +23,21 @@ macro_rules! columns {
     };
 }
 
+/// Why runs of a deleted tenant ended.
+const TENANT_DELETED: &str = "tenant_deleted";
+
 impl Store {
-    /// Enters a tenant, with the event types that the engine itself defines.
+    /// Enters a tenant, with the event types that the engine itself defines and, where there is one, its first token with
+    /// the SHA-256 of its value.
     ///
     /// # Errors
     /// [`StoreError::Conflict`] where the slug is taken, or when the database gives no answer.
-    pub async fn tenant_create(&self, actor: &Actor, tenant: &Tenant) -> Result<(), StoreError> {
+    pub async fn tenant_create(
+        &self,
+        actor: &Actor,
+        tenant: &Tenant,
+        first: Option<(&Token, &[u8; 32])>,
+    ) -> Result<(), StoreError> {
         let mut session = self.db().begin().await?;
         let sql = concat!("INSERT INTO tenants (", columns!(), ") VALUES ($1, $2, $3, $4)");
         let values = args![tenant.id, &tenant.slug, &tenant.name, tenant.created_at];
@@ -38,8 +48,10 @@ impl Store {
         for (key, title) in SYSTEM_TYPES {
             session.execute(sql, args![tenant.id, key, title, MACRO_PROCESS, tenant.created_at]).await?;
         }
-        let detail = json!({ "slug": tenant.slug });
-        self.audit(&mut session, actor, tenant.id, "tenant.create", &tenant.id.to_string(), &detail).await?;
+        self.audit_tenant(&mut session, actor, tenant.id, "tenant.create", &json!({ "slug": tenant.slug })).await?;
+        if let Some((token, hash)) = first {
+            self.token_enter(&mut session, actor, token, hash).await?;
+        }
         session.commit().await
     }
 
@@ -55,21 +67,28 @@ impl Store {
         let touched = session.execute(sql, values).await.map_err(conflict("a tenant of this slug"))?;
         found(touched, "tenant")?;
         let detail = json!({ "slug": tenant.slug, "name": tenant.name });
-        self.audit(&mut session, actor, tenant.id, "tenant.update", &tenant.id.to_string(), &detail).await?;
+        self.audit_tenant(&mut session, actor, tenant.id, "tenant.update", &detail).await?;
         session.commit().await
     }
 
-    /// Deletes a tenant: its tokens, secrets and inbounds go, its endpoints as [`Store::endpoint_delete`] has it; what waits
-    /// for them is called off. Its history stays as long as any history does. The slug is free again.
+    /// Deletes a tenant: its tokens, secrets, inbounds, wizards and jobs go, its endpoints as [`Store::endpoint_delete`] has
+    /// it; what waits for them is called off, and so are runs: one under way is no longer its holder's. Its history stays as
+    /// long as any history does. The slug is free again. Gives the jobs that there were.
     ///
     /// # Errors
     /// [`StoreError::NotFound`], [`StoreError::Stale`] where it is no longer as `seen`, or when the database gives no answer.
-    pub async fn tenant_delete(&self, actor: &Actor, seen: &Tenant) -> Result<(), StoreError> {
+    pub async fn tenant_delete(&self, actor: &Actor, seen: &Tenant) -> Result<Vec<JobId>, StoreError> {
         let id = seen.id;
-        let mut session = self.change(id).await?;
+        let mut session = self.revise(id).await?;
         require_unchanged(&mut session, seen).await?;
         let sql = "UPDATE tenants SET deleted_at = $2 WHERE id = $1 AND deleted_at IS NULL";
         found(session.execute(sql, args![id, actor.now]).await?, "tenant")?;
+        // Jobs before endpoints, as the end of a run holds them; and before runs, so that none is made behind this.
+        let jobs = session.rows("DELETE FROM jobs WHERE tenant_id = $1 RETURNING id", args![id]).await?;
+        let jobs = jobs.iter().map(|row| row.cells().id()).collect::<Result<_, _>>()?;
+        let sql = "UPDATE runs SET state = 'cancelled', reason = $3, cancel_at = COALESCE(cancel_at, $2), finished_at = $2, \
+                   owner = NULL, lease_until = NULL WHERE tenant_id = $1 AND state IN ('queued', 'running')";
+        session.execute(sql, args![id, actor.now, TENANT_DELETED]).await?;
         let at = [
             "UPDATE tokens SET revoked_at = $2 WHERE tenant_id = $1 AND (revoked_at IS NULL OR revoked_at > $2)",
             "UPDATE endpoints SET deleted_at = $2, updated_at = $2, enabled = 0, sealed = NULL \
@@ -81,6 +100,8 @@ impl Store {
         let gone = [
             "UPDATE deliveries SET state = 'cancelled', reason = 'endpoint_deleted', due_at = NULL, line = NULL, \
              waits_behind = NULL WHERE tenant_id = $1 AND owner IS NULL AND state IN ('pending', 'parked')",
+            "DELETE FROM endpoint_failures WHERE endpoint_id IN (SELECT id FROM endpoints WHERE tenant_id = $1)",
+            "DELETE FROM feeds WHERE tenant_id = $1",
             "DELETE FROM secrets WHERE tenant_id = $1",
             "DELETE FROM inbounds WHERE tenant_id = $1",
             "DELETE FROM inbound_state WHERE tenant_id = $1",
@@ -90,8 +111,9 @@ impl Store {
         for sql in gone {
             session.execute(sql, args![id]).await?;
         }
-        self.audit(&mut session, actor, id, "tenant.delete", &id.to_string(), &json!({})).await?;
-        session.commit().await
+        self.audit_tenant(&mut session, actor, id, "tenant.delete", &json!({ "slug": seen.slug })).await?;
+        session.commit().await?;
+        Ok(jobs)
     }
 
     /// Every tenant, the oldest first.
@@ -146,10 +168,16 @@ impl Store {
         rows.iter().map(|row| row.cells()).map(|mut cells| Ok((cells.id()?, cells.int()?))).collect()
     }
 
-    /// Begins a change that matters for routing or delivery. The revision comes first: on PostgreSQL that makes
-    /// changes of one tenant, and the accepts that lean on its revision, wait for each other here and nowhere
-    /// else.
+    /// Begins a change that matters for routing or delivery, of a tenant that is not deleted.
     pub(crate) async fn change(&self, tenant: TenantId) -> Result<Session, StoreError> {
+        let mut session = self.revise(tenant).await?;
+        require_live(&mut session, tenant).await?;
+        Ok(session)
+    }
+
+    /// The same, whether the tenant is deleted or not. The revision comes first: on PostgreSQL that makes changes of one
+    /// tenant, and the accepts that lean on its revision, wait for each other here and nowhere else.
+    pub(crate) async fn revise(&self, tenant: TenantId) -> Result<Session, StoreError> {
         let mut session = self.db().begin().await?;
         let sql = "UPDATE revisions SET revision = revision + 1 WHERE tenant_id = $1";
         found(session.execute(sql, args![tenant]).await?, "tenant")?;
@@ -160,6 +188,17 @@ impl Store {
 /// Whether the one row named was there.
 pub(crate) fn found(touched: u64, what: &'static str) -> Result<(), StoreError> {
     if touched == 0 { Err(StoreError::NotFound { what }) } else { Ok(()) }
+}
+
+/// Holds the tenant until the commit, and fails where it is deleted: a call that was let in a moment before must not leave
+/// behind what nobody could stop any more.
+pub(crate) async fn require_live(session: &mut Session, tenant: TenantId) -> Result<(), StoreError> {
+    let sql = twins!(
+        "SELECT 1 FROM tenants WHERE id = $1 AND deleted_at IS NULL",
+        sqlite: "",
+        postgres: " FOR SHARE"
+    );
+    session.row(sql, args![tenant]).await?.map(|_| ()).ok_or(StoreError::NotFound { what: "tenant" })
 }
 
 /// Whether what a change was decided on is what the transaction finds. Changes of one tenant wait for each other

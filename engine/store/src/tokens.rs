@@ -13,7 +13,7 @@ use crate::{
     db::Session,
     error::{StoreError, conflict},
     sql::twins,
-    tenants::found,
+    tenants::{found, require_live},
     value::{Cells, Kind, Row, args, json},
 };
 
@@ -45,13 +45,26 @@ impl Store {
     /// Enters a token whose value has this SHA-256. An expired one of the same client makes room for it.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] where the client holds a live one, or when the database gives no answer.
+    /// [`StoreError::Conflict`] where the client holds a live one, [`StoreError::NotFound`] where the tenant is deleted, or when
+    /// the database gives no answer.
     pub async fn token_create(&self, actor: &Actor, token: &Token, hash: &[u8; 32]) -> Result<(), StoreError> {
         let mut session = self.db().begin().await?;
-        self.enter(&mut session, actor, token, hash).await?;
-        let detail = json!({ "client": token.client, "role": token.role, "limits": token.limits });
-        self.audit(&mut session, actor, token.tenant, "token.create", &token.id.to_string(), &detail).await?;
+        require_live(&mut session, token.tenant).await?;
+        self.token_enter(&mut session, actor, token, hash).await?;
         session.commit().await
+    }
+
+    /// The same within `session`, which holds the tenant.
+    pub(crate) async fn token_enter(
+        &self,
+        session: &mut Session,
+        actor: &Actor,
+        token: &Token,
+        hash: &[u8; 32],
+    ) -> Result<(), StoreError> {
+        self.enter(session, actor, token, hash).await?;
+        let detail = json!({ "client": token.client, "role": token.role, "limits": token.limits });
+        self.audit(session, actor, token.tenant, "token.create", &token.id.to_string(), &detail).await
     }
 
     /// Lets `old` end at `until` and enters `token` in its place, in one transaction: there is no moment without either.
@@ -67,6 +80,7 @@ impl Store {
         hash: &[u8; 32],
     ) -> Result<(), StoreError> {
         let mut session = self.db().begin().await?;
+        require_live(&mut session, token.tenant).await?;
         let sql = "UPDATE tokens SET revoked_at = COALESCE(revoked_at, $3) WHERE id = $1 AND tenant_id = $2";
         found(session.execute(sql, args![old, token.tenant, until]).await?, "token")?;
         self.enter(&mut session, actor, token, hash).await?;

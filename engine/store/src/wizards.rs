@@ -13,7 +13,7 @@ use crate::{
     commit::accept::{AcceptEvent, write_facts},
     error::StoreError,
     seal::Sealer,
-    tenants::found,
+    tenants::{found, require_live},
     value::{Row, Value, args, json as json_value},
 };
 
@@ -40,9 +40,11 @@ impl Store {
     /// Enters a wizard.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] where there are [`WIZARDS_MAX`], or when the database gives no answer.
+    /// [`StoreError::Conflict`] where there are [`WIZARDS_MAX`], [`StoreError::NotFound`] where the tenant is deleted, or when the
+    /// database gives no answer.
     pub async fn wizard_create(&self, actor: &Actor, wizard: &Wizard) -> Result<(), StoreError> {
         let mut session = self.db().begin().await?;
+        require_live(&mut session, wizard.tenant).await?;
         let count = session.row("SELECT count(*) FROM wizards WHERE tenant_id = $1", args![wizard.tenant]).await?;
         if count.map_or(Ok(0), |row| row.cells().count())? >= WIZARDS_MAX {
             return Err(StoreError::Conflict { what: "the largest number of wizards" });

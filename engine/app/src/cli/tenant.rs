@@ -36,7 +36,7 @@ pub(super) enum TenantCommand {
         #[arg(long, value_name = "TEXT", required_unless_present = "slug")]
         name: Option<String>,
     },
-    /// Delete a tenant: its tokens, secrets, inbounds and endpoints go at once, its history stays as long as any does
+    /// Delete a tenant: its tokens, secrets, inbounds, endpoints and jobs go at once, its history stays as long as any does
     Delete {
         /// Its slug or id
         tenant: String,

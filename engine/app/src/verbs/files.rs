@@ -57,7 +57,7 @@ impl Engine {
         let now = self.now();
         let claims = link.verify(&secret, now).map_err(NoFile::Link)?;
         let opened = open_below(root, &claims.path).await?;
-        let actor = Actor { token: None, client: CLIENT.to_owned(), now, random: self.chance.bits() };
+        let actor = Actor { token: None, client: CLIENT.to_owned(), tenant: None, now, random: self.chance.bits() };
         let expires_at = Timestamp::from_micros(claims.exp.saturating_mul(1_000_000));
         let detail = json!({ "username": claims.username, "bytes": opened.bytes, "link_expires_at": expires_at });
         self.store.audit_append(&actor, tenant, "files.download", &claims.path, &detail).await?;

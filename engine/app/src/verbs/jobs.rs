@@ -172,10 +172,15 @@ impl Engine {
             })
         };
         demand.settle(delete).await?;
+        self.job_gone(id).await;
+        Ok(())
+    }
+
+    /// A job's row is deleted: its runs on this node hear of it now, and what was written down of its payloads goes.
+    pub(super) async fn job_gone(&self, id: JobId) {
         self.scheduler.poke(id);
         // Where there are none, there is nothing to remove.
         let _ = tokio::fs::remove_dir_all(debug::folder(&self.config, id)).await;
-        Ok(())
     }
 
     /// Pauses a job: its instants pass and are not made up for. What is under way ends.

@@ -8,8 +8,6 @@ use engate_model::{
     token::{Principal, Role, Token, TokenLimits},
 };
 
-use serde_json::{Value, json};
-
 use super::{
     VerbError,
     demand::Demand,
@@ -57,10 +55,6 @@ impl Engine {
         complaints.take(check_name("name", &name));
         complaints.finish(())?;
         let tenant = Tenant { id: TenantId::new(now, self.chance.bits()), slug, name, created_at: now };
-        let stored = self.store.tenant_create(&self.actor(principal), &tenant).await;
-        let taken = format!("there is a tenant {} already; choose another slug", tenant.slug);
-        stored.map_err(on_conflict("already_exists", taken))?;
-        self.told_at_home(principal, &tenant, "tenant.create", &json!({ "slug": tenant.slug })).await?;
         let token = Token {
             id: TokenId::new(now, self.chance.bits()),
             tenant: tenant.id,
@@ -73,12 +67,16 @@ impl Engine {
             created_at: now,
             last_used_at: None,
         };
-        let made = self.token_store(principal, token, generate_token(self)).await?;
+        let made = TokenMade { token, value: generate_token(self) };
+        let first = (&made.token, &made.hash());
+        let stored = self.store.tenant_create(&self.actor(principal), &tenant, Some(first)).await;
+        let taken = format!("there is a tenant {} already; choose another slug", tenant.slug);
+        stored.map_err(on_conflict("already_exists", taken))?;
         // Every start makes sure of them too: a failure here only delays them.
         if let Err(error) = install_bundled(self, tenant.id).await {
             tracing::warn!(tenant = %tenant.id, %error, "the bundled plugins are not installed yet");
         }
-        self.views.refresh(&self.store, tenant.id).await?;
+        self.views.follow_change(&self.store, tenant.id).await;
         Ok((tenant, made))
     }
 
@@ -122,13 +120,11 @@ impl Engine {
         let taken = format!("there is a tenant {} already; choose another slug", tenant.slug);
         let stored = self.store.tenant_update(&self.actor(principal), &old, &tenant).await;
         stored.map_err(on_conflict("already_exists", taken))?;
-        let detail = json!({ "slug": tenant.slug, "name": tenant.name });
-        self.told_at_home(principal, &tenant, "tenant.update", &detail).await?;
         Ok(tenant)
     }
 
-    /// Deletes a tenant: nobody gets in any more, nothing is delivered any more, its secrets are gone. Its history stays as
-    /// long as any history does.
+    /// Deletes a tenant: nobody gets in any more, nothing is delivered and no job runs any more, its secrets are gone. Its
+    /// history stays as long as any history does.
     pub(crate) async fn tenant_delete(
         &self,
         principal: &Principal,
@@ -144,24 +140,11 @@ impl Engine {
         if tenant.slug == FIRST_TENANT {
             return Err(system_record());
         }
-        self.store.tenant_delete(&self.actor(principal), &tenant).await?;
-        self.told_at_home(principal, &tenant, "tenant.delete", &json!({ "slug": tenant.slug })).await?;
+        let jobs = self.store.tenant_delete(&self.actor(principal), &tenant).await?;
         self.tokens.forget_tenant(tenant.id);
-        self.views.refresh(&self.store, tenant.id).await?;
-        Ok(())
-    }
-
-    /// What is done to another tenant stands in the chain of whoever did it too.
-    async fn told_at_home(
-        &self,
-        principal: &Principal,
-        tenant: &Tenant,
-        action: &str,
-        detail: &Value,
-    ) -> Result<(), VerbError> {
-        if principal.tenant != tenant.id {
-            let (actor, id) = (self.actor(principal), tenant.id.to_string());
-            self.store.audit_append(&actor, principal.tenant, action, &id, detail).await?;
+        self.views.follow_change(&self.store, tenant.id).await;
+        for job in jobs {
+            self.job_gone(job).await;
         }
         Ok(())
     }

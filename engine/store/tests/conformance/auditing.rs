@@ -8,7 +8,7 @@ use crate::harness::{Subject, actor, at, unique};
 async fn chain(t: &Subject, length: i64) -> TenantId {
     let id = TenantId::new(at(0), unique());
     let row = Tenant { id, slug: format!("t{}", unique() >> 56), name: "T".into(), created_at: at(0) };
-    t.store.tenant_create(&actor(), &row).await.unwrap();
+    t.store.tenant_create(&actor(), &row, None).await.unwrap();
     changes(&t.store, id, 1..length).await;
     assert_eq!(t.store.audit_seal(id).await.unwrap(), u64::try_from(length).unwrap());
     id
@@ -16,7 +16,13 @@ async fn chain(t: &Subject, length: i64) -> TenantId {
 
 async fn changes(store: &Store, tenant: TenantId, numbers: std::ops::Range<i64>) {
     for n in numbers {
-        let ana = Actor { token: Some(TokenId::MIN), client: "ana".into(), now: at(n * 1_000), random: unique() };
+        let ana = Actor {
+            token: Some(TokenId::MIN),
+            client: "ana".into(),
+            tenant: None,
+            now: at(n * 1_000),
+            random: unique(),
+        };
         let wanted = [("k".to_owned(), json!({"n": n, "texto": "ação"}))];
         // Others change it at the same time.
         loop {

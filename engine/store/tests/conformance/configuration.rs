@@ -3,6 +3,7 @@ use std::sync::Arc;
 use engate_model::{
     EndpointId, IntegratorId, Secret, TenantId, TokenId,
     callback::SYSTEM_TYPES,
+    circuit::Failing,
     delivery::DeliveryState,
     endpoint::Auth,
     event::EventType,
@@ -30,9 +31,9 @@ fn not_found<T: std::fmt::Debug>(answer: Result<T, StoreError>) {
 pub(crate) async fn tenants_and_settings(t: &Subject) {
     let mut second =
         Tenant { id: TenantId::new(at(5), unique()), slug: "two".into(), name: "Two".into(), created_at: at(5) };
-    t.store.tenant_create(&actor(), &second).await.unwrap();
+    t.store.tenant_create(&actor(), &second, None).await.unwrap();
     let twin = Tenant { id: TenantId::new(at(6), unique()), ..second.clone() };
-    conflicts(t.store.tenant_create(&actor(), &twin).await);
+    conflicts(t.store.tenant_create(&actor(), &twin, None).await);
     not_found(t.store.tenant_update(&actor(), &twin, &twin).await);
     let seen = second.clone();
     second.name = "Dois".into();
@@ -149,17 +150,64 @@ pub(crate) async fn the_last_admin_token_stays(t: &Subject) {
 pub(crate) async fn a_deleted_tenant_keeps_nothing_that_opens_a_door(t: &Subject) {
     let waiting = t.waiting(t.endpoint, 50_000).await;
     t.store.secret_put(&actor(), t.tenant, "s", &Secret::new("oculto")).await.unwrap();
+    let failing = Failing { since: at(1), probe_at: Some(at(60_000)), openings: 1, warnings: 0 };
+    assert!(t.store.endpoint_failing(t.tenant, t.endpoint, failing, &[]).await.unwrap());
     let seen = t.store.tenant_get(t.tenant).await.unwrap().unwrap();
     t.store.tenant_delete(&actor(), &seen).await.unwrap();
+    assert!(t.store.endpoint_failures().await.unwrap().is_empty());
     not_found(t.store.tenant_delete(&actor(), &seen).await);
     assert_eq!(t.store.tenant_get(t.tenant).await.unwrap(), None);
     assert_eq!(t.state_of(waiting).await, DeliveryState::Cancelled);
     assert_eq!(t.store.secret_list(t.tenant).await.unwrap(), []);
     assert_eq!(t.store.endpoint_get(t.tenant, t.endpoint).await.unwrap(), None);
+    // Calls that were let in a moment before.
+    not_found(t.store.token_create(&actor(), &admin(t.tenant), &[8; 32]).await);
+    not_found(t.store.secret_put(&actor(), t.tenant, "s", &Secret::new("oculto")).await);
+    not_found(t.store.endpoint_create(&actor(), &t.endpoint_row(EndpointId::new(at(9), unique()))).await);
+    let disabled = t.store.endpoint_disable(&actor(), t.tenant, t.endpoint, "gone", &[]).await.unwrap();
+    assert!(!disabled, "a partner that says stop to a last request finds nothing left to disable");
     let again =
         Tenant { id: TenantId::new(at(9), unique()), slug: "default".into(), name: "D".into(), created_at: at(9) };
-    t.store.tenant_create(&actor(), &again).await.unwrap();
+    t.store.tenant_create(&actor(), &again, None).await.unwrap();
     assert!(t.store.audit_verify(t.tenant).await.unwrap().faults.is_empty(), "its audit stays");
+}
+
+fn admin(tenant: TenantId) -> Token {
+    Token {
+        id: TokenId::new(at(5), unique()),
+        tenant,
+        client: "admin".into(),
+        role: Role::Admin,
+        integrator: None,
+        limits: TokenLimits::default(),
+        expires_at: None,
+        revoked_at: None,
+        created_at: at(5),
+        last_used_at: None,
+    }
+}
+
+pub(crate) async fn what_is_done_to_a_tenant_stands_in_both_chains(t: &Subject) {
+    let ana = |n| Actor { token: None, client: "ana".into(), tenant: Some(t.tenant), now: at(n), random: unique() };
+    let two = Tenant { id: TenantId::new(at(5), unique()), slug: "two".into(), name: "Two".into(), created_at: at(5) };
+    let first = admin(two.id);
+    t.store.tenant_create(&ana(5), &two, Some((&first, &[7; 32]))).await.unwrap();
+    let found = t.store.token_by_hash(&[7; 32]).await.unwrap();
+    assert_eq!(found.map(|found| found.token), Some(first), "it comes with its way in");
+    let twin = Tenant { id: TenantId::new(at(6), unique()), ..two.clone() };
+    conflicts(t.store.tenant_create(&ana(6), &twin, Some((&admin(twin.id), &[8; 32]))).await);
+    assert!(t.store.token_by_hash(&[8; 32]).await.unwrap().is_none());
+    let named = Tenant { name: "Dois".into(), ..two.clone() };
+    t.store.tenant_update(&ana(7), &two, &named).await.unwrap();
+    stale(t.store.tenant_delete(&ana(8), &two).await);
+    t.store.tenant_delete(&ana(9), &named).await.unwrap();
+    let filter = AuditFilter { action: Some("tenant.".into()), client: Some("ana".into()), ..AuditFilter::default() };
+    for tenant in [t.tenant, two.id] {
+        let list = t.store.audit_list(tenant, &filter, None, Order::Ascending, 10).await.unwrap().items;
+        let actions: Vec<_> = list.iter().map(|entry| entry.action.as_str()).collect();
+        assert_eq!(actions, ["tenant.create", "tenant.update", "tenant.delete"], "and nothing of what failed");
+        assert!(list.iter().all(|entry| entry.object == two.id.to_string()));
+    }
 }
 
 pub(crate) async fn event_types_of_the_engine_stay(t: &Subject) {
@@ -372,7 +420,7 @@ pub(crate) async fn a_catalog_read_again_reads_only_what_changed(t: &Subject) {
 
 pub(crate) async fn every_change_is_audited_once_with_its_actor(t: &Subject) {
     let token = TokenId::new(at(0), unique());
-    let ana = Actor { token: Some(token), client: "ana".into(), now: at(40), random: 5 };
+    let ana = Actor { token: Some(token), client: "ana".into(), tenant: None, now: at(40), random: 5 };
     t.store.setting_put(&ana, t.tenant, &[], &[("k".into(), json!(1))]).await.unwrap();
     t.store.secret_put(&ana, t.tenant, "s", &Secret::new("oculto")).await.unwrap();
     not_found(t.store.secret_delete(&ana, t.tenant, "none").await);

@@ -92,7 +92,7 @@ impl Subject {
         let store = open(&database, 7).await.unwrap();
         let tenant = TenantId::new(at(0), unique());
         let row = Tenant { id: tenant, slug: "default".into(), name: "Default".into(), created_at: at(0) };
-        store.tenant_create(&actor(), &row).await.unwrap();
+        store.tenant_create(&actor(), &row, None).await.unwrap();
         let integrator = IntegratorId::new(at(0), unique());
         let endpoint = EndpointId::new(at(0), unique());
         let subject = Self { store, database, tenant, integrator, endpoint, _directory: directory, schema };

@@ -22,7 +22,7 @@ fn inbound(tenant: TenantId, name: &str) -> Inbound {
 async fn another_tenant(t: &Subject) -> TenantId {
     let tenant =
         Tenant { id: TenantId::new(at(5), unique()), slug: "two".into(), name: "Two".into(), created_at: at(5) };
-    t.store.tenant_create(&actor(), &tenant).await.unwrap();
+    t.store.tenant_create(&actor(), &tenant, None).await.unwrap();
     tenant.id
 }
 

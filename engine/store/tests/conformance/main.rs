@@ -119,12 +119,14 @@ conformance! {
         runs_of_a_backfill_wait_for_each_other_and_hold_up_no_other,
         what_starts_too_late_is_left_out_and_a_stopped_run_says_so,
         jobs_change_by_one_hand_at_a_time_and_go_with_their_runs,
+        the_jobs_of_a_deleted_tenant_end_with_it_and_none_comes_behind,
         old_runs_are_forgotten_by_age_and_number;
     configuration:
         tenants_and_settings,
         a_client_holds_one_live_token,
         the_last_admin_token_stays,
         a_deleted_tenant_keeps_nothing_that_opens_a_door,
+        what_is_done_to_a_tenant_stands_in_both_chains,
         event_types_of_the_engine_stay,
         integrators_with_endpoints_stay,
         endpoints_come_back_as_they_were_put,

@@ -81,7 +81,7 @@ pub(crate) async fn values_the_database_refuses_are_a_data_error(t: &Subject) {
     }
     let tenant =
         Tenant { id: TenantId::new(at(0), unique()), slug: "default".into(), name: String::new(), created_at: at(0) };
-    let error = t.store.tenant_create(&actor(), &tenant).await.unwrap_err();
+    let error = t.store.tenant_create(&actor(), &tenant, None).await.unwrap_err();
     assert_eq!(
         (error.code(), error.to_string().as_str()),
         ("conflict", "a tenant of this slug already exists or is in use")

@@ -289,6 +289,33 @@ pub(crate) async fn jobs_change_by_one_hand_at_a_time_and_go_with_their_runs(t: 
     assert!(t.store.job_get(TenantId::MIN, job.id).await.unwrap().is_none());
 }
 
+pub(crate) async fn the_jobs_of_a_deleted_tenant_end_with_it_and_none_comes_behind(t: &Subject) {
+    let (one, two) = (entered(t, "under way", Overlap::Skip).await, entered(t, "waiting", Overlap::Skip).await);
+    tick(&t.store, &one, 0).await.unwrap();
+    let held = claim(t, 0).await.remove(0);
+    tick(&t.store, &two, 0).await.unwrap();
+    let seen = t.store.tenant_get(t.tenant).await.unwrap().unwrap();
+    let gone: BTreeSet<_> = t.store.tenant_delete(&actor(at(500)), &seen).await.unwrap().into_iter().collect();
+    assert_eq!(gone, BTreeSet::from([one.id, two.id]));
+    for job in [&one, &two] {
+        assert_eq!(states(t, job).await, [RunState::Cancelled]);
+    }
+    let renewed = t.store.run_renew(held.run.id, held.fence, at(60_000), &RunProgress::default()).await.unwrap();
+    assert_eq!(renewed, None, "its holder hears that it is no longer its own");
+    let late = t.store.run_finish(&actor(at(600)), &one, &finish(&held, RunState::Succeeded)).await.unwrap();
+    assert_eq!(late, RunEnded::Lost);
+    assert_eq!(t.store.run_reclaim(at(99_000)).await.unwrap(), 0);
+    assert_eq!(t.store.job_due(at(99_000), 10).await.unwrap(), (vec![], None));
+    let next = Job { next_at: Some(at(1_000)), ..two.clone() };
+    assert!(tick(&t.store, &next, 1_000).await.is_none(), "a tick that began before makes nothing");
+    let ordered = t.store.run_order(&actor(at(700)), &two, &new_run(700)).await;
+    assert!(matches!(ordered, Err(StoreError::NotFound { .. })));
+    assert!(claim(t, 2_000).await.is_empty());
+    // A call that was let in a moment before the deletion.
+    let created = t.store.job_create(&actor(at(700)), &job(t, "late", Overlap::Skip)).await;
+    assert!(matches!(created, Err(StoreError::NotFound { .. })));
+}
+
 pub(crate) async fn old_runs_are_forgotten_by_age_and_number(t: &Subject) {
     let job = entered(t, "history", Overlap::Skip).await;
     for n in 0..12 {

@@ -237,7 +237,7 @@ impl Rig {
         let store = Store::open(&database, &SecretKey::new([7; 32]), StoreOptions::default(), start()).await.unwrap();
         let tenant = TenantId::new(start(), 1);
         let row = Tenant { id: tenant, slug: "default".into(), name: "Default".into(), created_at: start() };
-        store.tenant_create(&Actor::system(start(), 1), &row).await.unwrap();
+        store.tenant_create(&Actor::system(start(), 1), &row, None).await.unwrap();
         let connection = Connection::open(&dial, ConnectionOptions { sessions: 8 }).unwrap();
         let rig = Self {
             kind,

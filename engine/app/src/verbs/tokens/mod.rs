@@ -63,6 +63,13 @@ pub(crate) struct TokenMade {
     pub(crate) value: Secret,
 }
 
+impl TokenMade {
+    /// What the store knows it by.
+    pub(crate) fn hash(&self) -> [u8; 32] {
+        token_hash(self.value.expose())
+    }
+}
+
 impl Engine {
     /// The tenant's tokens, the oldest first; revoked ones where asked for.
     pub(crate) async fn token_list(&self, principal: &Principal, revoked: bool) -> Result<Vec<Token>, VerbError> {
@@ -109,7 +116,11 @@ impl Engine {
             last_used_at: None,
         };
         self.require_unused(&value).await?;
-        self.token_store(principal, token, value).await
+        let made = TokenMade { token, value };
+        let stored = self.store.token_create(&self.actor(principal), &made.token, &made.hash()).await;
+        let held = format!("{} holds a live token; regenerate that one, or revoke it first", made.token.client);
+        stored.map_err(on_conflict("client_has_token", held))?;
+        Ok(made)
     }
 
     /// Changes what a token may do and when it ends; its value stays.
@@ -182,10 +193,10 @@ impl Engine {
             last_used_at: None,
             ..old
         };
-        let hash = token_hash(value.expose());
-        self.store.token_replace(&self.actor(principal), id, now.after(grace), &token, &hash).await?;
+        let made = TokenMade { token, value };
+        self.store.token_replace(&self.actor(principal), id, now.after(grace), &made.token, &made.hash()).await?;
         self.tokens.forget(id);
-        Ok(TokenMade { token, value })
+        Ok(made)
     }
 
     /// Ends a token; the next call with it is refused. One that was revoked stays so.
@@ -205,19 +216,6 @@ impl Engine {
         self.store.token_revoke(&actor, principal.tenant, id, Some(&seen)).await.map_err(last_admin)?;
         self.tokens.forget(id);
         Ok(())
-    }
-
-    pub(super) async fn token_store(
-        &self,
-        principal: &Principal,
-        token: Token,
-        value: Secret,
-    ) -> Result<TokenMade, VerbError> {
-        let hash = token_hash(value.expose());
-        let stored = self.store.token_create(&self.actor(principal), &token, &hash).await;
-        let held = format!("{} holds a live token; regenerate that one, or revoke it first", token.client);
-        stored.map_err(on_conflict("client_has_token", held))?;
-        Ok(TokenMade { token, value })
     }
 
     fn value_of(&self, value: Option<Secret>, complaints: &mut Complaints) -> Secret {
