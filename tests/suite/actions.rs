@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::harness::{App, Reply, Setup, api::id, app::endpoint, eventually, run, run_with};
 
 /// A second try in an hour: a test sees it scheduled, never made.
-const SCHEDULE_FAR: [u64; 2] = [0, 3_600_000];
+pub(crate) const SCHEDULE_FAR: [u64; 2] = [0, 3_600_000];
 /// A catalogue of two macro-processes, as SINtegre shows it.
 const CATALOG: [(&str, &str, &str); 4] = [
     ("COIG", "Auditoria", "Contratos"),
@@ -28,7 +28,7 @@ async fn catalogue(app: &App) {
 }
 
 /// Every type of an endpoint's catalogue by key.
-async fn entries(app: &App, endpoint: &str) -> serde_json::Map<String, Value> {
+pub(crate) async fn entries(app: &App, endpoint: &str) -> serde_json::Map<String, Value> {
     let catalog = app.api.get(&format!("/v1/endpoints/{endpoint}/catalog")).await.expect(200);
     let mut entries = serde_json::Map::new();
     for group in catalog["groups"].as_array().unwrap() {
@@ -41,22 +41,22 @@ async fn entries(app: &App, endpoint: &str) -> serde_json::Map<String, Value> {
     entries
 }
 
-async fn send(app: &App, endpoint: &str, key: &str) -> crate::harness::api::Answer {
+pub(crate) async fn send(app: &App, endpoint: &str, key: &str) -> crate::harness::api::Answer {
     app.api.post(&format!("/v1/endpoints/{endpoint}/event-types/{key}/send"), &json!({})).await
 }
 
-async fn act(app: &App, endpoint: &str, action: &str) -> Value {
+pub(crate) async fn act(app: &App, endpoint: &str, action: &str) -> Value {
     app.api.post(&format!("/v1/endpoints/{endpoint}/{action}"), &json!({})).await.expect(200)
 }
 
 /// An endpoint at a path with these types, its second try an hour away.
-async fn webhook(app: &App, path: &str, event_types: &[&str]) -> String {
+pub(crate) async fn webhook(app: &App, path: &str, event_types: &[&str]) -> String {
     let retry = json!({"schedule_ms": SCHEDULE_FAR});
     id(&app.endpoint(json!({"url": app.receiver.url(path), "event_types": event_types, "retry": retry})).await)
 }
 
 /// Waits until nothing is in hand.
-async fn at_rest(app: &App) {
+pub(crate) async fn at_rest(app: &App) {
     eventually("no attempt is under way", async || {
         let left = app.api.delivery_count("state=delivering").await;
         if left == 0 { Ok(()) } else { Err(format!("{left}")) }
@@ -65,7 +65,7 @@ async fn at_rest(app: &App) {
 }
 
 /// Hands in an event and waits until every endpoint has had its try.
-async fn publish(app: &App, event_type: &str, version: u64) {
+pub(crate) async fn publish(app: &App, event_type: &str, version: u64) {
     let event = app.api.emit(event_type, json!({"version": version})).await;
     eventually("the event was tried", async || {
         let found = app.api.deliveries(&format!("event={event}")).await;
@@ -75,7 +75,7 @@ async fn publish(app: &App, event_type: &str, version: u64) {
     .await;
 }
 
-fn versions(app: &App, path: &str) -> Vec<u64> {
+pub(crate) fn versions(app: &App, path: &str) -> Vec<u64> {
     app.receiver.seen(path).iter().map(|received| received.json()["version"].as_u64().unwrap()).collect()
 }
 

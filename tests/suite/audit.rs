@@ -2,13 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use axum::http::Method;
-use bytes::Bytes;
 use engate_model::{CallId, TypedId as _};
 use serde_json::{Value, json};
 
 use crate::harness::{
-    App, Backend, Engine, Setup,
+    Backend, Engine, Setup,
     api::{Api, id},
     database::meddle,
     eventually, run, run_on, run_with,
@@ -157,74 +155,12 @@ async fn audited(api: &Api) -> u64 {
     api.get("/v1/audit?limit=1").await.expect(200)["total"].as_u64().unwrap()
 }
 
-/// The calls that change something, each with what it answers.
-async fn changes(app: &App) -> Vec<(Method, String, Value)> {
-    let endpoint = app.endpoint_at("/hook", &["P1"]).await;
-    let gone = app.endpoint_at("/hook", &["P3"]).await;
-    let token = app.api.post("/v1/tokens", &json!({"client": "a", "role": "auditor"})).await.expect(201);
-    let doomed = app.api.post("/v1/tokens", &json!({"client": "b", "role": "auditor"})).await.expect(201);
-    let down = json!({"url": app.receiver.url("/down"), "event_types": ["P2"], "retry": {"schedule_ms": [0, 600_000]}});
-    let down = id(&app.endpoint(down).await);
-    app.api.event(json!({"type": "P2", "payload": {}})).await;
-    let delivery =
-        id(&app.api.delivery(&down, |delivery| delivery["attempts"] == 1 && delivery["state"] == "pending").await);
-    let to = |method: Method, path: String, body: Value| (method, path, body);
-    vec![
-        to(
-            Method::POST,
-            "/v1/event-types".into(),
-            json!({"key": "T.new", "title": "T", "macro_process": "M", "process": "P"}),
-        ),
-        to(Method::PATCH, "/v1/event-types/T.new".into(), json!({"title": "Other"})),
-        to(Method::DELETE, "/v1/event-types/T.new".into(), Value::Null),
-        to(Method::POST, "/v1/integrators".into(), json!({"slug": "acme", "name": "Acme", "services": ["x"]})),
-        to(Method::PATCH, "/v1/integrators/acme".into(), json!({"name": "Acme 2"})),
-        to(Method::DELETE, "/v1/integrators/acme".into(), Value::Null),
-        to(
-            Method::POST,
-            "/v1/endpoints".into(),
-            crate::harness::app::endpoint(json!({"url": app.receiver.url("/x"), "event_types": ["P1"]})),
-        ),
-        to(Method::PATCH, format!("/v1/endpoints/{endpoint}"), json!({"description": "other"})),
-        to(Method::POST, format!("/v1/endpoints/{endpoint}/rotate-secret"), json!({})),
-        to(Method::DELETE, format!("/v1/endpoints/{gone}"), Value::Null),
-        to(Method::PUT, "/v1/secrets/s".into(), json!({"value": "hush"})),
-        to(Method::DELETE, "/v1/secrets/s".into(), Value::Null),
-        to(Method::PUT, "/v1/settings".into(), json!({"use_webhooks": false})),
-        to(Method::PUT, "/v1/settings".into(), json!({"use_webhooks": true})),
-        to(Method::POST, "/v1/tokens".into(), json!({"client": "c", "role": "auditor"})),
-        to(Method::PATCH, format!("/v1/tokens/{}", id(&token)), json!({"scopes": ["audit:read"]})),
-        to(Method::POST, format!("/v1/tokens/{}/regenerate", id(&token)), json!({})),
-        to(Method::DELETE, format!("/v1/tokens/{}", id(&doomed)), Value::Null),
-        to(Method::POST, "/v1/tenants".into(), json!({"slug": "two"})),
-        to(Method::PATCH, "/v1/tenants/two".into(), json!({"name": "Two"})),
-        to(Method::DELETE, "/v1/tenants/two".into(), Value::Null),
-        to(Method::POST, format!("/v1/deliveries/{delivery}/cancel"), Value::Null),
-    ]
-}
-
 #[test]
-fn v34_every_change_adds_one_entry_and_tampering_shows() {
+fn v34_an_export_has_every_entry_and_tampering_shows() {
     run(async |app| {
-        app.receiver.always("/hook", 200);
-        app.receiver.always("/down", 500);
-        let changes = changes(app).await;
-        let mut count = audited(&app.api).await;
-        for (method, path, body) in changes {
-            let body = if body.is_null() { Bytes::new() } else { body.to_string().into() };
-            let headers = [("content-type", "application/json")];
-            app.api.send(method.clone(), &path, &headers, body).await.expect_any();
-            let now = audited(&app.api).await;
-            assert_eq!(now, count + 1, "{method} {path}");
-            let last = app.api.get("/v1/audit?limit=1").await.expect(200)["items"][0].clone();
-            assert_eq!(last["client"], "first-admin", "{method} {path}: {last}");
-            count = now;
-        }
-        for path in ["/v1/deliveries", "/v1/audit", "/v1/tokens", "/v1/audit/access"] {
-            app.api.get(path).await.expect(200);
-        }
-        app.api.post("/v1/integrators", &json!({"slug": "!"})).await.expect(422);
-        assert_eq!(audited(&app.api).await, count, "what changes nothing adds nothing");
+        app.endpoint_at("/hook", &["P1"]).await;
+        app.api.put("/v1/secrets/s", &json!({"value": "hush"})).await.expect(200);
+        let count = audited(&app.api).await;
         let check = verified(&app.api).await;
         assert_eq!((&check["valid"], check["entries"].as_u64()), (&json!(true), Some(count)));
         let witness = format!("/v1/audit/verify?seq={}&hash={}", check["last_seq"], check["hash"].as_str().unwrap());

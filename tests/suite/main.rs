@@ -19,6 +19,7 @@
 mod accept;
 mod actions;
 mod audit;
+mod audit_routes;
 mod auth;
 mod backup;
 mod bad_input;

@@ -78,7 +78,7 @@ const MAY: &[(&str, &str)] = &[
 ];
 
 /// Every operation by name: method and path.
-async fn operations(app: &App) -> BTreeMap<String, (Method, String)> {
+pub(crate) async fn operations(app: &App) -> BTreeMap<String, (Method, String)> {
     let document = app.api.get("/openapi.json").await.expect(200);
     let paths = document["paths"].as_object().unwrap();
     let all = paths.iter().flat_map(|(path, methods)| {
@@ -202,5 +202,36 @@ fn v2_an_integrator_sees_its_own_rows_only_and_both_are_audited() {
             assert_eq!(entries["total"], 1, "{status} is audited: {entries}");
             assert!(token.is_empty() || entries["items"][0]["token"] == token);
         }
+    });
+}
+
+#[test]
+fn o19_a_partner_subscribes_to_types_that_are_there_and_enters_none() {
+    run(async |app| {
+        app.api.post("/v1/event-types", &json!({"key": "P1", "macro_process": "M", "process": "P"})).await.expect(201);
+        app.api.post("/v1/event-types", &json!({"key": "P2", "macro_process": "M", "process": "P"})).await.expect(201);
+        let body = json!({"client": "partner-portal", "role": "integrator", "integrator": "partner"});
+        let made = app.api.post("/v1/tokens", &body).await.expect(201);
+        let partner = app.api.with_token(made["token"].as_str().unwrap());
+        let known = async || app.api.get("/v1/event-types").await.expect(200)["total"].clone();
+        let before = known().await;
+        let new = |types: Value| {
+            crate::harness::app::endpoint(json!({"url": app.receiver.url("/hook"), "event_types": types}))
+        };
+        let refused = partner.post("/v1/endpoints", &new(json!(["P1", "mine"]))).await;
+        let said = String::from_utf8_lossy(&refused.body).into_owned();
+        assert_eq!(refused.expect_problem(422, "invalid"), ["event_types[1]"]);
+        assert!(said.contains("mine") && said.contains("pattern"), "it says the cure: {said}");
+        let made = partner.post("/v1/endpoints", &new(json!(["P1", "mine.*"]))).await.expect(201);
+        let at = format!("/v1/endpoints/{}", made["id"].as_str().unwrap());
+        let refused = partner.patch(&at, &json!({"event_types": ["P1", "P2", "mine"]})).await;
+        assert_eq!(refused.expect_problem(422, "invalid"), ["event_types[2]"]);
+        let changed = partner.patch(&at, &json!({"event_types": ["P2"]})).await.expect(200);
+        assert_eq!(changed["event_types"], json!(["P2"]), "unticked and ticked as ever");
+        assert_eq!(known().await, before, "the catalogue is as it was");
+        // Whoever may enter types does so by naming them.
+        app.api.patch(&at, &json!({"event_types": ["P2", "mine"]})).await.expect(200);
+        app.api.get("/v1/event-types/mine").await.expect(200);
+        partner.patch(&at, &json!({"event_types": ["mine"]})).await.expect(200);
     });
 }

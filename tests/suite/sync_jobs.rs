@@ -77,6 +77,47 @@ fn what_is_set_aside_and_where_streams_are_is_seen_and_settled_at_the_command_li
 }
 
 #[test]
+fn v34_what_is_done_to_streams_and_records_by_hand_adds_one_entry_each() {
+    with_world(40, async |app, world| {
+        let fault = json!({"match": {"method": "POST", "path": "*/staging/intake/*", "body_contains": "\"v7\""},
+            "action": {"do": "answer", "status": 400}});
+        world.stub(Method::POST, "faults", fault).await;
+        let at = format!("/v1/jobs/{}", id(&world.job(app).await));
+        let record = eventually("a record is set aside", async || {
+            let aside = app.api.get(&format!("{at}/quarantine")).await.expect(200);
+            aside["items"].as_array().unwrap().first().map(id).ok_or_else(|| aside.to_string())
+        })
+        .await;
+        // Nothing moves by itself meanwhile.
+        app.api.post(&format!("{at}/pause"), &json!({"reason": "to count"})).await.expect(200);
+        eventually("what was under way has ended", async || {
+            let runs = app.api.get(&format!("{at}/runs?state=running")).await.expect(200);
+            if runs["total"] == 0 { Ok(()) } else { Err(runs.to_string()) }
+        })
+        .await;
+        let streams = app.api.get(&format!("{at}/checkpoints")).await.expect(200);
+        let stream = format!("{at}/checkpoints/{}", id(&streams["items"][0]));
+        let total = async || {
+            let page = app.api.get("/v1/audit?limit=1").await.expect(200);
+            (page["total"].as_u64().unwrap(), page["items"][0]["action"].as_str().unwrap().to_owned())
+        };
+        let back = json!({"to": "2020-01-01T00:00:00Z"});
+        for (method, path, body, action) in [
+            (Method::POST, format!("{at}/quarantine/{record}/replay"), Value::Null, "sync.quarantine_replay"),
+            (Method::DELETE, format!("{at}/quarantine/{record}"), Value::Null, "sync.quarantine_discard"),
+            (Method::POST, format!("{stream}/rewind"), back, "sync.rewind"),
+            (Method::POST, format!("{stream}/approve"), Value::Null, "sync.approve"),
+            (Method::POST, format!("{stream}/epoch"), Value::Null, "sync.epoch"),
+        ] {
+            let (before, _) = total().await;
+            let body = if body.is_null() { bytes::Bytes::new() } else { body.to_string().into() };
+            app.api.send(method, &path, &[("content-type", "application/json")], body).await.expect_any();
+            assert_eq!(total().await, (before + 1, action.to_owned()), "{path}");
+        }
+    });
+}
+
+#[test]
 fn all_partitions_of_a_stream_are_meant_where_none_is_named() {
     // More than one page of the API has.
     const PARTITIONS: usize = 120;

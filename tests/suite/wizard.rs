@@ -314,6 +314,34 @@ fn p04_p18_p19_the_jobs_are_made_once_wait_to_be_started_and_keep_what_was_edite
 }
 
 #[test]
+fn v34_every_step_of_a_wizard_adds_one_entry_of_its_own() {
+    with_world(async |app, world| {
+        let told = async |action: &str| {
+            let page = app.api.get(&format!("/v1/audit?limit=500&action={action}")).await.expect(200);
+            let items = page["items"].as_array().unwrap();
+            items.iter().map(|entry| entry["action"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        let wizard = Wizard::begin(app, world).await;
+        let mut expected = vec!["wizard.create".to_owned()];
+        assert_eq!(told("wizard.").await, expected);
+        for step in STEPS {
+            wizard.pass(step, world.answer(step)).await;
+            expected.insert(0, format!("wizard.{step}"));
+            assert_eq!(told("wizard.").await, expected, "the newest first");
+        }
+        // The last step makes an integrator, endpoints, types and jobs, each with its own entry beside the step's.
+        assert_eq!(told("job.create").await.len(), 2);
+        let job = id(&wizard.job("FWTECHFINJOB").await);
+        app.api.send(Method::POST, &format!("/v1/jobs/{job}/start"), &[], Bytes::new()).await.expect(200);
+        assert_eq!(told("job.start").await, ["job.start"]);
+        let path = format!("/v1/wizards/{}", wizard.id);
+        assert_eq!(app.api.delete(&path).await.status, 204);
+        assert_eq!(told("wizard.").await[0], "wizard.delete");
+        app.api.post(&format!("/v1/jobs/{job}/pause"), &json!({"reason": "shown"})).await.expect(200);
+    });
+}
+
+#[test]
 fn p05_a_provisioning_is_asked_for_again_until_it_is_taken() {
     with_world(async |app, world| {
         let wizard = Wizard::before(app, world, "provisioning").await;

@@ -10,7 +10,7 @@ use crate::{
     error::StoreError,
     events::{Order, PAGE_MAX},
     listing::{TOTAL_EXACT_MAX, Total},
-    value::{Cells, args},
+    value::{Cells, Value, args},
 };
 
 /// Who changes something, and when.
@@ -129,6 +129,10 @@ macro_rules! columns {
 }
 pub(crate) use columns as audit_columns;
 
+/// Writes an entry that has no place in the chain yet.
+pub(crate) const INSERT: &str =
+    concat!("INSERT INTO audit (", columns!(), ", hash) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)");
+
 impl Store {
     /// Writes an entry of its own, for what changes no row (a secret was revealed).
     ///
@@ -246,6 +250,19 @@ impl Store {
         object: &str,
         detail: &Json,
     ) -> Result<(), StoreError> {
+        session.execute(INSERT, self.audit_row(actor, tenant, action, object, detail)?).await?;
+        Ok(())
+    }
+
+    /// An entry as [`INSERT`] takes it.
+    pub(crate) fn audit_row(
+        &self,
+        actor: &Actor,
+        tenant: TenantId,
+        action: &str,
+        object: &str,
+        detail: &Json,
+    ) -> Result<Vec<Value>, StoreError> {
         let entry = AuditEntry {
             // One actor may make several changes: the count keeps their ids apart. It goes where an id keeps all bits.
             id: AuditId::new(actor.now, actor.random ^ (u128::from(self.next_count()) << 32)),
@@ -259,10 +276,8 @@ impl Store {
             sealed: None,
         };
         let mac = self.sealer().mac(&entry.content());
-        let sql = concat!("INSERT INTO audit (", columns!(), ", hash) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)");
         let AuditEntry { id, tenant, at, token, client, action, object, detail, sealed: _ } = entry;
-        session.execute(sql, args![id, tenant, at, token, client, action, object, detail, mac]).await?;
-        Ok(())
+        Ok(args![id, tenant, at, token, client, action, object, detail, mac])
     }
 }
 

@@ -7,6 +7,7 @@ use engate_model::{
     EndpointId, IntegratorId, Secret, TenantId, Timestamp,
     callback::CallbackScope,
     endpoint::{Auth, ClientIdentity, Endpoint, Oauth2, Signing},
+    event::EventType,
     filter::Filter,
     line::Ordering,
     rate::RateLimit,
@@ -21,6 +22,7 @@ use crate::{
     commit::accept::{AcceptEvent, write_facts},
     db::Session,
     error::{StoreError, conflict},
+    event_types::event_types_enter,
     failures, lines, parking,
     seal::Sealer,
     sql::twins,
@@ -146,15 +148,20 @@ fn values(sealer: &Sealer, endpoint: &Endpoint) -> Result<Vec<Value>, StoreError
     ])
 }
 
-fn detail(endpoint: &Endpoint) -> serde_json::Value {
-    json!({
+/// What the audit tells of an endpoint, and of the event types that came with it.
+fn detail(endpoint: &Endpoint, entered: Vec<String>) -> serde_json::Value {
+    let mut detail = json!({
         "integrator": endpoint.integrator,
         "url": endpoint.url,
         "auth": endpoint.auth.kind(),
         "enabled": endpoint.enabled,
         "filtered": endpoint.filter.is_some(),
         "ordering": endpoint.ordering,
-    })
+    });
+    if let Some(detail) = detail.as_object_mut().filter(|_| !entered.is_empty()) {
+        detail.insert("event_types_entered".to_owned(), entered.into());
+    }
+    detail
 }
 
 impl Store {
@@ -163,7 +170,22 @@ impl Store {
     /// # Errors
     /// [`StoreError::Conflict`] where its integrator does not exist, or when the database gives no answer.
     pub async fn endpoint_create(&self, actor: &Actor, endpoint: &Endpoint) -> Result<(), StoreError> {
+        self.endpoint_create_entering(actor, endpoint, &[]).await
+    }
+
+    /// As [`Store::endpoint_create`], and enters those of `types` that the catalogue lacks: all of it or nothing, under one
+    /// entry in the audit.
+    ///
+    /// # Errors
+    /// As [`Store::endpoint_create`].
+    pub async fn endpoint_create_entering(
+        &self,
+        actor: &Actor,
+        endpoint: &Endpoint,
+        types: &[EventType],
+    ) -> Result<(), StoreError> {
         let mut session = self.change(endpoint.tenant).await?;
+        let entered = event_types_enter(&mut session, types).await?;
         let sql = concat!(
             "INSERT INTO endpoints (",
             written_columns!(),
@@ -172,8 +194,8 @@ impl Store {
         );
         let values = values(self.sealer(), endpoint)?;
         session.execute(sql, values).await.map_err(conflict("an endpoint of this id or without its integrator"))?;
-        let id = endpoint.id.to_string();
-        self.audit(&mut session, actor, endpoint.tenant, "endpoint.create", &id, &detail(endpoint)).await?;
+        let (id, detail) = (endpoint.id.to_string(), detail(endpoint, entered));
+        self.audit(&mut session, actor, endpoint.tenant, "endpoint.create", &id, &detail).await?;
         session.commit().await
     }
 
@@ -183,10 +205,10 @@ impl Store {
     /// # Errors
     /// [`StoreError::NotFound`], [`StoreError::Stale`], or when the database gives no answer.
     pub async fn endpoint_update(&self, actor: &Actor, endpoint: &Endpoint) -> Result<u64, StoreError> {
-        self.endpoint_update_telling(actor, endpoint, &[]).await
+        self.endpoint_update_telling(actor, endpoint, &[], &[]).await
     }
 
-    /// As [`Store::endpoint_update`], and tells listeners of it.
+    /// As [`Store::endpoint_update`], tells listeners of it, and enters those of `types` that the catalogue lacks.
     ///
     /// # Errors
     /// As [`Store::endpoint_update`].
@@ -194,6 +216,7 @@ impl Store {
         &self,
         actor: &Actor,
         endpoint: &Endpoint,
+        types: &[EventType],
         facts: &[AcceptEvent],
     ) -> Result<u64, StoreError> {
         let mut session = self.change(endpoint.tenant).await?;
@@ -221,8 +244,9 @@ impl Store {
         parking::settle(&mut session, endpoint.id, actor.now).await?;
         failures::forget(&mut session, endpoint.id).await?;
         write_facts(&mut session, facts).await?;
-        let id = endpoint.id.to_string();
-        self.audit(&mut session, actor, endpoint.tenant, "endpoint.update", &id, &detail(endpoint)).await?;
+        let entered = event_types_enter(&mut session, types).await?;
+        let (id, detail) = (endpoint.id.to_string(), detail(endpoint, entered));
+        self.audit(&mut session, actor, endpoint.tenant, "endpoint.update", &id, &detail).await?;
         session.commit().await?;
         Ok(revision)
     }

@@ -9,12 +9,18 @@ use crate::{
     db::Session,
     error::{StoreError, conflict},
     tenants::{found, unchanged},
-    value::{Row, args, json_opt},
+    value::{Row, Value, args, json_opt},
 };
 
 macro_rules! columns {
     () => {
         "tenant_id, key, title, macro_process, process, system, enabled, created_at, schema"
+    };
+}
+
+macro_rules! insert {
+    () => {
+        concat!("INSERT INTO event_types (", columns!(), ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)")
     };
 }
 
@@ -24,12 +30,9 @@ impl Store {
     /// # Errors
     /// [`StoreError::Conflict`] where the key is taken, or when the database gives no answer.
     pub async fn event_type_create(&self, actor: &Actor, entry: &EventType) -> Result<(), StoreError> {
-        let mut session = self.change(entry.tenant).await?;
-        let sql = concat!("INSERT INTO event_types (", columns!(), ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)");
-        let EventType { tenant, key, title, macro_process, process, system, enabled, schema, created_at } = entry;
-        let schema = json_opt(schema.as_ref())?;
-        let values = args![*tenant, key, title, macro_process, process, *system, *enabled, *created_at, schema];
-        session.execute(sql, values).await.map_err(conflict("an event type of this key"))?;
+        let EventType { tenant, key, title, .. } = entry;
+        let mut session = self.change(*tenant).await?;
+        session.execute(insert!(), values(entry)?).await.map_err(conflict("an event type of this key"))?;
         self.audit(&mut session, actor, *tenant, "event_type.create", key, &json!({ "title": title })).await?;
         session.commit().await
     }
@@ -100,6 +103,24 @@ impl Store {
         );
         self.db().rows(sql, args![tenant]).await?.iter().map(event_type).collect()
     }
+}
+
+/// Enters those of `entries` that are not there; gives their keys.
+pub(crate) async fn event_types_enter(session: &mut Session, entries: &[EventType]) -> Result<Vec<String>, StoreError> {
+    let sql = concat!(insert!(), " ON CONFLICT (tenant_id, key) DO NOTHING");
+    let mut entered = Vec::new();
+    for entry in entries {
+        if session.execute(sql, values(entry)?).await? > 0 {
+            entered.push(entry.key.clone());
+        }
+    }
+    Ok(entered)
+}
+
+fn values(entry: &EventType) -> Result<Vec<Value>, StoreError> {
+    let EventType { tenant, key, title, macro_process, process, system, enabled, schema, created_at } = entry;
+    let schema = json_opt(schema.as_ref())?;
+    Ok(args![*tenant, key, title, macro_process, process, *system, *enabled, *created_at, schema])
 }
 
 async fn event_type_find(session: &mut Session, tenant: TenantId, key: &str) -> Result<Option<EventType>, StoreError> {

@@ -36,7 +36,8 @@ impl Store {
         settings_find(&mut self.db().reader().await?, tenant, name).await
     }
 
-    /// Puts an installation's settings, where they still are as `before`; they may be put before the plugin is pushed.
+    /// Puts an installation's settings, where they still are as `before`; they may be put before the plugin is pushed. Audited
+    /// with what they were: they name secrets and hold none.
     ///
     /// # Errors
     /// [`StoreError::Stale`], or when the database gives no answer.
@@ -57,7 +58,8 @@ impl Store {
         let (grants, config) = (json(&settings.grants)?, json_opt(settings.config.as_ref())?);
         let values = args![tenant, name, grants, config, json(&settings.calls)?];
         session.execute(sql, values).await?;
-        let detail = json!({ "grants": settings.grants, "calls": settings.calls });
+        let told = |settings: &PluginSettings| json!({ "grants": settings.grants, "config": settings.config, "calls": settings.calls });
+        let detail = json!({ "old": told(&now), "new": told(settings) });
         self.audit(&mut session, actor, tenant, "plugin.settings_put", name, &detail).await?;
         session.commit().await
     }

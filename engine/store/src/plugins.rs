@@ -192,17 +192,29 @@ impl Store {
         Ok(true)
     }
 
-    /// Says which channel is to point at a version that is being compiled.
+    /// Says which channel is to point at a version that is being compiled; gives whether another one was.
     ///
     /// # Errors
     /// When the database gives no answer.
-    pub async fn plugin_pending_channel(&self, plugin: &PluginVersion, channel: &str) -> Result<(), StoreError> {
-        let PluginVersion { tenant, name, version, .. } = plugin;
+    pub async fn plugin_pending_channel(
+        &self,
+        actor: &Actor,
+        plugin: &PluginVersion,
+        channel: &str,
+    ) -> Result<bool, StoreError> {
+        let PluginVersion { tenant, name, version, pending_channel, .. } = plugin;
         let sql = "UPDATE plugins SET pending_channel = $4 WHERE tenant_id = $1 AND name = $2 AND version = $3 AND state = \
-                   'compiling'";
+                   'compiling' AND COALESCE(pending_channel, '') <> $4";
         let mut session = self.db().begin().await?;
-        session.execute(sql, args![*tenant, name, version, channel]).await?;
-        session.commit().await
+        if session.execute(sql, args![*tenant, name, version, channel]).await? == 0 {
+            session.rollback().await?;
+            return Ok(false);
+        }
+        let object = format!("{name}@{channel}");
+        let detail = json!({ "version": version, "before": pending_channel });
+        self.audit(&mut session, actor, *tenant, "plugin.channel_pending", &object, &detail).await?;
+        session.commit().await?;
+        Ok(true)
     }
 
     /// Versions of all tenants that are being compiled and were pushed at `until` or before.

@@ -1,15 +1,14 @@
 //! The catalogue of event types: what producers name and endpoints subscribe to.
 
 use engate_model::{
-    EndpointId, IntegratorId, Invalid, TenantId,
+    EndpointId, IntegratorId, Invalid, TenantId, Timestamp,
     endpoint::subscribes,
     event::{EventType, check_key, check_name},
     invalid::Complaints,
     schema::{Schema, check_dialect},
     token::Principal,
 };
-use engate_store::{Actor, EndpointFilter, StoreError};
-
+use engate_store::EndpointFilter;
 use serde_json::Value;
 
 use super::{Scope, VerbError, demand::Demand, on_conflict};
@@ -211,36 +210,45 @@ impl Engine {
         Ok(())
     }
 
-    /// Enters the types that `subscriptions` name and the catalogue lacks, under their keys as titles; patterns
-    /// name no type. The view is not refreshed: the caller's own change follows.
-    pub(crate) async fn event_types_ensure(
+    /// The types that `subscriptions` name, to be entered where the catalogue lacks them: under their keys as titles;
+    /// patterns name no type. Who may not change the catalogue subscribes to what is there: a complaint is made of
+    /// each other one, unless `before` has it.
+    pub(super) async fn event_types_named(
         &self,
-        actor: &Actor,
-        tenant: TenantId,
+        principal: &Principal,
         subscriptions: &[String],
-    ) -> Result<(), StoreError> {
-        for key in subscriptions.iter().filter(|key| !key.ends_with('*')) {
-            if self.store.event_type_get(tenant, key).await?.is_some() {
-                continue;
-            }
-            let event_type = EventType {
-                tenant,
-                key: key.clone(),
-                title: key.clone(),
-                macro_process: String::new(),
-                process: String::new(),
-                system: false,
-                enabled: true,
-                schema: None,
-                created_at: actor.now,
-            };
-            match self.store.event_type_create(actor, &event_type).await {
-                // Somebody else entered it just now.
-                Ok(_) | Err(StoreError::Conflict { .. }) => {}
-                Err(error) => return Err(error),
+        before: &[String],
+        complaints: &mut Complaints,
+    ) -> Result<Vec<EventType>, VerbError> {
+        let named = subscriptions.iter().enumerate().filter(|(_, key)| !key.ends_with('*'));
+        if Scope::of(principal) == Scope::Tenant {
+            return Ok(named.map(|(_, key)| unplaced(principal.tenant, key.clone(), self.now())).collect());
+        }
+        for (n, key) in named.filter(|(_, key)| !before.contains(key)) {
+            if self.store.event_type_get(principal.tenant, key).await?.is_none() {
+                let message = format!(
+                    "the catalogue has no {key}, and a token of one integrator enters no types; have it entered, or \
+                     subscribe by a pattern"
+                );
+                complaints.add(format!("event_types[{n}]"), message);
             }
         }
-        Ok(())
+        Ok(Vec::new())
+    }
+}
+
+/// A type that has no place in the tree, under its key as title.
+pub(super) fn unplaced(tenant: TenantId, key: String, created_at: Timestamp) -> EventType {
+    EventType {
+        tenant,
+        title: key.clone(),
+        key,
+        macro_process: String::new(),
+        process: String::new(),
+        system: false,
+        enabled: true,
+        schema: None,
+        created_at,
     }
 }
 

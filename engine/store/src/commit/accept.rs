@@ -8,6 +8,7 @@ use engate_model::{
     event::Event,
     line::Ordering,
 };
+use serde_json::Value as Json;
 
 use super::{
     Reply, Setback,
@@ -18,6 +19,7 @@ use super::{
 use crate::{
     Store,
     access::AccessOfAccept,
+    audit::{self, Actor},
     compose::Bulk,
     db::Session,
     error::StoreError,
@@ -161,13 +163,33 @@ impl Store {
     /// # Errors
     /// [`StoreError::Unavailable`] when the database is; [`StoreError::Data`] when it refuses the values.
     pub async fn event_accept(&self, request: AcceptRequest) -> Result<Accepted, StoreError> {
+        self.accept(request, None).await
+    }
+
+    /// As [`Store::event_accept`], with an entry in the audit that is written in the same transaction.
+    ///
+    /// # Errors
+    /// As [`Store::event_accept`].
+    pub async fn event_accept_audited(
+        &self,
+        request: AcceptRequest,
+        actor: &Actor,
+        action: &str,
+        object: &str,
+        detail: &Json,
+    ) -> Result<Accepted, StoreError> {
+        let audit = self.audit_row(actor, request.tenant, action, object, detail)?;
+        self.accept(request, Some(audit)).await
+    }
+
+    async fn accept(&self, request: AcceptRequest, audit: Option<Vec<Value>>) -> Result<Accepted, StoreError> {
         let items = request.events.iter().map(encode).collect::<Result<Vec<_>, _>>()?;
         let state = request.state.map(|state| EncodedState::of(request.tenant, state));
         let bytes = items.iter().map(|item| item.bytes).sum::<usize>() + state.as_ref().map_or(0, EncodedState::bytes);
         let bytes = bytes + request.call.as_ref().map_or(0, AccessOfAccept::bytes);
         let (tenant, revision, call) = (request.tenant, request.revision, request.call);
         self.committers()
-            .accept(|reply| AcceptJob { tenant, revision, items, state, call, bytes, settled: None, reply })
+            .accept(|reply| AcceptJob { tenant, revision, items, state, call, audit, bytes, settled: None, reply })
             .await
     }
 }
@@ -179,6 +201,8 @@ pub(crate) struct AcceptJob {
     pub(super) items: Vec<Item>,
     state: Option<EncodedState>,
     call: Option<AccessOfAccept>,
+    /// Its entry in the audit, where it has one.
+    audit: Option<Vec<Value>>,
     pub(super) bytes: usize,
     /// The answer where it does not depend on this commit.
     pub(super) settled: Option<Accepted>,
@@ -375,6 +399,9 @@ pub(super) async fn write(session: &mut Session, jobs: &mut [&mut AcceptJob], he
     write_line_rows(session, line_cells).await?;
     let live = jobs.iter().filter(|job| job.settled.is_none());
     inbounds::write_state(session, live.filter_map(|job| job.state.as_ref())).await?;
+    for row in jobs.iter().filter(|job| job.settled.is_none()).filter_map(|job| job.audit.as_ref()) {
+        session.execute(audit::INSERT, row.clone()).await?;
+    }
     Ok(())
 }
 

@@ -1,5 +1,7 @@
 use engate_model::{TenantId, TokenId, integrator::Tenant};
-use engate_store::{Actor, AuditFilter, ChainFault, Order, Store, StoreError, entry_hash};
+use engate_store::{
+    AcceptRequest, Accepted, Actor, AuditFilter, ChainFault, Order, Start, Store, StoreError, entry_hash,
+};
 use serde_json::json;
 
 use crate::harness::{Subject, actor, at, unique};
@@ -146,6 +148,23 @@ pub(crate) async fn what_is_forgotten_leaves_a_chain_that_can_be_checked(t: &Sub
     changes(&t.store, tenant, 95..96).await;
     let check = t.store.audit_verify(tenant).await.unwrap();
     assert_eq!((check.first_seq, check.last_seq, check.entries, check.faults.len()), (4, 5, 2, 0));
+}
+
+pub(crate) async fn an_entry_is_written_with_its_events_or_not_at_all(t: &Subject) {
+    let filter = AuditFilter { action: Some("endpoint.test".into()), ..AuditFilter::default() };
+    let told = async || t.store.audit_list(t.tenant, &filter, None, Order::Ascending, 100).await.unwrap().items;
+    let accept = async |stale: i64| {
+        let request = t.request(vec![t.single(t.event(1), Start::Skipped("filtered".into()))]).await;
+        let request = AcceptRequest { revision: request.revision - stale, ..request };
+        let detail = json!({"n": stale});
+        t.store.event_accept_audited(request, &actor(), "endpoint.test", "ep_1", &detail).await.unwrap()
+    };
+    assert_eq!(accept(1).await, Accepted::StaleCatalog);
+    assert_eq!(told().await, []);
+    assert!(matches!(accept(0).await, Accepted::Stored(_)));
+    let entries = told().await;
+    assert_eq!((entries.len(), entries[0].object.as_str(), entries[0].detail.as_str()), (1, "ep_1", r#"{"n":0}"#));
+    assert_eq!(t.store.audit_verify(t.tenant).await.unwrap().faults.len(), 0, "it has its MAC");
 }
 
 pub(crate) async fn entries_are_found_by_what_is_known_of_them(t: &Subject) {

@@ -241,6 +241,46 @@ pub(crate) async fn event_types_of_the_engine_stay(t: &Subject) {
     not_found(t.store.event_type_delete(&actor(), &changed).await);
 }
 
+pub(crate) async fn event_types_come_with_their_endpoint_or_not_at_all(t: &Subject) {
+    let named = |keys: &[&str]| -> Vec<EventType> {
+        let entry = |key: &&str| EventType {
+            tenant: t.tenant,
+            key: (*key).into(),
+            title: (*key).into(),
+            macro_process: String::new(),
+            process: String::new(),
+            system: false,
+            enabled: true,
+            schema: None,
+            created_at: at(0),
+        };
+        keys.iter().map(entry).collect()
+    };
+    let told = async || {
+        let page = t.store.audit_list(t.tenant, &AuditFilter::default(), None, Order::Ascending, 100).await.unwrap();
+        page.items.into_iter().map(|entry| (entry.action, entry.detail)).collect::<Vec<_>>()
+    };
+    let known = async || t.store.event_type_list(t.tenant).await.unwrap().len() - SYSTEM_TYPES.len();
+    let before = told().await.len();
+    let id = EndpointId::new(at(0), unique());
+    let mut astray = t.endpoint_row(id);
+    astray.integrator = IntegratorId::new(at(0), unique());
+    conflicts(t.store.endpoint_create_entering(&actor(), &astray, &named(&["a", "b"])).await);
+    assert_eq!((known().await, told().await.len()), (0, before), "nothing stays of what failed");
+    let row = t.endpoint_row(id);
+    t.store.endpoint_create_entering(&actor(), &row, &named(&["a", "b"])).await.unwrap();
+    t.store.endpoint_update_telling(&actor(), &row, &named(&["b", "c"]), &[]).await.unwrap();
+    assert_eq!(known().await, 3);
+    let mut new = told().await;
+    new.retain(|(_, detail)| detail.contains("event_types_entered"));
+    new.sort();
+    let actions: Vec<_> = new.iter().map(|(action, _)| action.as_str()).collect();
+    assert_eq!(actions, ["endpoint.create", "endpoint.update"]);
+    assert_eq!(told().await.len(), before + 2, "one entry for each call");
+    assert!(new[0].1.contains(r#""event_types_entered":["a","b"]"#), "{}", new[0].1);
+    assert!(new[1].1.contains(r#""event_types_entered":["c"]"#), "what was there was not entered: {}", new[1].1);
+}
+
 pub(crate) async fn integrators_with_endpoints_stay(t: &Subject) {
     let mut row = t.integrator_row(IntegratorId::new(at(0), unique()), "zeta");
     t.store.integrator_create(&actor(), &row).await.unwrap();

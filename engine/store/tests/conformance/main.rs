@@ -67,6 +67,7 @@ conformance! {
         whatever_is_done_to_a_chain_shows,
         many_who_link_at_once_make_one_chain,
         what_is_forgotten_leaves_a_chain_that_can_be_checked,
+        an_entry_is_written_with_its_events_or_not_at_all,
         entries_are_found_by_what_is_known_of_them;
     finishing:
         a_success_is_recorded_with_its_attempt,
@@ -128,6 +129,7 @@ conformance! {
         a_deleted_tenant_keeps_nothing_that_opens_a_door,
         what_is_done_to_a_tenant_stands_in_both_chains,
         event_types_of_the_engine_stay,
+        event_types_come_with_their_endpoint_or_not_at_all,
         integrators_with_endpoints_stay,
         endpoints_come_back_as_they_were_put,
         a_deleted_endpoint_cancels_what_waits_and_keeps_its_history,

@@ -1,5 +1,7 @@
 use engate_model::plugin::{CallSettings, Grants, Instances, InterpretWhen, Manifest, World};
-use engate_store::{DEVELOPMENT_KEPT, PluginDeleted, PluginSettings, PluginState, PluginVersion, Pushed, StoreError};
+use engate_store::{
+    AuditFilter, DEVELOPMENT_KEPT, Order, PluginDeleted, PluginSettings, PluginState, PluginVersion, Pushed, StoreError,
+};
 use serde_json::json;
 
 use crate::harness::{Subject, actor, at};
@@ -108,7 +110,15 @@ pub(crate) async fn a_channel_waits_for_the_compilation(t: &Subject) {
     assert_eq!(t.store.plugin_push(&actor(), &next, b"\0asm", Some("next")).await.unwrap(), Pushed::Unchanged);
     assert_eq!(t.store.plugin_compiling(at(1)).await.unwrap(), []);
     assert_eq!(t.store.plugin_compiling(at(2)).await.unwrap(), std::slice::from_ref(&waiting));
-    t.store.plugin_pending_channel(&next, "next").await.unwrap();
+    let audited = async || {
+        let filter = AuditFilter { action: Some("plugin.channel_pending".into()), ..AuditFilter::default() };
+        t.store.audit_list(t.tenant, &filter, None, Order::Ascending, 100).await.unwrap().items
+    };
+    assert!(!t.store.plugin_pending_channel(&actor(), &waiting, "stable").await.unwrap(), "it waits already");
+    assert_eq!(audited().await, []);
+    assert!(t.store.plugin_pending_channel(&actor(), &waiting, "next").await.unwrap());
+    let told = &audited().await[0];
+    assert_eq!((told.object.as_str(), told.detail.as_str()), ("gsan@next", r#"{"version":"1.1.0","before":"stable"}"#));
     let waiting = &t.store.plugin_compiling(at(2)).await.unwrap()[0];
     assert_eq!(waiting.pending_channel.as_deref(), Some("next"));
 
@@ -122,7 +132,8 @@ pub(crate) async fn a_channel_waits_for_the_compilation(t: &Subject) {
     assert_eq!((now.version.as_str(), now.state, now.pending_channel), ("1.1.0", PluginState::Ready, None));
     assert!(!ended(PluginState::Failed, Some("late"), None).await, "it has ended already");
     assert_eq!(resolve("gsan@next").await.unwrap().state, PluginState::Ready);
-    t.store.plugin_pending_channel(&next, "stable").await.unwrap();
+    assert!(!t.store.plugin_pending_channel(&actor(), &next, "stable").await.unwrap());
+    assert_eq!(audited().await.len(), 1);
     assert_eq!(resolve("gsan@1.1.0").await.unwrap().pending_channel, None, "nothing is pending any more");
 
     let other = PluginVersion { state: PluginState::Compiling, ..version(t, "gsan", "1.2.0", 3) };
@@ -196,6 +207,19 @@ pub(crate) async fn settings_default_and_round_trip(t: &Subject) {
     assert_eq!(get().await, settings);
     let late = t.store.plugin_settings_put(&actor(), t.tenant, "gsan", &bare, &settings).await;
     assert_eq!(late.unwrap_err().code(), "stale");
-    t.store.plugin_settings_put(&actor(), t.tenant, "gsan", &settings, &bare).await.unwrap();
+    let other = PluginSettings { config: Some(json!({"b": 2})), ..settings.clone() };
+    t.store.plugin_settings_put(&actor(), t.tenant, "gsan", &settings, &other).await.unwrap();
+    let filter = AuditFilter { action: Some("plugin.settings_put".into()), ..AuditFilter::default() };
+    let told = t.store.audit_list(t.tenant, &filter, None, Order::Ascending, 100).await.unwrap().items;
+    let mut details: Vec<serde_json::Value> =
+        told.iter().map(|entry| serde_json::from_str(&entry.detail).unwrap()).collect();
+    details.sort_by_key(|detail| detail["old"]["config"].is_null());
+    let changed = &details[0];
+    assert_eq!(
+        (details.len(), &changed["old"]["config"], &changed["new"]["config"]["b"]),
+        (2, &json!({"b": 1.50, "a": {}}), &json!(2))
+    );
+    assert_eq!(changed["old"]["grants"], changed["new"]["grants"]);
+    t.store.plugin_settings_put(&actor(), t.tenant, "gsan", &other, &bare).await.unwrap();
     assert_eq!(get().await, bare);
 }

@@ -150,7 +150,7 @@ pub(super) struct EndpointNewBody {
     config: Option<Value>,
     /// Keys it subscribes to; `order.*` takes every key below `order.`, `*` takes all but the
     /// engine's own (`delivery.failed`), which are named or taken by prefix. Keys that the catalogue lacks
-    /// are entered.
+    /// are entered; a token of one integrator may name those that are there.
     #[schema(max_items = 1000, value_type = Option<Vec<NameText>>)]
     event_types: Option<Vec<String>>,
     /// Whether deliveries go out; true where it is left out.

@@ -144,6 +144,11 @@ const SENTENCES: &[(&str, &str)] = &[
         "o filtro do endpoint não deixa passar nenhum dos {} eventos mais novos do tipo {}",
     ),
     (
+        "the endpoint has a newer event of type {} than the newest that its filter takes; nothing older is sent after it",
+        "o endpoint tem um evento do tipo {} mais novo que o mais novo que o filtro dele deixa passar; nada mais antigo é \
+         enviado depois dele",
+    ),
+    (
         "an attempt is queued or under way and did not end in time; it goes on, look at the delivery",
         "uma tentativa espera ou está em andamento e não terminou a tempo; ela continua, veja a entrega",
     ),
@@ -278,6 +283,10 @@ const SENTENCES: &[(&str, &str)] = &[
     (
         "is missing; the endpoint subscribes to no type of the catalogue, so name one",
         "falta; o endpoint não assina nenhum tipo do catálogo, então diga um",
+    ),
+    (
+        "the catalogue has no {}, and a token of one integrator enters no types; have it entered, or subscribe by a pattern",
+        "o catálogo não tem {}, e um token de um integrador não cadastra tipos; peça que seja cadastrado ou assine por um padrão",
     ),
     (
         "does not belong to type {}; leave it out, or choose the type it belongs to",

@@ -11,6 +11,7 @@ use engate_model::{
     EndpointId, Secret, Timestamp,
     callback::{self, CallbackScope, Fact},
     endpoint::{Endpoint, Signing},
+    event::EventType,
     integrator::Integrator,
     invalid::Complaints,
     line::Ordering,
@@ -162,7 +163,8 @@ impl Engine {
         Ok(Registered { endpoint, integrator: integrator.slug })
     }
 
-    /// Registers an endpoint. Event types that it names and the catalogue lacks are entered under their keys.
+    /// Registers an endpoint. Event types that it names and the catalogue lacks are entered under their keys, by who may
+    /// change the catalogue.
     pub(crate) async fn endpoint_create(
         &self,
         principal: &Principal,
@@ -183,6 +185,7 @@ impl Engine {
         };
         let filter = check::filter(new.filter, &mut complaints);
         let callbacks = check::callbacks(principal, new.callbacks, &mut complaints);
+        let named = self.event_types_named(principal, &event_types, &[], &mut complaints).await?;
         let Some(integrator) = integrator else { return Err(check::refusal(denied, complaints)) };
         let endpoint = Endpoint {
             id: EndpointId::new(now, self.chance.bits()),
@@ -215,8 +218,7 @@ impl Engine {
         check::certificate(&endpoint.auth, now, &mut complaints);
         check::finish(denied, complaints)?;
         self.check_endpoint_config(&integrator, endpoint.plugin.as_ref(), endpoint.config.as_ref()).await?;
-        self.event_types_ensure(&self.actor(principal), principal.tenant, &endpoint.event_types).await?;
-        self.store.endpoint_create(&self.actor(principal), &endpoint).await?;
+        self.store.endpoint_create_entering(&self.actor(principal), &endpoint, &named).await?;
         self.views.follow_change(&self.store, principal.tenant).await;
         Ok(Registered { endpoint, integrator: integrator.slug })
     }
@@ -266,6 +268,13 @@ impl Engine {
             auth if *auth != before.endpoint.auth => denied.or(self.check_token_url(auth, &mut complaints).await),
             _ => denied,
         };
+        let named = match subscribes {
+            true => {
+                let had = &before.endpoint.event_types;
+                self.event_types_named(principal, &endpoint.event_types, had, &mut complaints).await?
+            }
+            false => Vec::new(),
+        };
         check::endpoint(&endpoint, &mut complaints);
         if endpoint.auth != before.endpoint.auth {
             check::certificate(&endpoint.auth, now, &mut complaints);
@@ -278,11 +287,8 @@ impl Engine {
         if shapes_requests {
             self.check_endpoint_config(&integrator, endpoint.plugin.as_ref(), endpoint.config.as_ref()).await?;
         }
-        if subscribes {
-            self.event_types_ensure(&self.actor(principal), principal.tenant, &endpoint.event_types).await?;
-        }
         let facts = if was_enabled && !endpoint.enabled { self.told_disabled(&endpoint).await? } else { Vec::new() };
-        self.endpoint_store(principal, endpoint, integrator, &facts).await
+        self.endpoint_store(principal, endpoint, integrator, &named, &facts).await
     }
 
     /// What listeners are told of an endpoint that someone disables.
@@ -332,7 +338,7 @@ impl Engine {
         let now = self.now();
         rotate(&mut endpoint.signing, engate_egress::generate_signing_secret(self.chance.key()), now);
         endpoint.updated_at = now;
-        self.endpoint_store(principal, endpoint, integrator, &[]).await
+        self.endpoint_store(principal, endpoint, integrator, &[], &[]).await
     }
 
     async fn endpoint_store(
@@ -340,10 +346,11 @@ impl Engine {
         principal: &Principal,
         mut endpoint: Endpoint,
         integrator: Integrator,
+        named: &[EventType],
         facts: &[AcceptEvent],
     ) -> Result<Registered, VerbError> {
         let actor = self.actor(principal);
-        endpoint.revision = self.store.endpoint_update_telling(&actor, &endpoint, facts).await?;
+        endpoint.revision = self.store.endpoint_update_telling(&actor, &endpoint, named, facts).await?;
         self.worker.edited(endpoint.id, endpoint.lane_rules(), self.now());
         if let Some(view) = self.views.follow_change(&self.store, principal.tenant).await {
             self.follow(&view.catalog).await;

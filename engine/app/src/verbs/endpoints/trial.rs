@@ -9,7 +9,7 @@ use engate_model::{
     line::Ordering,
     token::Principal,
 };
-use engate_store::{AcceptEvent, AcceptRequest, Accepted, ClaimedDelivery, NewDelivery, Start, StoreError};
+use engate_store::{AcceptEvent, AcceptRequest, Accepted, Actor, ClaimedDelivery, NewDelivery, Start, StoreError};
 use serde_json::{Value, json};
 
 use super::actions::{SEND_TIME_MAX, Sent, no_lease, switched_off, takes};
@@ -47,8 +47,8 @@ impl Engine {
     ) -> Result<Sent, VerbError> {
         let endpoint = self.endpoint_to_send(principal, id).await?;
         let event = self.trial_event(principal, &endpoint, trial).await?;
-        let engine = Arc::clone(self);
-        Carried::new(async move { engine.send_trial(endpoint, event).await }).await
+        let (engine, actor) = (Arc::clone(self), self.actor(principal));
+        Carried::new(async move { engine.send_trial(&actor, endpoint, event).await }).await
     }
 
     async fn trial_event(
@@ -112,7 +112,12 @@ impl Engine {
         Ok((json!({ "event_type": key, "test": true }).to_string().into_bytes(), JSON.to_owned()))
     }
 
-    async fn send_trial(self: &Arc<Self>, endpoint: Endpoint, event: Arc<Event>) -> Result<Sent, VerbError> {
+    async fn send_trial(
+        self: &Arc<Self>,
+        actor: &Actor,
+        endpoint: Endpoint,
+        event: Arc<Event>,
+    ) -> Result<Sent, VerbError> {
         for _ in 0..STALE_TRIES_MAX {
             let view = self.views.get(&self.store, event.tenant).await?;
             let Some(serial) = self.worker.serial_to_take() else { return Err(no_lease()) };
@@ -126,8 +131,13 @@ impl Engine {
             let accept = AcceptEvent { event: Arc::clone(&event), body_hash: [0; 32], deliveries: vec![new] };
             let (tenant, revision) = (event.tenant, view.catalog.revision);
             let request = AcceptRequest { tenant, revision, events: vec![accept.clone()], state: None, call: None };
+            let object = endpoint.id.to_string();
+            let detail = json!({
+                "event_type": event.event_type, "event": event.id,
+                "delivery": accept.deliveries.first().map(|delivery| delivery.id),
+            });
             let doubt = Doubt::of(&self.worker);
-            match self.store.event_accept(request).await? {
+            match self.store.event_accept_audited(request, actor, "endpoint.test", &object, &detail).await? {
                 Accepted::Stored(stored) => {
                     let code = stored.first().and_then(|one| one.codes.first()).copied();
                     let delivery = code.and_then(|code| accept.delivery(0, code));

@@ -54,7 +54,7 @@ impl Engine {
             Pushed::Unchanged => {
                 let there = self.plugin_version(principal, &version.name, &version.version).await?;
                 if there.state == PluginState::Compiling {
-                    self.store.plugin_pending_channel(&there, channel).await?;
+                    self.store.plugin_pending_channel(&self.actor(principal), &there, channel).await?;
                 } else {
                     self.channel_move(principal, &version.name, channel, &version.version).await?;
                 }
