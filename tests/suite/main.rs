@@ -78,4 +78,5 @@ mod tenants;
 mod tidy;
 mod tls;
 mod tokens;
+mod versions;
 mod wizard;

@@ -1,7 +1,10 @@
 //! Versions: of each event type the newest event is the one that people send by hand. Which that is, what became of it
 //! at an endpoint, and taking its delivery in hand.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use engate_model::{
     DeliveryId, EndpointId, EventId, IntegratorId, TenantId,
@@ -16,7 +19,7 @@ use crate::{
     audit::Actor,
     claims::ClaimedDelivery,
     commit::accept::codes,
-    compose::Bulk,
+    compose::{Bulk, OrderTerm, Range, Scan, distinct},
     db::Session,
     deliveries::{delivery, delivery_columns},
     error::StoreError,
@@ -27,7 +30,9 @@ use crate::{
     value::{Kind, Row, args},
 };
 
-/// Deliveries of one type that are looked through for an endpoint's last one, where the newest event has none there.
+/// An endpoint's own deliveries that are looked through for its last ones of some types.
+const OWN_LAST_MAX: usize = 500;
+/// Deliveries of one type, to whomever, that are looked through where an endpoint's own last ones have none of it.
 const LOOKED_BACK_MAX: u32 = 2_000;
 
 /// The newest event of a type, as one endpoint has it.
@@ -72,7 +77,7 @@ pub enum Taken {
         /// That one's code.
         code: i64,
     },
-    /// There is a newer one by now.
+    /// The endpoint has a newer one, or the event is kept no longer.
     Outdated,
     /// The endpoint is gone or disabled.
     NoEndpoint,
@@ -86,6 +91,13 @@ static NEWEST: Bulk = Bulk::new(
 );
 
 const OF_EVENT: &[(&str, Kind)] = &[("of_event", Kind::Id), ("to_endpoint", Kind::Id)];
+
+/// Those of these events that are tests.
+static TESTS: Bulk = Bulk::new(
+    "SELECT e.id FROM (",
+    &[("of_tenant", Kind::Id), ("of_event", Kind::Id)],
+    ") AS v JOIN events e ON e.tenant_id = v.of_tenant AND e.id = v.of_event AND e.reason = 'test'",
+);
 
 static DELIVERED: Bulk = Bulk::with_twin_tails(
     concat!("SELECT ", delivery_columns!(), " FROM ("),
@@ -155,30 +167,62 @@ impl Store {
         self.db().rows(sql, args![tenant, event_type, limit]).await?.iter().map(event).collect()
     }
 
-    /// The last of a type that an endpoint got, where that is not the newest event: looked for among the type's last
-    /// [`LOOKED_BACK_MAX`] deliveries.
+    /// The last delivery of each of these types that an endpoint got and that was not skipped; those of test events are
+    /// none. Looked for among the endpoint's own last [`OWN_LAST_MAX`], and where it has more and none of a type among
+    /// them, among that type's last [`LOOKED_BACK_MAX`].
     ///
     /// # Errors
     /// When the database gives no answer.
-    pub async fn delivery_last(
+    pub async fn delivery_lasts(
         &self,
         tenant: TenantId,
         endpoint: EndpointId,
-        event_type: &str,
-    ) -> Result<Option<Delivery>, StoreError> {
-        let sql = concat!(
-            "SELECT ",
-            delivery_columns!(),
-            " FROM (SELECT * FROM deliveries WHERE tenant_id = $1 AND event_type = $2 ORDER BY code DESC LIMIT $4) AS recent \
-             WHERE endpoint_id = $3 AND NOT EXISTS (SELECT 1 FROM events t WHERE t.tenant_id = $1 AND t.id = \
-             recent.event_id AND t.reason = 'test') ORDER BY code DESC LIMIT 1"
-        );
-        let row = self.db().row(sql, args![tenant, event_type, endpoint, LOOKED_BACK_MAX]).await?;
-        row.map(|row| delivery(&mut row.cells())).transpose()
+        event_types: &[&str],
+    ) -> Result<Vec<Delivery>, StoreError> {
+        let mut session = self.db().reader().await?;
+        let own = own_last(&mut session, endpoint).await?;
+        let all_seen = own.len() < OWN_LAST_MAX;
+        let mut own: Vec<_> = own.into_iter().filter(|one| event_types.contains(&one.event_type.as_str())).collect();
+        let events = own.iter().flat_map(|one| args![tenant, one.event]).collect();
+        let tests = TESTS.rows(&mut session, events).await?;
+        let tests = tests.iter().map(|row| row.cells().id()).collect::<Result<HashSet<EventId>, _>>()?;
+        own.retain(|one| !tests.contains(&one.event));
+        // The newest comes first.
+        let mut lasts: HashMap<String, Delivery> = HashMap::new();
+        for one in own {
+            lasts.entry(one.event_type.clone()).or_insert(one);
+        }
+        for key in event_types.iter().filter(|_| !all_seen) {
+            if lasts.contains_key(*key) {
+                continue;
+            }
+            let sql = concat!(
+                "SELECT ",
+                delivery_columns!(),
+                " FROM (SELECT * FROM deliveries WHERE tenant_id = $1 AND event_type = $2 ORDER BY code DESC LIMIT $4) AS \
+                 recent WHERE endpoint_id = $3 AND state <> 'skipped' AND NOT EXISTS (SELECT 1 FROM events t WHERE \
+                 t.tenant_id = $1 AND t.id = recent.event_id AND t.reason = 'test') ORDER BY code DESC LIMIT 1"
+            );
+            if let Some(row) = session.row(sql, args![tenant, *key, endpoint, LOOKED_BACK_MAX]).await? {
+                lasts.insert((*key).to_owned(), delivery(&mut row.cells())?);
+            }
+        }
+        Ok(lasts.into_values().collect())
     }
 
-    /// Takes a version's delivery in hand because someone wants it sent now; makes the delivery where there is none.
-    /// What is older of its key (endpoint, event type, subject), and not delivered, is superseded.
+    /// The types of a tenant's events, whatever its catalogue has: the first `limit` of them by key, from one to the next
+    /// in one probe.
+    ///
+    /// # Errors
+    /// When the database gives no answer.
+    pub async fn event_types_published(&self, tenant: TenantId, limit: u32) -> Result<Vec<String>, StoreError> {
+        let sql = distinct(self.db().dialect(), "events", "events_type", "tenant_id = $1", "event_type", 2);
+        self.db().rows(sql, args![tenant, limit]).await?.iter().map(|row| row.cells().text()).collect()
+    }
+
+    /// Takes a version's delivery in hand because someone wants it sent now; makes the delivery where there is none, and
+    /// the endpoint has none of a newer event of its key (endpoint, event type, subject). What is older of its key, and
+    /// not delivered, is superseded.
     ///
     /// # Errors
     /// When the database gives no answer; then nothing was taken.
@@ -215,18 +259,27 @@ impl Store {
         event_hold(session, tenant, wanted.version.event).await?;
         let Some(event) = event_in(session, tenant, wanted.version.event).await? else { return Ok(Taken::Outdated) };
         let found = present(session, wanted).await?;
-        if let Some(found) = &found
-            && ordering == Ordering::Latest
-            && lines::newer(session, found).await?.is_some()
-        {
+        let outdated = match &found {
+            Some(found) => ordering == Ordering::Latest && lines::newer(session, found).await?.is_some(),
+            // It would get the highest code, and count as the newest from then on.
+            None => newer_event(session, endpoint, &event).await?,
+        };
+        if outdated {
             return Ok(Taken::Outdated);
         }
         let below = found.as_ref().map_or(i64::MAX, |found| found.code);
-        supersede_older(session, endpoint, &event, below).await?;
+        let before = found.as_ref().map_or(event.id, |_| EventId::MAX);
+        let superseded = supersede_older(session, endpoint, &event, (below, before)).await?;
         let line = ordering.line(&event.event_type, event.subject.as_deref()).map(Arc::<str>::from);
         let lines = line.iter().map(|line| (endpoint, Arc::clone(line))).collect();
         if let Some(busy) = found.as_ref().filter(|found| found.state == DeliveryState::Delivering) {
             lines::settle_lines(session, &held, lines).await?;
+            if superseded > 0 {
+                let detail = json!({
+                    "event_type": event.event_type, "delivery": busy.id, "superseded": superseded, "joined": true,
+                });
+                self.audit(session, actor, tenant, wanted.action, &endpoint.to_string(), &detail).await?;
+            }
             return Ok(Taken::Busy(Box::new(busy.clone())));
         }
         if let Some(line) = &line {
@@ -243,7 +296,7 @@ impl Store {
             None => make(session, serial, wanted, &event, line, actor).await?,
         };
         lines::settle_lines(session, &held, lines).await?;
-        let detail = json!({ "event_type": event.event_type, "delivery": delivery.id });
+        let detail = json!({ "event_type": event.event_type, "delivery": delivery.id, "superseded": superseded });
         self.audit(session, actor, tenant, wanted.action, &endpoint.to_string(), &detail).await?;
         let in_line = ordering != Ordering::Parallel;
         Ok(Taken::InHand(Box::new(ClaimedDelivery {
@@ -277,23 +330,60 @@ async fn present(session: &mut Session, wanted: &WantedNow<'_>) -> Result<Option
     row.map(|row| delivery(&mut row.cells())).transpose()
 }
 
+/// An endpoint's last deliveries that were not skipped, the newest first: [`OWN_LAST_MAX`] at most, read from the end of
+/// each state's range.
+async fn own_last(session: &mut Session, endpoint: EndpointId) -> Result<Vec<Delivery>, StoreError> {
+    // What is in hand is in none of the others, and there is never much of it.
+    let held = Range::of(Some("deliveries_owner"), "endpoint_id = $1 AND owner IS NOT NULL".to_owned());
+    let mut ranges = vec![held];
+    let finished = "endpoint_id = $1 AND owner IS NULL";
+    for state in DeliveryState::ALL.into_iter().filter(|state| *state != DeliveryState::Skipped) {
+        for success in ["-1", "0", "1"] {
+            let keys = vec![("state", format!("'{}'", state.code())), ("success", success.to_owned())];
+            ranges.push(Range { keys, ..Range::of(Some("deliveries_endpoint"), finished.to_owned()) });
+        }
+    }
+    let scan = Scan { table: "deliveries", ranges: &ranges, everywhere: "" };
+    let by_code = [OrderTerm { column: "code", descending: true, nulls: false }];
+    let sql = scan.page(session.dialect(), delivery_columns!(), &by_code, 2);
+    let limit = u64::try_from(OWN_LAST_MAX).unwrap_or(u64::MAX);
+    let rows = session.rows(sql, args![endpoint, limit]).await?;
+    rows.iter().map(|row| delivery(&mut row.cells())).collect()
+}
+
+/// Whether the endpoint has a delivery of the same key whose event came later: one that is unfinished, was delivered or
+/// failed. Newer events are few: it is the newest of its type that someone wants, or one of the last that a filter takes.
+async fn newer_event(session: &mut Session, endpoint: EndpointId, event: &Event) -> Result<bool, StoreError> {
+    let sql = twins!(
+        "SELECT d.code FROM events n ",
+        sqlite: "INDEXED BY events_type CROSS JOIN deliveries d INDEXED BY deliveries_event ",
+        postgres: "CROSS JOIN deliveries d ",
+        "WHERE n.tenant_id = $1 AND n.event_type = $2 AND n.id > $3 AND COALESCE(n.subject, '') = $4 AND \
+         (n.reason IS NULL OR n.reason <> 'test') AND d.event_id = n.id AND d.endpoint_id = $5 AND \
+         (d.state IN ('pending', 'delivering', 'parked') OR (d.state IN ('succeeded', 'failed') AND d.success IN (0, 1))) \
+         LIMIT 1"
+    );
+    let subject = event.subject.as_deref().unwrap_or_default();
+    Ok(session.row(sql, args![event.tenant, &event.event_type, event.id, subject, endpoint]).await?.is_some())
+}
+
+/// Supersedes what is older than `event` of its key: what has a code and an event below these. Gives how many.
 async fn supersede_older(
     session: &mut Session,
     endpoint: EndpointId,
     event: &Event,
-    below: i64,
-) -> Result<(), StoreError> {
+    (code, before): (i64, EventId),
+) -> Result<u64, StoreError> {
     let sql = twins!(
         "UPDATE deliveries ",
         sqlite: "INDEXED BY deliveries_undelivered ",
         postgres: "",
         "SET state = 'superseded', reason = 'newer_version', due_at = NULL, line = NULL, waits_behind = NULL WHERE \
-         endpoint_id = $1 AND owner IS NULL AND state IN ('pending', 'parked', 'failed') AND code < $4 AND event_type = $2 \
-         AND COALESCE(subject, '') = $3"
+         endpoint_id = $1 AND owner IS NULL AND state IN ('pending', 'parked', 'failed') AND code < $4 AND event_id < $5 \
+         AND event_type = $2 AND COALESCE(subject, '') = $3"
     );
     let subject = event.subject.as_deref().unwrap_or_default();
-    session.execute(sql, args![endpoint, &event.event_type, subject, below]).await?;
-    Ok(())
+    session.execute(sql, args![endpoint, &event.event_type, subject, code, before]).await
 }
 
 async fn take_present(

@@ -213,7 +213,7 @@ pub(crate) const MEANINGS: &[Meaning] = &[
         "newer_version",
         StatusCode::CONFLICT,
         "A newer version took its place",
-        "Send the newest one; an endpoint with the ordering `latest` gets nothing older after it.",
+        "Send the newest one, or let the endpoint's filter take it: nothing older goes after it.",
     ),
     meaning(
         "event_not_kept",

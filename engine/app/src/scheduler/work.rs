@@ -12,7 +12,10 @@ use engate_model::{
 use super::HeldRun;
 use crate::{
     accept::{NewEvent, NotTaken, SCHEMA_MISMATCH},
-    verbs::{VerbError, endpoints::actions::Which},
+    verbs::{
+        VerbError,
+        endpoints::actions::{UNAVAILABLE, Which},
+    },
 };
 
 impl HeldRun {
@@ -79,6 +82,10 @@ impl HeldRun {
                 Ok(all) => {
                     let requests = all.sent.len() as u64;
                     self.count(RunCounts { rows: requests, requests, ..RunCounts::default() });
+                    if let Some((key, code)) = all.skipped.iter().find(|(_, code)| *code == UNAVAILABLE) {
+                        let message = format!("{key} could not be sent to {endpoint}; the engine's log says why");
+                        return failed(code, message, true);
+                    }
                 }
                 // Disabled or deleted meanwhile: there is nothing to resend.
                 Err(VerbError::NotFound(_) | VerbError::Conflict { .. }) => {

@@ -19,6 +19,7 @@ mod plugins;
 mod retaining;
 mod running;
 mod syncing;
+mod versions;
 mod wizards;
 
 macro_rules! conformance {
@@ -106,6 +107,10 @@ conformance! {
         a_change_of_the_ordering_holds_for_what_is_there,
         o21_whoever_comes_at_once_one_of_a_line_moves,
         o18_the_newest_version_is_taken_and_older_failures_are_superseded;
+    versions:
+        o21_a_delivery_that_is_made_supersedes_nothing_newer,
+        o21_a_delivery_that_is_made_supersedes_what_is_older,
+        o15_o18_the_last_that_was_not_skipped_counts;
     orders:
         v26_v37_any_filter_order_and_page_is_what_memory_would_give,
         pages_go_on_where_they_were_whatever_is_written_meanwhile,

@@ -10,8 +10,9 @@ use engate_model::{
     listing::Sort,
 };
 use engate_store::{
-    AcceptEvent, AcceptRequest, Accepted, Cancelled, ClaimedDelivery, DeliveryFilter, FinishItem, Finished,
-    NEWER_VERSION, NewDelivery, NodeSerial, Page, Retried, Start, Store, Taken, WAITS_BEHIND, WantedNow,
+    AcceptEvent, AcceptRequest, Accepted, AuditFilter, Cancelled, ClaimedDelivery, DeliveryFilter, FinishItem,
+    Finished, NEWER_VERSION, NewDelivery, NodeSerial, Order, Page, Retried, Start, Store, Taken, WAITS_BEHIND,
+    WantedNow,
 };
 
 use crate::harness::{LEASE, Subject, actor, at, attempt, failed, succeeded, unique};
@@ -19,7 +20,7 @@ use crate::harness::{LEASE, Subject, actor, at, attempt, failed, succeeded, uniq
 use DeliveryState::{Cancelled as Off, Delivering, Failed, Pending, Succeeded, Superseded};
 
 /// An endpoint that keeps an order.
-async fn ordered(t: &Subject, ordering: Ordering) -> EndpointId {
+pub(crate) async fn ordered(t: &Subject, ordering: Ordering) -> EndpointId {
     let id = EndpointId::new(at(0), unique());
     let row = engate_model::endpoint::Endpoint { ordering, ..t.endpoint_row(id) };
     t.store.endpoint_create(&actor(), &row).await.unwrap();
@@ -36,17 +37,17 @@ fn about(t: &Subject, event_type: &str, subject: &str) -> Event {
     Event { event_type: event_type.into(), subject: Some(subject.into()), ..t.event(1) }
 }
 
-fn single(t: &Subject, event: Event, endpoint: EndpointId, ordering: Ordering, start: Start) -> AcceptEvent {
+pub(crate) fn single(t: &Subject, event: Event, endpoint: EndpointId, ordering: Ordering, start: Start) -> AcceptEvent {
     let delivery = NewDelivery { ordering, ..t.delivery_to(endpoint, 1, start) };
     AcceptEvent { event: Arc::new(event), body_hash: [0; 32], deliveries: vec![delivery] }
 }
 
 /// A delivery as the store answered it.
-struct Entered {
-    id: DeliveryId,
-    delivery: Delivery,
-    event: Event,
-    held_back: bool,
+pub(crate) struct Entered {
+    pub(crate) id: DeliveryId,
+    pub(crate) delivery: Delivery,
+    pub(crate) event: Event,
+    pub(crate) held_back: bool,
 }
 
 /// One event of type P about `subject`, handed over to `node` if it may go.
@@ -58,11 +59,11 @@ async fn enter(t: &Subject, endpoint: EndpointId, ordering: Ordering, subject: &
     Entered { id: delivery.id, delivery, event: (*accept.event).clone(), held_back }
 }
 
-async fn row(t: &Subject, id: DeliveryId) -> Delivery {
+pub(crate) async fn row(t: &Subject, id: DeliveryId) -> Delivery {
     t.store.delivery_get(t.tenant, id).await.unwrap().unwrap()
 }
 
-async fn finish(
+pub(crate) async fn finish(
     store: &Store,
     node: NodeSerial,
     entered: &Entered,
@@ -78,7 +79,7 @@ async fn claim(t: &Subject, node: NodeSerial, endpoint: EndpointId, now: i64) ->
     t.store.delivery_claim(node, &[(endpoint, 100)], at(now)).await.unwrap()
 }
 
-async fn states(t: &Subject, entered: &[&Entered]) -> Vec<DeliveryState> {
+pub(crate) async fn states(t: &Subject, entered: &[&Entered]) -> Vec<DeliveryState> {
     let mut states = Vec::new();
     for one in entered {
         states.push(t.state_of(one.id).await);
@@ -356,6 +357,11 @@ pub(crate) async fn o18_the_newest_version_is_taken_and_older_failures_are_super
     };
     assert!(matches!(take(&found[1]).await, Taken::Busy(busy) if busy.id == newest.id), "an attempt is under way");
     assert_eq!(states(t, &[&p2, &other, &newest]).await, [Superseded, Superseded, Delivering]);
+    assert!(matches!(take(&found[1]).await, Taken::Busy(_)));
+    let all = AuditFilter { action: Some("endpoint.send".into()), ..AuditFilter::default() };
+    let audited = t.store.audit_list(t.tenant, &all, None, Order::Ascending, 100).await.unwrap().items;
+    assert_eq!(audited.len(), 1, "what it superseded is told, and what changed nothing is not");
+    assert!(audited[0].detail.contains("\"superseded\":2"), "{}", audited[0].detail);
     finish(&t.store, node, &newest, &failed(Pending, Some(at(9_999))), false).await;
     let (one, two) = tokio::join!(take(&found[1]), take(&found[1]));
     let in_hand = [&one, &two].iter().filter(|taken| matches!(taken, Taken::InHand(_))).count();

@@ -127,7 +127,7 @@ pub(crate) async fn the_newest_of_each_subject_stays_through_any_number_of_round
     }
     assert_eq!(gone, 29);
     assert_eq!(sweep(t, History::Attempts, 70).await, 34, "all of one type and endpoint but the last");
-    let last = t.store.delivery_last(t.tenant, t.endpoint, "bill.paid").await.unwrap().unwrap();
+    let last = t.store.delivery_lasts(t.tenant, t.endpoint, &["bill.paid"]).await.unwrap().remove(0);
     assert_eq!(t.store.attempt_list(t.tenant, last.id).await.unwrap().len(), 1);
     let versions = t.store.version_list(t.tenant, t.endpoint, &["bill.paid"]).await.unwrap();
     assert_eq!(versions.len(), 1, "what is sent by hand is still there");

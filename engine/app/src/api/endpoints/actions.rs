@@ -89,7 +89,7 @@ pub(crate) struct CatalogType {
     system: bool,
     /// Whether the endpoint gets its events.
     subscribed: bool,
-    /// How the last notification went: by its last attempt, even if another one is due.
+    /// How the last notification that was not skipped went: by its last attempt, even if another one is due.
     #[schema(value_type = StatusName)]
     status: NotificationStatus,
     /// When it was last tried; while it waits for its first try, when its event was taken.
@@ -250,7 +250,8 @@ pub(crate) struct SkippedView {
     /// `never_published`; `not_failed` (resend-pending only); `waits_behind`: an earlier delivery of its line comes first
     /// (ordering `fifo`); `in_progress`: an attempt did not end in time, and goes on; `endpoint_disabled` meanwhile;
     /// `webhooks_disabled` or `event_type_disabled`: its module or the type itself is switched off; `filtered`: the
-    /// endpoint's filter does not take it.
+    /// endpoint's filter does not take it; `newer_version`: the endpoint has a newer one than its filter takes;
+    /// `unavailable`: the engine could not send it at the moment, and its log says why; ask again.
     reason: &'static str,
 }
 
@@ -280,7 +281,7 @@ pub(crate) struct TrialBody {
 }
 
 /// The catalogue of event types as this endpoint has it: what it subscribes to, and how the last notification of each
-/// went.
+/// went. Types that the catalogue lacks are shown where they were published and a pattern takes them.
 #[utoipa::path(get, path = "/v1/endpoints/{id}/catalog", tag = "endpoints", operation_id = "endpoint_catalog",
     params(("id" = String, Path, description = "Its id")),
     responses((status = 200, description = "The tree", body = CatalogView),
@@ -302,7 +303,8 @@ async fn catalog(
     responses((status = 200, description = "It was tried; `outcome` says how it went", body = SentView),
         (status = 404, description = "There is no such endpoint or type, or it is another integrator's"),
         (status = 409, description = "`never_published`, `not_subscribed`, `endpoint_disabled`, `integrator_inactive`, \
-            `webhooks_disabled`, `event_type_disabled`, `queue_paused`, `filtered`, `waits_behind` or `in_progress`")))]
+            `webhooks_disabled`, `event_type_disabled`, `queue_paused`, `filtered`, `newer_version`, `waits_behind` or \
+            `in_progress`")))]
 async fn send(
     State(engine): State<Arc<Engine>>,
     Caller(principal): Caller,
@@ -311,7 +313,8 @@ async fn send(
     Ok(Json(engine.endpoint_send(&principal, id, &key).await?.into()))
 }
 
-/// *Enviar Tudo*: sends the newest version of every event type that this endpoint subscribes to.
+/// *Enviar Tudo*: sends the newest version of every event type that this endpoint subscribes to, by a pattern those too
+/// that the catalogue lacks.
 #[utoipa::path(post, path = "/v1/endpoints/{id}/send-all", tag = "endpoints", operation_id = "endpoint_send_all",
     params(("id" = String, Path, description = "Its id")),
     responses((status = 200, description = "What was sent, and what was not", body = SentAllView),
@@ -325,7 +328,9 @@ async fn send_all(
     Ok(Json(engine.endpoint_send_all(&principal, id, Which::All).await?.into()))
 }
 
-/// *Reenviar Pendentes*: sends the newest version of every subscribed event type whose last attempt failed.
+/// *Reenviar Pendentes*: sends the newest version of every subscribed event type whose last notification failed, what was
+/// skipped since not counted: those that the catalogue shows as `failed`. Where the endpoint has a filter, the newest that
+/// it takes.
 #[utoipa::path(post, path = "/v1/endpoints/{id}/resend-pending", tag = "endpoints",
     operation_id = "endpoint_resend_pending", params(("id" = String, Path, description = "Its id")),
     responses((status = 200, description = "What was sent, and what was not", body = SentAllView),

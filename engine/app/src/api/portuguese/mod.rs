@@ -104,7 +104,7 @@ const TEXTS: &[(&str, &str, &str)] = &[
     (
         "newer_version",
         "Uma versão mais nova tomou o lugar",
-        "Envie a mais nova; um endpoint com a ordem `latest` não recebe nada mais antigo depois dela.",
+        "Envie a mais nova, ou deixe-a passar no filtro do endpoint: nada mais antigo vai depois dela.",
     ),
     (
         "event_not_kept",

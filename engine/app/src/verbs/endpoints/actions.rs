@@ -1,7 +1,11 @@
 //! What people do with one endpoint's versions: see how the last of each event type went, send it now (*Enviar*), all
 //! of them (*Enviar Tudo*), those that failed (*Reenviar Pendentes*), or try the endpoint with an example.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use engate_model::{
     DeliveryId, EndpointId, EventId, callback,
@@ -19,7 +23,7 @@ use tokio::time::Instant;
 use crate::{
     carried::Carried,
     engine::Engine,
-    verbs::VerbError,
+    verbs::{VerbError, event_types::unplaced},
     worker::{Doubt, Job},
 };
 
@@ -32,6 +36,13 @@ const AT_ONCE_MAX: usize = 16;
 
 /// Newest events of a type that are looked through for one that the endpoint's filter takes.
 const LOOKED_BACK_MAX: u32 = 200;
+/// Types of a tenant's events that are looked through for those that the catalogue lacks and a pattern takes.
+const PUBLISHED_MAX: u32 = 10_000;
+
+/// Why a version was not sent that the engine could not send at the moment; its log says more.
+pub(crate) const UNAVAILABLE: &str = "unavailable";
+/// The endpoint has a newer version than the one that would be sent.
+const NEWER_VERSION: &str = "newer_version";
 
 /// An event type as one endpoint has it.
 #[derive(Debug, Clone)]
@@ -75,7 +86,7 @@ pub(crate) struct SentAll {
 pub(crate) enum Which {
     /// The newest of each type.
     All,
-    /// Those of them whose last try failed.
+    /// The newest of those types whose last notification failed.
     Failed,
 }
 
@@ -85,38 +96,73 @@ enum Sending {
     NeverPublished,
     Blocked(i64),
     Filtered,
+    Outdated,
     InProgress,
     EndpointDisabled,
 }
 
 impl Engine {
-    /// Every event type with what an endpoint has of it, by its place in the tree.
+    /// Every event type with what an endpoint has of it, by its place in the tree; of those that the catalogue lacks, the
+    /// ones that it gets by a pattern.
     pub(crate) async fn endpoint_catalog(
         &self,
         principal: &Principal,
         id: EndpointId,
     ) -> Result<Vec<CatalogEntry>, VerbError> {
         let (endpoint, _) = self.endpoint_find(principal, id).await?;
-        let types = self.store.event_type_list(principal.tenant).await?;
-        let keys: Vec<_> = types.iter().map(|entry| entry.key.as_str()).collect();
-        let mut versions = self.store.version_list(principal.tenant, id, &keys).await?;
-        versions.sort_by(|a, b| a.event_type.cmp(&b.event_type));
-        let mut entries = Vec::with_capacity(types.len());
-        for event_type in types {
-            let subscribed = takes(&endpoint, &event_type.key);
-            let at = versions.binary_search_by(|version| version.event_type.cmp(&event_type.key));
-            let last = match at.ok().and_then(|at| versions.get(at)) {
-                Some(Version { delivery: Some(delivery), .. }) => Some(delivery.clone()),
-                // Published while the endpoint was there, and not sent to it: an earlier one may have been.
-                Some(version) if version.event >= EventId::floor(endpoint.created_at) => {
-                    self.store.delivery_last(principal.tenant, id, &event_type.key).await?
-                }
-                _ => None,
-            };
-            let status = NotificationStatus::of(last.as_ref());
-            entries.push(CatalogEntry { event_type, subscribed, status, last });
+        let (types, versions) = self.types_of(&endpoint).await?;
+        let mut lasts = self.lasts(&endpoint, &versions).await?;
+        let entry = |event_type: EventType| {
+            let last = lasts.remove(&event_type.key);
+            let (subscribed, status) = (takes(&endpoint, &event_type.key), NotificationStatus::of(last.as_ref()));
+            CatalogEntry { event_type, subscribed, status, last }
+        };
+        Ok(types.into_iter().map(entry).collect())
+    }
+
+    /// The types of the catalogue and those beyond it that were published and that the endpoint gets by a pattern, by their
+    /// place in the tree; and the newest version of each that has one.
+    async fn types_of(&self, endpoint: &Endpoint) -> Result<(Vec<EventType>, Vec<Version>), VerbError> {
+        let tenant = endpoint.tenant;
+        let mut types = self.store.event_type_list(tenant).await?;
+        let listed: HashSet<_> = types.iter().map(|entry| entry.key.clone()).collect();
+        if endpoint.event_types.iter().any(|subscription| subscription.ends_with('*')) {
+            let published = self.store.event_types_published(tenant, PUBLISHED_MAX).await?;
+            let beyond = published
+                .into_iter()
+                .filter(|key| takes(endpoint, key) && !listed.contains(key) && !callback::is_system(key));
+            types.extend(beyond.map(|key| unplaced(tenant, key, endpoint.created_at)));
         }
-        Ok(entries)
+        let keys: Vec<_> = types.iter().map(|entry| entry.key.as_str()).collect();
+        let versions = self.store.version_list(tenant, endpoint.id, &keys).await?;
+        // Of what the catalogue lacks there may be nothing but test events.
+        let published: HashSet<_> = versions.iter().map(|version| version.event_type.as_str()).collect();
+        types.retain(|entry| listed.contains(&entry.key) || published.contains(entry.key.as_str()));
+        let place = |entry: &EventType| (entry.macro_process.clone(), entry.process.clone(), entry.key.clone());
+        types.sort_by_cached_key(place);
+        Ok((types, versions))
+    }
+
+    /// The last notification of each version's type that was not skipped: what the catalogue's status is told by, and what
+    /// is sent again where it failed. It may be of an older event than the newest.
+    async fn lasts(&self, endpoint: &Endpoint, versions: &[Version]) -> Result<HashMap<String, Delivery>, VerbError> {
+        let mut lasts = HashMap::with_capacity(versions.len());
+        let mut unclear = Vec::new();
+        for version in versions {
+            match &version.delivery {
+                Some(delivery) if delivery.state != DeliveryState::Skipped => {
+                    lasts.insert(version.event_type.clone(), delivery.clone());
+                }
+                // Nothing but what a filter takes of the past was sent to an endpoint that is younger than the event.
+                None if version.event < EventId::floor(endpoint.created_at) && endpoint.filter.is_none() => {}
+                _ => unclear.push(version.event_type.as_str()),
+            }
+        }
+        if !unclear.is_empty() {
+            let found = self.store.delivery_lasts(endpoint.tenant, endpoint.id, &unclear).await?;
+            lasts.extend(found.into_iter().map(|delivery| (delivery.event_type.clone(), delivery)));
+        }
+        Ok(lasts)
     }
 
     /// Sends the newest version of an event type now, and answers how it went.
@@ -161,6 +207,13 @@ impl Engine {
                 );
                 Err(VerbError::conflict(FILTERED, detail))
             }
+            Sending::Outdated => {
+                let detail = format!(
+                    "the endpoint has a newer event of type {event_type} than the newest that its filter takes; nothing \
+                     older is sent after it"
+                );
+                Err(VerbError::conflict(NEWER_VERSION, detail))
+            }
             Sending::InProgress => Err(VerbError::conflict(
                 "in_progress",
                 "an attempt is queued or under way and did not end in time; it goes on, look at the delivery",
@@ -169,7 +222,7 @@ impl Engine {
         }
     }
 
-    /// Sends the newest version of every type that the endpoint subscribes to, or of those that failed.
+    /// Sends the newest version of every type that the endpoint subscribes to, or of those whose last notification failed.
     pub(crate) async fn endpoint_send_all(
         self: &Arc<Self>,
         principal: &Principal,
@@ -178,28 +231,28 @@ impl Engine {
     ) -> Result<SentAll, VerbError> {
         let endpoint = self.endpoint_to_send(principal, id).await?;
         let view = self.views.get(&self.store, principal.tenant).await?;
-        let types = self.store.event_type_list(principal.tenant).await?;
+        let (types, mut versions) = self.types_of(&endpoint).await?;
         let keys =
             types.into_iter().map(|entry| entry.key).filter(|key| takes(&endpoint, key) && !callback::is_system(key));
         let (mut keys, off): (Vec<_>, Vec<_>) = keys.partition(|key| view.catalog.switched_off(key).is_none());
         keys.sort_unstable();
-        let names: Vec<_> = keys.iter().map(String::as_str).collect();
-        let mut versions = self.store.version_list(principal.tenant, id, &names).await?;
+        versions.retain(|version| keys.binary_search(&version.event_type).is_ok());
+        let lasts = if which == Which::Failed { self.lasts(&endpoint, &versions).await? } else { HashMap::new() };
+        let is_wanted = |key: &str| which == Which::All || lasts.get(key).is_some_and(has_failed);
         let mut all = SentAll::default();
         all.skipped.extend(off.into_iter().filter_map(|key| {
             let reason = view.catalog.switched_off(&key)?.code();
             Some((key, reason))
         }));
+        let published: HashSet<_> = versions.iter().map(|version| version.event_type.clone()).collect();
         for key in keys {
-            match versions.iter().find(|version| version.event_type == key) {
-                None => all.skipped.push((key, "never_published")),
-                Some(version) if which == Which::Failed && !has_failed(version) => {
-                    all.skipped.push((key, "not_failed"))
-                }
-                Some(_) => continue,
+            match published.contains(&key) {
+                false => all.skipped.push((key, "never_published")),
+                true if !is_wanted(&key) => all.skipped.push((key, "not_failed")),
+                true => continue,
             }
         }
-        versions.retain(|version| which == Which::All || has_failed(version));
+        versions.retain(|version| is_wanted(&version.event_type));
         // In the order of the line where the endpoint keeps one.
         versions.sort_by_key(|version| version.delivery.as_ref().map_or(i64::MAX, |delivery| delivery.code));
         let (engine, actor) = (Arc::clone(self), self.actor(principal));
@@ -220,6 +273,7 @@ impl Engine {
             Which::All => "endpoint.send_all",
             Which::Failed => "endpoint.resend_pending",
         };
+        let id = endpoint.id;
         let at_once = if endpoint.ordering == Ordering::Fifo { 1 } else { AT_ONCE_MAX };
         let (actor, endpoint) = (Arc::new(actor), Arc::new(endpoint));
         let sendings = versions.into_iter().map(move |version| {
@@ -241,16 +295,18 @@ impl Engine {
                 Ok(Sending::NeverPublished) => "never_published",
                 Ok(Sending::Blocked(_)) => "waits_behind",
                 Ok(Sending::Filtered) => FILTERED,
+                Ok(Sending::Outdated) => NEWER_VERSION,
                 Ok(Sending::InProgress) => "in_progress",
                 Ok(Sending::EndpointDisabled) => "endpoint_disabled",
                 Err(error) => {
+                    tracing::warn!(endpoint = %id, event_type = %key, %error, "a version was not sent");
                     failure = Some(error);
-                    continue;
+                    UNAVAILABLE
                 }
             };
             all.skipped.push((key, skipped));
         }
-        // What was sent is told, unless nothing was.
+        // Where nothing was sent, why is the answer.
         if let Some(error) = failure
             && all.sent.is_empty()
         {
@@ -271,7 +327,7 @@ impl Engine {
         until: Instant,
     ) -> Result<Sending, VerbError> {
         let asked_at = self.now();
-        let mut waited = false;
+        let (mut waited, mut outdated) = (false, None);
         while Instant::now() < until {
             let versions = self.store.version_list(endpoint.tenant, endpoint.id, &[key]).await?;
             let Some(newest) = versions.into_iter().next() else { return Ok(Sending::NeverPublished) };
@@ -312,7 +368,13 @@ impl Engine {
                         Taken::Busy(busy) => self.under_way(&busy, until).await?.map(|attempt| (*busy, attempt, true)),
                         Taken::Blocked { code } => return Ok(Sending::Blocked(code)),
                         Taken::NoEndpoint => return Ok(Sending::EndpointDisabled),
-                        Taken::InHand(_) | Taken::Behind | Taken::Outdated => None,
+                        // A newer one came meanwhile; where it is the same one again, the filter does not take that.
+                        Taken::Outdated if outdated == Some(version.event) => return Ok(Sending::Outdated),
+                        Taken::Outdated => {
+                            outdated = Some(version.event);
+                            None
+                        }
+                        Taken::InHand(_) | Taken::Behind => None,
                     }
                 }
             };
@@ -399,12 +461,10 @@ pub(super) fn takes(endpoint: &Endpoint, key: &str) -> bool {
     endpoint.event_types.iter().any(|subscription| subscribes(subscription, key))
 }
 
-/// Whether the last try of the version failed, and nobody called it off since.
-fn has_failed(version: &Version) -> bool {
-    version.delivery.as_ref().is_some_and(|delivery| {
-        delivery.success == Some(false)
-            && matches!(delivery.state, DeliveryState::Failed | DeliveryState::Pending | DeliveryState::Parked)
-    })
+/// Whether a type's last notification failed, and nobody called it off since.
+fn has_failed(last: &Delivery) -> bool {
+    last.success == Some(false)
+        && matches!(last.state, DeliveryState::Failed | DeliveryState::Pending | DeliveryState::Parked)
 }
 
 /// The refusal of a type that is switched off.
