@@ -121,3 +121,56 @@ fn g2_what_cannot_be_looked_through_is_not_shown_at_all() {
         assert!(export.status == 200 && export.body.ends_with(b"\n"), "lines of JSON are looked through one by one");
     });
 }
+
+#[test]
+fn g2_what_lies_too_deep_to_be_looked_into_is_not_shown_and_harms_nobody() {
+    run(async |app| {
+        let deep = format!(r#"{}{{"cpf":"123.456.789-09"}}{}"#, "[".repeat(8_000), "]".repeat(8_000));
+        app.receiver
+            .script("/hook", [Reply::status(200).header("content-type", "application/json").body(deep.clone())]);
+        let endpoint = app.endpoint_at("/hook", &["P1"]).await;
+        let event = json!({"type": "P1", "payload": {"x": deep, "v": 1}});
+        let event = id(&app.api.post("/v1/events", &event).await.expect(202));
+        let delivery = app.api.delivery_in(&endpoint, "succeeded").await;
+        let bi = reader(app, &["cpf"]).await;
+        let paths = [format!("/v1/deliveries/{}/attempts", id(&delivery)), format!("/v1/events/{event}")];
+        let texts = ["/items/0/response/body", "/payload/x"];
+        for (path, text) in paths.iter().zip(texts) {
+            let shown = bi.get(path).await.expect(200);
+            assert!(!shown.to_string().contains("123.456"), "{path}: {shown}");
+            let text = shown.pointer(text).and_then(Value::as_str).unwrap();
+            assert!(text.starts_with("[[[[") && text.contains(r#"["***"]"#) && text.len() < 300, "{path}: {text}");
+            let whole = app.api.get(path).await.expect(200).to_string();
+            assert!(whole.contains("123.456.789-09"), "{path} shows others all of it");
+        }
+        assert_eq!(bi.get(&paths[1]).await.expect(200)["payload"]["v"], 1);
+    });
+}
+
+#[test]
+fn g2_what_a_sending_by_hand_answers_is_redacted_too() {
+    run(async |app| {
+        let replies = [
+            Reply::status(200).body("cpf=123.456.789-09"),
+            Reply::status(200).body(&b"\xff123.456.789-09"[..]),
+            Reply::status(200).json(&json!({"cpf": "123.456.789-09", "status": "ok"})),
+        ];
+        let endpoint = app.endpoint_at("/hook", &["P1"]).await;
+        app.receiver.always("/hook", 200);
+        app.api.emit("P1", json!({"v": 1})).await;
+        app.api.delivery_in(&endpoint, "succeeded").await;
+        let body = json!({"client": "by-hand", "role": "operator", "redact": ["cpf"]});
+        let made = app.api.post("/v1/tokens", &body).await.expect(201);
+        let operator = app.api.with_token(made["token"].as_str().unwrap());
+        let base = format!("/v1/endpoints/{endpoint}");
+        for (reply, shown) in replies.into_iter().zip(["***", "***", r#"{"status":"ok"}"#]) {
+            app.receiver.script("/hook", [reply]);
+            let sent = operator.post(&format!("{base}/event-types/P1/send"), &json!({})).await.expect(200);
+            assert_eq!(sent["response_body"], shown, "{sent}");
+            let all = operator.post(&format!("{base}/send-all"), &json!({})).await.expect(200);
+            assert_eq!(all["sent"][0]["response_body"], shown, "{all}");
+            let tried = operator.post(&format!("{base}/test"), &json!({"event_type": "P1"})).await.expect(200);
+            assert_eq!(tried["response_body"], shown, "{tried}");
+        }
+    });
+}

@@ -2,7 +2,8 @@
 //!
 //! A name hides the member wherever it stands. A pointer (RFC 6901) is looked for from the top of the answer, of each of a
 //! list's items, and of every JSON document inside: a payload, a request's or response's body, a text that holds JSON. What
-//! is hidden is left out. What cannot be looked into (a body that is no JSON) is hidden whole. Numbers stay as spelled.
+//! is hidden is left out. What cannot be looked into (a body that is no JSON) or lies deeper than [`DEPTH_MAX`] is hidden
+//! whole. Numbers stay as spelled.
 
 use std::{borrow::Cow, fmt};
 
@@ -20,8 +21,11 @@ pub const RULES_MAX: usize = 64;
 pub const RULE_BYTES_MAX: usize = 255;
 /// Stands for a text that cannot be looked into.
 pub const MASK: &str = "***";
+/// Levels that are gone into: objects, arrays and texts that hold JSON, one within the other. It is a partner who says how
+/// deep an answer goes, and each level takes stack and another look at all that is within. As many as `serde_json` takes.
+pub const DEPTH_MAX: usize = 128;
 /// Members whose text may quote a payload or a body: shown only where it can be looked into.
-const OPAQUE: [&str; 7] = ["after", "before", "body", "memo", "message", "payload", "text"];
+const OPAQUE: [&str; 8] = ["after", "before", "body", "memo", "message", "payload", "response_body", "text"];
 /// Members that begin a document of their own.
 const DOCUMENTS: [&str; 3] = ["body", "data", "payload"];
 /// Member that lists an answer's items.
@@ -70,9 +74,14 @@ impl Redaction {
 
     /// The JSON text without what is hidden; none where it is no JSON.
     pub fn json(&self, text: &str) -> Option<String> {
+        self.document(text, 0)
+    }
+
+    /// A JSON text that stands below `depth` levels of others.
+    fn document(&self, text: &str, depth: usize) -> Option<String> {
         let raw = serde_json::from_str::<&RawValue>(text).ok()?;
         let mut out = String::with_capacity(text.len());
-        self.value(raw, &self.whole_pointers(), "", &mut out)?;
+        self.value(raw, &self.whole_pointers(), "", depth, &mut out)?;
         Some(out)
     }
 
@@ -80,11 +89,19 @@ impl Redaction {
         self.pointers.iter().map(Vec::as_slice).collect()
     }
 
-    fn value(&self, raw: &RawValue, pointers: &[&[String]], member: &str, out: &mut String) -> Option<()> {
+    fn value(
+        &self,
+        raw: &RawValue,
+        pointers: &[&[String]],
+        member: &str,
+        depth: usize,
+        out: &mut String,
+    ) -> Option<()> {
         match raw.get().as_bytes().first()? {
-            b'{' => self.object(raw, pointers, out),
-            b'[' => self.array(raw, pointers, member, out),
-            b'"' => self.text(raw, member, out),
+            b'{' | b'[' if depth >= DEPTH_MAX => mask(out),
+            b'{' => self.object(raw, pointers, depth, out),
+            b'[' => self.array(raw, pointers, member, depth, out),
+            b'"' => self.text(raw, member, depth, out),
             // A number, true, false or null; a bare one as a body says no more than itself.
             _ => {
                 out.push_str(raw.get());
@@ -93,7 +110,7 @@ impl Redaction {
         }
     }
 
-    fn object(&self, raw: &RawValue, pointers: &[&[String]], out: &mut String) -> Option<()> {
+    fn object(&self, raw: &RawValue, pointers: &[&[String]], depth: usize, out: &mut String) -> Option<()> {
         let Members(members) = serde_json::from_str(raw.get()).ok()?;
         out.push('{');
         let mut first = true;
@@ -109,13 +126,20 @@ impl Redaction {
             out.push(':');
             let anew = DOCUMENTS.contains(&name.as_ref());
             let below = if anew { self.whole_pointers() } else { below };
-            self.value(value, &below, &name, out)?;
+            self.value(value, &below, &name, depth + 1, out)?;
         }
         out.push('}');
         Some(())
     }
 
-    fn array(&self, raw: &RawValue, pointers: &[&[String]], member: &str, out: &mut String) -> Option<()> {
+    fn array(
+        &self,
+        raw: &RawValue,
+        pointers: &[&[String]],
+        member: &str,
+        depth: usize,
+        out: &mut String,
+    ) -> Option<()> {
         let items: Vec<&RawValue> = serde_json::from_str(raw.get()).ok()?;
         out.push('[');
         let mut first = true;
@@ -134,19 +158,23 @@ impl Redaction {
                 continue;
             }
             let below = if member == ITEMS { self.whole_pointers() } else { below };
-            self.value(item, &below, member, out)?;
+            self.value(item, &below, member, depth + 1, out)?;
         }
         out.push(']');
         Some(())
     }
 
     /// A text that holds JSON is looked into; another stays, unless it may be a body.
-    fn text(&self, raw: &RawValue, member: &str, out: &mut String) -> Option<()> {
-        let text: Cow<'_, str> = serde_json::from_str::<String>(raw.get()).ok()?.into();
-        let within = text.trim_start().starts_with(['{', '[']).then(|| self.json(text.trim())).flatten();
+    fn text(&self, raw: &RawValue, member: &str, depth: usize, out: &mut String) -> Option<()> {
+        let text = serde_json::from_str::<String>(raw.get()).ok()?;
+        let may_hold_json = text.trim_start().starts_with(['{', '[']);
+        if may_hold_json && depth >= DEPTH_MAX {
+            return mask(out);
+        }
+        let within = may_hold_json.then(|| self.document(text.trim(), depth + 1)).flatten();
         match within {
             Some(within) => out.push_str(&serde_json::to_string(&within).ok()?),
-            None if OPAQUE.contains(&member) && !text.is_empty() => out.push_str(&serde_json::to_string(MASK).ok()?),
+            None if OPAQUE.contains(&member) && !text.is_empty() => return mask(out),
             None => out.push_str(raw.get()),
         }
         Some(())
@@ -155,6 +183,12 @@ impl Redaction {
     fn hides(&self, name: &str) -> bool {
         self.names.iter().any(|hidden| hidden.eq_ignore_ascii_case(name))
     }
+}
+
+/// Something is there, and that is all that is told of it.
+fn mask(out: &mut String) -> Option<()> {
+    out.push_str(&serde_json::to_string(MASK).ok()?);
+    Some(())
 }
 
 /// Whether a pointer ends at this member, and the pointers that go on below it.
@@ -266,6 +300,54 @@ mod tests {
         assert_eq!(redacted(&["cpf"], text), expected);
         assert_eq!(redacted(&["cpf"], r#"{"body":"","payload":null}"#), r#"{"body":"","payload":null}"#);
         assert_eq!(redacted(&["cpf"], r#"{"body":"{\"cpf\":"}"#), r#"{"body":"***"}"#, "broken JSON");
+        let sent = r#"{"response_body":"cpf=1","response_body_encoding":"utf8"}"#;
+        assert_eq!(redacted(&["cpf"], sent), r#"{"response_body":"***","response_body_encoding":"utf8"}"#);
+        assert_eq!(redacted(&["cpf"], r#"{"response_body":"{\"cpf\":1}"}"#), r#"{"response_body":"{}"}"#);
+    }
+
+    /// `what` within so many arrays.
+    fn nested(levels: usize, what: &str) -> String {
+        format!("{}{what}{}", "[".repeat(levels), "]".repeat(levels))
+    }
+
+    #[test]
+    fn what_lies_deeper_than_is_looked_is_hidden_whole() {
+        let mask = format!("\"{MASK}\"");
+        let whole = nested(DEPTH_MAX, "1");
+        assert_eq!(redacted(&["cpf"], &whole), whole);
+        assert_eq!(redacted(&["cpf"], &nested(DEPTH_MAX + 1, "1")), nested(DEPTH_MAX, &mask));
+        // As large as what is kept of a partner's answer.
+        let deep = nested(32 << 10, r#"{"x":"123"}"#);
+        assert_eq!(redacted(&["cpf"], &deep), nested(DEPTH_MAX, &mask));
+        let objects = format!(r#"{}"123"{}"#, r#"{"a":"#.repeat(13 << 10), "}".repeat(13 << 10));
+        let shown = redacted(&["cpf"], &objects);
+        assert!(shown.contains(&mask) && !shown.contains("123") && shown.matches('{').count() == DEPTH_MAX, "{shown}");
+        assert_eq!(redacted(&["cpf"], &nested(40, r#"{"cpf":1,"v":2}"#)), nested(40, r#"{"v":2}"#));
+    }
+
+    #[test]
+    fn texts_in_texts_are_levels_too() {
+        let text = |of: &str| serde_json::to_string(of).unwrap();
+        // The mask stands in a text in an array: as many levels as are gone into lie around it, the text one of them.
+        let body = format!(r#"{{"body":{}}}"#, text(&nested(8_000, r#"{"cpf":"123"}"#)));
+        let within = nested(DEPTH_MAX - 2, &format!("\"{MASK}\""));
+        assert_eq!(redacted(&["nome"], &body), format!(r#"{{"body":{}}}"#, text(&within)));
+        // None of two is too deep by itself.
+        let both = nested(100, &text(&nested(100, "123")));
+        let within = nested(DEPTH_MAX - 101, &format!("\"{MASK}\""));
+        assert_eq!(redacted(&["nome"], &both), nested(100, &text(&within)));
+        // At the last level a text that may hold JSON is not opened any more, and so not shown; another is.
+        let last = |what: &str| nested(DEPTH_MAX, &text(what));
+        assert_eq!(redacted(&["nome"], &last(r#" {"nome":"123"}"#)), last(MASK));
+        assert_eq!(redacted(&["nome"], &last("123")), last("123"));
+        // Each text around another doubles its backslashes: 64 KiB hold a dozen of them.
+        let mut texts = r#"{"cpf":"123","v":1}"#.to_owned();
+        let mut expected = r#"{"v":1}"#.to_owned();
+        while texts.len() < 64 << 10 {
+            texts = format!(r#"{{"cpf":"123","t":{}}}"#, text(&texts));
+            expected = format!(r#"{{"t":{}}}"#, text(&expected));
+        }
+        assert_eq!(redacted(&["cpf"], &texts), expected);
     }
 
     #[test]

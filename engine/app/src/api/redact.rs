@@ -170,3 +170,55 @@ impl Lines {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use engate_model::redaction::MASK;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::api::contract::contract;
+
+    /// Names of the members that may carry a payload or a body as it came: their encoding is told beside them, or they are
+    /// texts that are called so.
+    fn raw(schema: &Value, names: &mut BTreeSet<String>) {
+        if let Some(members) = schema.get("properties").and_then(Value::as_object) {
+            let is_raw = |name: &str, member: &Value| {
+                let encoding = if name == "text" { "encoding".to_owned() } else { format!("{name}_encoding") };
+                let is_called_so = name.contains("body") || name.contains("payload");
+                members.contains_key(&encoding) || (is_called_so && !name.ends_with("_encoding") && may_be_text(member))
+            };
+            names.extend(members.iter().filter(|(name, member)| is_raw(name, member)).map(|(name, _)| name.clone()));
+        }
+        match schema {
+            Value::Object(fields) => fields.values().for_each(|within| raw(within, names)),
+            Value::Array(items) => items.iter().for_each(|within| raw(within, names)),
+            _ => {}
+        }
+    }
+
+    /// Anything may be one where no type is said and nothing is referred to.
+    fn may_be_text(member: &Value) -> bool {
+        match member.get("type") {
+            Some(Value::Array(types)) => types.iter().any(|one| one == "string"),
+            Some(one) => one == "string",
+            None => !["$ref", "oneOf", "anyOf", "allOf"].iter().any(|other| member.get(other).is_some()),
+        }
+    }
+
+    #[test]
+    fn g2_every_member_that_carries_a_raw_body_is_shown_only_where_it_can_be_looked_into() {
+        let mut names = BTreeSet::new();
+        raw(&contract().value, &mut names);
+        for known in ["body", "payload", "response_body", "text"] {
+            assert!(names.contains(known), "{known} is not found any more: {names:?}");
+        }
+        let redaction = Redaction::parse(&["cpf".to_owned()]).unwrap();
+        for name in names {
+            let shown = redaction.json(&json!({&name: "cpf=123"}).to_string()).unwrap();
+            assert_eq!(shown, json!({&name: MASK}).to_string(), "enter `{name}` into the model's OPAQUE");
+        }
+    }
+}
