@@ -1,12 +1,16 @@
 //! `ETag`, `If-Match` and `If-None-Match` on everything that can be read and edited; edits that meet lose nothing.
 
 use axum::http::Method;
+use ring::digest::{SHA256, digest};
 use serde_json::{Value, json};
 
-use crate::harness::{
-    Api, App, Backend, Setup,
-    api::{Answer, id},
-    run, run_on,
+use crate::{
+    cluster::run_with_two,
+    harness::{
+        Api, App, Backend, Setup,
+        api::{Answer, id},
+        run, run_on,
+    },
 };
 
 /// What can be edited: where it is, an edit that differs each time, and how it is edited.
@@ -143,6 +147,38 @@ fn a_reader_that_has_it_already_gets_no_body() {
         let made_tag = tag(&made);
         let endpoint = made.expect(201);
         assert_eq!(tag(&app.api.get(&format!("/v1/endpoints/{}", id(&endpoint))).await), made_tag);
+    });
+}
+
+#[test]
+fn a_tag_outlasts_a_start_and_is_no_digest_of_what_is_shown() {
+    run(async |app| {
+        for edited in everything(app).await {
+            let seen = app.api.get(&edited.path).await;
+            // Who is not shown a short field could try what it may be, with nothing but the tag.
+            let guessed = digest(&SHA256, &seen.body);
+            let guessed: String = guessed.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+            let inner = tag(&seen).trim_matches('"').to_owned();
+            assert!(!guessed.contains(&inner), "{}", edited.path);
+        }
+        let path = "/v1/integrators/partner";
+        let seen = tag(&app.api.get(path).await);
+        app.engine.terminate().await;
+        app.engine.start_again().await;
+        assert_eq!(tag(&app.api.get(path).await), seen);
+    });
+}
+
+#[test]
+fn nodes_answer_the_same_tag() {
+    run_with_two(async |app, _, second| {
+        let path = "/v1/integrators/partner";
+        let seen = tag(&app.api.get(path).await);
+        assert_eq!(tag(&second.get(path).await), seen);
+        let headers = [("content-type", "application/json"), ("if-match", seen.as_str())];
+        let edit = json!({"name": "Two"}).to_string();
+        second.send(Method::PATCH, path, &headers, edit.clone().into()).await.expect(200);
+        app.api.send(Method::PATCH, path, &headers, edit.into()).await.expect_problem(412, "precondition_failed");
     });
 }
 

@@ -8,6 +8,7 @@ use engate_model::{Clock, Timestamp, TokenId, token::Principal};
 use engate_store::{Actor, Store};
 
 use crate::{
+    api::TagKey,
     clock::Chance,
     config::Config,
     health::Health,
@@ -36,6 +37,7 @@ pub struct Engine {
     pub(crate) metrics: Metrics,
     pub(crate) health: Health,
     pub(crate) tokens: TokenCache,
+    pub(crate) tag_key: TagKey,
     pub(crate) diffs: Diffs,
     pub(crate) compilations: Compilations,
     pub(crate) inbound_rates: Rates<String>,

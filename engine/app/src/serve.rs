@@ -61,9 +61,9 @@ impl Server {
         // An error only says that a provider was set before, by an engine in the same process.
         let _ = rustls::crypto::ring::default_provider().install_default();
         make_private_folder(&config.data)?;
-        let key = secret_key(&config, &chance)?;
+        let key = SecretKey::new(secret_key(&config, &chance)?);
         let database = Database::parse(&config.database);
-        let store = Store::open(&database, &SecretKey::new(key), planted.store, clock.now()).await?;
+        let store = Store::open(&database, &key, planted.store, clock.now()).await?;
         let tls = config.tls.clone().map(Tls::read).transpose().map_err(StartError::Setting)?;
         let listener = listen(config.listen).await?;
         let address = listener.local_addr().map_err(|cause| StartError::Listen { address: config.listen, cause })?;
@@ -82,6 +82,7 @@ impl Server {
             metrics: Metrics::new(store.durability().await?),
             health: Health::default(),
             tokens: TokenCache::default(),
+            tag_key: api::TagKey::of(&key),
             diffs: Diffs::default(),
             compilations: Compilations::default(),
             inbound_rates: Rates::default(),

@@ -32,6 +32,15 @@ impl SecretKey {
         let [a, b, c, d] = mark(self);
         format!("{a:02x}{b:02x}{c:02x}{d:02x}")
     }
+
+    /// A key for one `purpose` and nothing else, the same wherever this key is: whoever holds it learns neither this key nor
+    /// that of another purpose.
+    pub fn derived(&self, purpose: &str) -> [u8; 32] {
+        let mut derived = [0; 32];
+        let mac = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &self.0), purpose.as_bytes());
+        derived.iter_mut().zip(mac.as_ref()).for_each(|(to, from)| *to = *from);
+        derived
+    }
 }
 
 /// What values that were sealed with it begin with.
@@ -61,9 +70,7 @@ pub(crate) struct Sealer {
 impl Sealer {
     pub(crate) fn new(key: &SecretKey) -> Result<Self, StoreError> {
         let unbound = UnboundKey::new(&AES_256_GCM, &key.0).map_err(|_| StoreError::WrongKey)?;
-        // A key of its own for each purpose.
-        let derived = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &key.0), b"engate audit entries");
-        let mac_key = hmac::Key::new(hmac::HMAC_SHA256, derived.as_ref());
+        let mac_key = hmac::Key::new(hmac::HMAC_SHA256, &key.derived("engate audit entries"));
         Ok(Self { key: LessSafeKey::new(unbound), mac_key, mark: mark(key), random: SystemRandom::new() })
     }
 
@@ -151,5 +158,14 @@ mod tests {
         *bent.last_mut().unwrap() ^= 1;
         assert_eq!(sealer.open("secrets/a", &bent).unwrap_err().code(), "store_corrupt");
         assert_eq!(format!("{:?}", SecretKey::new([7; 32])), "SecretKey(***)");
+    }
+
+    #[test]
+    fn each_purpose_has_a_key_of_its_own() {
+        let key = SecretKey::new([7; 32]);
+        assert_eq!(key.derived("a"), SecretKey::new([7; 32]).derived("a"));
+        for other in [key.derived("b"), SecretKey::new([8; 32]).derived("a"), [7; 32]] {
+            assert_ne!(key.derived("a"), other);
+        }
     }
 }

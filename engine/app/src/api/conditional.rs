@@ -1,5 +1,9 @@
 //! Conditional requests (RFC 9110, 13): an `ETag` on what can be read and edited, `If-Match` on its edits, and
-//! `If-None-Match` on reading. A tag is the digest of what the resource shows, so that two nodes give the same one.
+//! `If-None-Match` on reading. A tag is a MAC of what the resource shows, so that two nodes give the same one. It stands for
+//! all of it, also for a reader who is not shown some: under a key, since a plain digest would let them try at home what
+//! the rest may be.
+
+use std::sync::Arc;
 
 use axum::{
     Json,
@@ -9,15 +13,18 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use engate_model::Invalid;
-use ring::digest::{SHA256, digest};
+use engate_store::SecretKey;
+use ring::hmac;
 use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::IntoParams;
 
 use super::problem::Problem;
-use crate::verbs::demand::Demand;
+use crate::{engine::Engine, verbs::demand::Demand};
 
-/// Bytes of the digest that a tag shows.
+/// What the key of tags is for.
+const PURPOSE: &str = "engate entity tags";
+/// Bytes of the MAC that a tag shows.
 const TAG_BYTES: usize = 16;
 /// What a tag looks like.
 const EXAMPLE: &str = "\"9f86d081884c7d659a2feaa0c55ad015\"";
@@ -30,23 +37,44 @@ pub(super) trait Shown: Serialize {
     fn content(&self) -> Value {
         serde_json::to_value(self).unwrap_or_default()
     }
+}
 
-    /// The tag, in its quotes.
-    fn tag(&self) -> String {
-        let digest = digest(&SHA256, self.content().to_string().as_bytes());
-        let hex: String = digest.as_ref().iter().take(TAG_BYTES).map(|byte| format!("{byte:02x}")).collect();
+/// The key that tags are made under: the same on every node of an installation and after every start, until its key of
+/// secrets is replaced.
+#[derive(Debug, Clone)]
+pub(crate) struct TagKey(hmac::Key);
+
+impl TagKey {
+    /// Derives it from the installation's key.
+    pub(crate) fn of(key: &SecretKey) -> Self {
+        Self(hmac::Key::new(hmac::HMAC_SHA256, &key.derived(PURPOSE)))
+    }
+
+    /// The tag of what is shown, in its quotes.
+    fn tag(&self, shown: &impl Shown) -> String {
+        let mac = hmac::sign(&self.0, shown.content().to_string().as_bytes());
+        let hex: String = mac.as_ref().iter().take(TAG_BYTES).map(|byte| format!("{byte:02x}")).collect();
         format!("\"{hex}\"")
     }
 }
 
 /// A resource as JSON with its `ETag`.
 #[derive(Debug)]
-pub(super) struct Tagged<T>(pub(super) T);
+pub(super) struct Tagged<T> {
+    shown: T,
+    tag: String,
+}
+
+impl<T: Shown> Tagged<T> {
+    pub(super) fn new(engine: &Engine, shown: T) -> Self {
+        Self { tag: engine.tag_key.tag(&shown), shown }
+    }
+}
 
 impl<T: Shown> IntoResponse for Tagged<T> {
     fn into_response(self) -> Response {
-        let tag = HeaderValue::from_str(&self.0.tag());
-        let mut response = Json(self.0).into_response();
+        let tag = HeaderValue::from_str(&self.tag);
+        let mut response = Json(self.shown).into_response();
         if let Ok(tag) = tag {
             response.headers_mut().insert(header::ETAG, tag);
         }
@@ -56,7 +84,10 @@ impl<T: Shown> IntoResponse for Tagged<T> {
 
 /// The header `If-Match` of an edit.
 #[derive(Debug)]
-pub(super) struct IfMatch(Option<Wanted>);
+pub(super) struct IfMatch {
+    wanted: Option<Wanted>,
+    key: TagKey,
+}
 
 #[derive(Debug)]
 enum Wanted {
@@ -67,30 +98,34 @@ enum Wanted {
 impl IfMatch {
     /// The demand that the header makes of a state; `show` is how a reader sees one.
     pub(super) fn demand<T: Clone + 'static, V: Shown + 'static>(self, show: fn(T) -> V) -> Demand<T> {
-        match self.0 {
+        let Self { wanted, key } = self;
+        match wanted {
             // What is not there answers 404 by itself.
             None | Some(Wanted::Any) => Demand::none(),
-            Some(Wanted::Tags(tags)) => Demand::that(move |now: &T| tags.contains(&show(now.clone()).tag())),
+            Some(Wanted::Tags(tags)) => Demand::that(move |now: &T| tags.contains(&key.tag(&show(now.clone())))),
         }
     }
 }
 
-impl<S: Sync> FromRequestParts<S> for IfMatch {
+impl FromRequestParts<Arc<Engine>> for IfMatch {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        let mut values = parts.headers.get_all(header::IF_MATCH).iter().peekable();
-        if values.peek().is_none() {
-            return Ok(Self(None));
-        }
-        let text = values.map(|value| value.to_str().unwrap_or_default()).collect::<Vec<_>>().join(",");
-        if text.trim() == "*" {
-            return Ok(Self(Some(Wanted::Any)));
-        }
-        let wrong = || Invalid::field("If-Match", "give the `ETag` as it was answered, quotes included, or *");
-        let tags = read_tags(&text).ok_or_else(wrong)?;
-        Ok(Self(Some(Wanted::Tags(tags))))
+    async fn from_request_parts(parts: &mut Parts, engine: &Arc<Engine>) -> Result<Self, Problem> {
+        Ok(Self { wanted: wanted(&parts.headers)?, key: engine.tag_key.clone() })
     }
+}
+
+fn wanted(headers: &HeaderMap) -> Result<Option<Wanted>, Invalid> {
+    let mut values = headers.get_all(header::IF_MATCH).iter().peekable();
+    if values.peek().is_none() {
+        return Ok(None);
+    }
+    let text = values.map(|value| value.to_str().unwrap_or_default()).collect::<Vec<_>>().join(",");
+    if text.trim() == "*" {
+        return Ok(Some(Wanted::Any));
+    }
+    let wrong = || Invalid::field("If-Match", "give the `ETag` as it was answered, quotes included, or *");
+    read_tags(&text).map(|tags| Some(Wanted::Tags(tags))).ok_or_else(wrong)
 }
 
 /// A list of tags in their quotes; none where it cannot be read. A weak one matches nothing here, so it stays as it is.
@@ -217,6 +252,22 @@ mod tests {
             }
         }
         assert!(found >= 12, "{found}");
+    }
+
+    impl Shown for Value {}
+
+    #[test]
+    fn a_tag_tells_nothing_to_who_has_no_key() {
+        let key = |byte| TagKey::of(&SecretKey::new([byte; 32]));
+        let shown = json!({"id": "x", "cpf": "123"});
+        let tag = key(7).tag(&shown);
+        assert_eq!(tag, key(7).tag(&shown), "it stays the same after a start, and on another node");
+        assert_eq!((tag.len(), tag.matches('"').count()), (TAG_BYTES * 2 + 2, 2));
+        assert_ne!(tag, key(8).tag(&shown));
+        assert_ne!(tag, key(7).tag(&json!({"id": "x", "cpf": "124"})));
+        let digest = ring::digest::digest(&ring::digest::SHA256, shown.to_string().as_bytes());
+        let guessed: String = digest.as_ref().iter().take(TAG_BYTES).map(|byte| format!("{byte:02x}")).collect();
+        assert_ne!(tag, format!("\"{guessed}\""));
     }
 
     #[test]

@@ -178,7 +178,7 @@ async fn create(
         schema: body.schema,
     };
     let event_type = engine.event_type_create(&principal, new).await?;
-    Ok((StatusCode::CREATED, Tagged(EventTypeView::of(event_type))))
+    Ok((StatusCode::CREATED, Tagged::new(&engine, EventTypeView::of(event_type))))
 }
 
 /// Shows a type.
@@ -190,7 +190,7 @@ async fn get(
     Caller(principal): Caller,
     At(key): At<String>,
 ) -> Result<Tagged<EventTypeView>, Problem> {
-    Ok(Tagged(EventTypeView::of(engine.event_type_get(&principal, &key).await?)))
+    Ok(Tagged::new(&engine, EventTypeView::of(engine.event_type_get(&principal, &key).await?)))
 }
 
 /// Replaces a type's title, place and schema: what is left out is empty then.
@@ -215,9 +215,12 @@ async fn replace(
         enabled: Some(body.enabled.unwrap_or(true)),
         schema: Some(body.schema.flatten()),
     };
-    Ok(Tagged(EventTypeView::of(
-        engine.event_type_update(&principal, &key, change, &if_match.demand(EventTypeView::of)).await?,
-    )))
+    Ok(Tagged::new(
+        &engine,
+        EventTypeView::of(
+            engine.event_type_update(&principal, &key, change, &if_match.demand(EventTypeView::of)).await?,
+        ),
+    ))
 }
 
 /// Changes what is given of a type.
@@ -242,9 +245,12 @@ async fn update(
         enabled: body.enabled,
         schema: body.schema,
     };
-    Ok(Tagged(EventTypeView::of(
-        engine.event_type_update(&principal, &key, change, &if_match.demand(EventTypeView::of)).await?,
-    )))
+    Ok(Tagged::new(
+        &engine,
+        EventTypeView::of(
+            engine.event_type_update(&principal, &key, change, &if_match.demand(EventTypeView::of)).await?,
+        ),
+    ))
 }
 
 /// An endpoint that hears of a type.

@@ -172,7 +172,7 @@ async fn create(
         rate_limit: body.rate_limit.map(Into::into).unwrap_or_default(),
     };
     let inbound = engine.inbound_create(&principal, new).await?;
-    Ok((StatusCode::CREATED, Tagged(InboundView::of(inbound))))
+    Ok((StatusCode::CREATED, Tagged::new(&engine, InboundView::of(inbound))))
 }
 
 /// Shows an inbound.
@@ -184,7 +184,7 @@ async fn get(
     Caller(principal): Caller,
     At(name): At<String>,
 ) -> Result<Tagged<InboundView>, Problem> {
-    Ok(Tagged(InboundView::of(engine.inbound_get(&principal, &name).await?)))
+    Ok(Tagged::new(&engine, InboundView::of(engine.inbound_get(&principal, &name).await?)))
 }
 
 /// Changes what is given of an inbound; its name stays.
@@ -207,9 +207,10 @@ async fn update(
         body_bytes_max: body.max_body_bytes,
         rate_limit: body.rate_limit.map(Into::into),
     };
-    Ok(Tagged(InboundView::of(
-        engine.inbound_update(&principal, &name, change, &if_match.demand(InboundView::of)).await?,
-    )))
+    Ok(Tagged::new(
+        &engine,
+        InboundView::of(engine.inbound_update(&principal, &name, change, &if_match.demand(InboundView::of)).await?),
+    ))
 }
 
 /// Deletes an inbound and what its plugin kept for it; the events that came by it stay.

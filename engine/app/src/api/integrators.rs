@@ -164,7 +164,7 @@ async fn create(
         config: body.config,
     };
     let integrator = engine.integrator_create(&principal, new).await?;
-    Ok((StatusCode::CREATED, Tagged(IntegratorView::of(integrator))))
+    Ok((StatusCode::CREATED, Tagged::new(&engine, IntegratorView::of(integrator))))
 }
 
 /// Shows an integrator.
@@ -176,7 +176,7 @@ async fn get(
     Caller(principal): Caller,
     At(name): At<String>,
 ) -> Result<Tagged<IntegratorView>, Problem> {
-    Ok(Tagged(IntegratorView::of(engine.integrator_get(&principal, &name).await?)))
+    Ok(Tagged::new(&engine, IntegratorView::of(engine.integrator_get(&principal, &name).await?)))
 }
 
 /// Replaces an integrator: what is left out is as in a new one.
@@ -200,9 +200,12 @@ async fn replace(
         plugin: Some(body.plugin),
         config: Some(body.config),
     };
-    Ok(Tagged(IntegratorView::of(
-        engine.integrator_update(&principal, &name, change, &if_match.demand(IntegratorView::of)).await?,
-    )))
+    Ok(Tagged::new(
+        &engine,
+        IntegratorView::of(
+            engine.integrator_update(&principal, &name, change, &if_match.demand(IntegratorView::of)).await?,
+        ),
+    ))
 }
 
 /// Changes what is given of an integrator.
@@ -226,9 +229,12 @@ async fn update(
         plugin: body.plugin,
         config: body.config,
     };
-    Ok(Tagged(IntegratorView::of(
-        engine.integrator_update(&principal, &name, change, &if_match.demand(IntegratorView::of)).await?,
-    )))
+    Ok(Tagged::new(
+        &engine,
+        IntegratorView::of(
+            engine.integrator_update(&principal, &name, change, &if_match.demand(IntegratorView::of)).await?,
+        ),
+    ))
 }
 
 /// Deletes an integrator that never had an endpoint; others are made inactive.

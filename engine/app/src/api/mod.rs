@@ -56,6 +56,7 @@ use std::sync::Arc;
 
 pub(crate) use self::{
     audit::{AuditView, fault_text},
+    conditional::TagKey,
     text::hexadecimal,
 };
 use axum::{

@@ -69,7 +69,7 @@ impl Shown for Settings {}
 #[utoipa::path(get, path = "/v1/settings", tag = "settings", operation_id = "setting_list",
     responses((status = 200, description = "Every setting, defaults included", body = Settings)))]
 async fn get(State(engine): State<Arc<Engine>>, Caller(principal): Caller) -> Result<Tagged<Settings>, Problem> {
-    Ok(Tagged(Settings(engine.setting_list(&principal).await?)))
+    Ok(Tagged::new(&engine, Settings(engine.setting_list(&principal).await?)))
 }
 
 /// Changes the settings given: all of them or, where one cannot be taken, none.
@@ -84,5 +84,5 @@ async fn put(
     Body(change): Body<SettingsChange>,
 ) -> Result<Tagged<Settings>, Problem> {
     let demand = if_match.demand(Settings);
-    Ok(Tagged(Settings(engine.setting_put(&principal, &change.given(), &demand).await?)))
+    Ok(Tagged::new(&engine, Settings(engine.setting_put(&principal, &change.given(), &demand).await?)))
 }

@@ -134,7 +134,7 @@ async fn get(
     Caller(principal): Caller,
     At(name): At<String>,
 ) -> Result<Tagged<TenantView>, Problem> {
-    Ok(Tagged(TenantView::of(engine.tenant_get(&principal, &name).await?)))
+    Ok(Tagged::new(&engine, TenantView::of(engine.tenant_get(&principal, &name).await?)))
 }
 
 /// Changes a tenant's slug or name; only for an admin of the tenant `default`, which keeps its own slug.
@@ -151,7 +151,10 @@ async fn update(
     Body(body): Body<TenantChangeBody>,
 ) -> Result<Tagged<TenantView>, Problem> {
     let demand = if_match.demand(TenantView::of);
-    Ok(Tagged(TenantView::of(engine.tenant_update(&principal, &name, body.slug, body.name, &demand).await?)))
+    Ok(Tagged::new(
+        &engine,
+        TenantView::of(engine.tenant_update(&principal, &name, body.slug, body.name, &demand).await?),
+    ))
 }
 
 /// Deletes a tenant; only for an admin of the tenant `default`, which stays.

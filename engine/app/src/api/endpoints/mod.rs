@@ -72,7 +72,7 @@ async fn create(
     Body(body): Body<EndpointNewBody>,
 ) -> Result<(StatusCode, Tagged<EndpointView>), Problem> {
     let registered = engine.endpoint_create(&principal, body.into_new()?).await?;
-    Ok((StatusCode::CREATED, Tagged(EndpointView::with_secret(registered))))
+    Ok((StatusCode::CREATED, Tagged::new(&engine, EndpointView::with_secret(registered))))
 }
 
 /// Shows an endpoint, secrets left out.
@@ -85,7 +85,7 @@ async fn get(
     Caller(principal): Caller,
     At(id): At<EndpointId>,
 ) -> Result<Tagged<EndpointView>, Problem> {
-    Ok(Tagged(EndpointView::of(engine.endpoint_get(&principal, id).await?)))
+    Ok(Tagged::new(&engine, EndpointView::of(engine.endpoint_get(&principal, id).await?)))
 }
 
 /// Changes what is given of an endpoint; attempts that have not begun run under the new settings.
@@ -102,7 +102,7 @@ async fn update(
     Body(body): Body<EndpointChangeBody>,
 ) -> Result<Tagged<EndpointView>, Problem> {
     let (change, demand) = (body.into_change()?, if_match.demand(EndpointView::of));
-    Ok(Tagged(EndpointView::of(engine.endpoint_update(&principal, id, change, &demand).await?)))
+    Ok(Tagged::new(&engine, EndpointView::of(engine.endpoint_update(&principal, id, change, &demand).await?)))
 }
 
 /// Deletes an endpoint; its deliveries that have not finished are called off.
@@ -131,7 +131,7 @@ async fn rotate_secret(
     Caller(principal): Caller,
     At(id): At<EndpointId>,
 ) -> Result<Tagged<EndpointView>, Problem> {
-    Ok(Tagged(EndpointView::with_secret(engine.endpoint_rotate_secret(&principal, id).await?)))
+    Ok(Tagged::new(&engine, EndpointView::with_secret(engine.endpoint_rotate_secret(&principal, id).await?)))
 }
 
 /// Challenges an endpoint: it is sent `{"type": "endpoint.verification", "endpoint": "ep_...", "challenge": "..."}`, signed

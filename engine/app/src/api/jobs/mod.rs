@@ -86,7 +86,7 @@ async fn create(
     Body(body): Body<JobNewBody>,
 ) -> Result<(StatusCode, Tagged<JobView>), Problem> {
     let job = engine.job_create(&principal, body.settings()?).await?;
-    Ok((StatusCode::CREATED, Tagged(JobView::of(job))))
+    Ok((StatusCode::CREATED, Tagged::new(&engine, JobView::of(job))))
 }
 
 /// Shows a job.
@@ -98,7 +98,7 @@ async fn get(
     Caller(principal): Caller,
     At(id): At<JobId>,
 ) -> Result<Tagged<JobView>, Problem> {
-    Ok(Tagged(JobView::of(engine.job_get(&principal, id).await?)))
+    Ok(Tagged::new(&engine, JobView::of(engine.job_get(&principal, id).await?)))
 }
 
 /// Changes a job; what is left out stays. What is under way ends under the old settings; a job that is always active goes
@@ -116,7 +116,7 @@ async fn update(
     Body(body): Body<JobChangeBody>,
 ) -> Result<Tagged<JobView>, Problem> {
     let job = engine.job_update(&principal, id, body.change()?, &if_match.demand(JobView::of)).await?;
-    Ok(Tagged(JobView::of(job)))
+    Ok(Tagged::new(&engine, JobView::of(job)))
 }
 
 /// Deletes a job with its history; what is under way is stopped.

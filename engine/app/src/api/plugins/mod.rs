@@ -201,7 +201,7 @@ async fn grants_get(
     Caller(principal): Caller,
     At(name): At<String>,
 ) -> Result<Tagged<GrantsView>, Problem> {
-    Ok(Tagged(GrantsView::of(engine.plugin_grants_get(&principal, &name).await?)))
+    Ok(Tagged::new(&engine, GrantsView::of(engine.plugin_grants_get(&principal, &name).await?)))
 }
 
 /// Sets what a plugin may do, all of it. Secrets need not be there yet; `secrets_missing` names those.
@@ -217,9 +217,10 @@ async fn grants_put(
     Body(body): Body<GrantsBody>,
 ) -> Result<Tagged<GrantsView>, Problem> {
     let grants: Grants = body.into();
-    Ok(Tagged(GrantsView::of(
-        engine.plugin_grants_put(&principal, &name, grants, &if_match.demand(GrantsView::of)).await?,
-    )))
+    Ok(Tagged::new(
+        &engine,
+        GrantsView::of(engine.plugin_grants_put(&principal, &name, grants, &if_match.demand(GrantsView::of)).await?),
+    ))
 }
 
 /// Shows what a plugin's calls may cost and whether its instances are kept: what was set, and what applies.
@@ -231,7 +232,7 @@ async fn limits_get(
     Caller(principal): Caller,
     At(name): At<String>,
 ) -> Result<Tagged<LimitsView>, Problem> {
-    Ok(Tagged(LimitsView::of(engine.plugin_limits_get(&principal, &name).await?)))
+    Ok(Tagged::new(&engine, LimitsView::of(engine.plugin_limits_get(&principal, &name).await?)))
 }
 
 /// Sets what a plugin's calls may cost and whether its instances are kept, all of it: what is left out follows the engine's
@@ -248,9 +249,10 @@ async fn limits_put(
     Body(body): Body<LimitsBody>,
 ) -> Result<Tagged<LimitsView>, Problem> {
     let calls = body.into();
-    Ok(Tagged(LimitsView::of(
-        engine.plugin_limits_put(&principal, &name, calls, &if_match.demand(LimitsView::of)).await?,
-    )))
+    Ok(Tagged::new(
+        &engine,
+        LimitsView::of(engine.plugin_limits_put(&principal, &name, calls, &if_match.demand(LimitsView::of)).await?),
+    ))
 }
 
 /// Shows the configuration of a plugin's installation; empty where none was set.
@@ -263,7 +265,7 @@ async fn config_get(
     Caller(principal): Caller,
     At(name): At<String>,
 ) -> Result<Tagged<PluginConfig>, Problem> {
-    Ok(Tagged(PluginConfig::of(engine.plugin_get(&principal, &name).await?.settings.config)))
+    Ok(Tagged::new(&engine, PluginConfig::of(engine.plugin_get(&principal, &name).await?.settings.config)))
 }
 
 /// Sets the configuration of a plugin's installation, all of it. It is refused where an endpoint's merged settings
@@ -282,7 +284,7 @@ async fn config_put(
     // An empty document says the same as none.
     let config = Some(Value::Object(config)).filter(|config| *config != Value::Object(Map::new()));
     let set = engine.plugin_config_put(&principal, &name, config, &if_match.demand(PluginConfig::of)).await;
-    Ok(Tagged(PluginConfig::of(set.map_err(whole_body)?)))
+    Ok(Tagged::new(&engine, PluginConfig::of(set.map_err(whole_body)?)))
 }
 
 /// Here the body is the configuration: its fields have no `config` before them.

@@ -86,7 +86,7 @@ async fn get(
     Caller(principal): Caller,
     At(id): At<TokenId>,
 ) -> Result<Tagged<TokenView>, Problem> {
-    Ok(Tagged(TokenView::of(engine.token_get(&principal, id).await?)))
+    Ok(Tagged::new(&engine, TokenView::of(engine.token_get(&principal, id).await?)))
 }
 
 /// Changes what a token may do and when it ends. Its value stays; the next call with it goes by the new limits.
@@ -103,7 +103,7 @@ async fn update(
     Body(body): Body<TokenChangeBody>,
 ) -> Result<Tagged<TokenView>, Problem> {
     let demand = if_match.demand(TokenView::of);
-    Ok(Tagged(TokenView::of(engine.token_update(&principal, id, body.checked()?, &demand).await?)))
+    Ok(Tagged::new(&engine, TokenView::of(engine.token_update(&principal, id, body.checked()?, &demand).await?)))
 }
 
 /// Gives a client another value and tells it, this once.
