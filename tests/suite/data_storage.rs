@@ -567,7 +567,23 @@ fn v27_a_word_is_found_wherever_it_is_shown() {
             let date = local.format(format).to_string();
             assert!(found(&date).await.iter().any(|row| row["code"] == first["code"]), "{date}");
         }
-        assert_eq!(count("01/01/1999").await, 0);
+        // As sheets and prints show the time, and as the API itself does.
+        let whole = first["created_at"].as_str().unwrap();
+        let shown = ["%d/%m/%Y %H:%M:%S", "%Y-%m-%d %H:%M:%S", "%d/%m %H:%M", "%d/%m/%Y %H:%M"];
+        let mut shown = shown.map(|format| local.format(format).to_string()).to_vec();
+        shown.extend([whole.to_owned(), format!("{}Z", whole.split('.').next().unwrap())]);
+        for time in &shown {
+            let rows = found(time).await;
+            assert!(rows.iter().any(|row| row["code"] == first["code"]), "{time}: {rows:?}");
+            assert!(found(&format!("{time} opera")).await.iter().any(|row| row["code"] == first["code"]), "{time}");
+        }
+        let names = ["created_at", "last_attempt_at", "integrated_at", "next_attempt_at"];
+        for row in found(whole).await {
+            assert!(names.iter().any(|name| row[name] == whole), "to the microsecond: {row}");
+        }
+        for none in ["01/01/1999", "01/01/1999 10:11:12", "1999-01-01T10:11:12Z"] {
+            assert_eq!(count(none).await, 0, "{none}");
+        }
         assert_eq!(codes(&found("4").await), [4], "the code");
         let many = "a ".repeat(9);
         app.api.get(&format!("/v1/deliveries?q={}", many.replace(' ', "+"))).await.expect_problem(422, "invalid");

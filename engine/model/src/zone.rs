@@ -69,33 +69,30 @@ impl Zone {
     }
 
     /// What a word that looks like a date means here: `21/11/2026`, `2026-11-21`, `11/2026`, `2026-11`, and `21/11` in
-    /// each of `years`.
+    /// each of `years`. A day with the time behind it, as listings show it (`21/11/2026 10:11:12`, `21/11 10:11`), is that
+    /// second or minute of a clock here, both where the clock showed it twice; an RFC 3339 time as much as is written of it.
     pub fn meant_by(self, word: &str, years: RangeInclusive<i32>) -> Vec<(Timestamp, Timestamp)> {
-        let number = |text: &str, digits: RangeInclusive<usize>| {
-            let fits = digits.contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
-            fits.then(|| text.parse::<u32>().ok()).flatten()
-        };
-        let (small, year) =
-            (|text| number(text, 1..=2), |text| number(text, 4..=4).and_then(|y| i32::try_from(y).ok()));
-        let day = |year, month, day| NaiveDate::from_ymd_opt(year, month, day).and_then(|day| self.day(day));
-        let month = |year, month| {
-            let first = NaiveDate::from_ymd_opt(year, month, 1)?;
-            self.days(first, first.checked_add_months(Months::new(1)))
-        };
-        let slashed: Vec<&str> = word.split('/').collect();
-        let dashed: Vec<&str> = word.split('-').collect();
-        let one = match (slashed.as_slice(), dashed.as_slice()) {
-            ([d, m, y], _) => small(d).zip(small(m)).zip(year(y)).and_then(|((d, m), y)| day(y, m, d)),
-            ([m, y], _) if year(y).is_some() => small(m).zip(year(y)).and_then(|(m, y)| month(y, m)),
-            ([d, m], _) => {
-                let Some((d, m)) = small(d).zip(small(m)) else { return Vec::new() };
-                return years.filter_map(|y| day(y, m, d)).collect();
-            }
-            (_, [y, m, d]) => year(y).zip(small(m)).zip(small(d)).and_then(|((y, m), d)| day(y, m, d)),
-            (_, [y, m]) => year(y).zip(small(m)).and_then(|(y, m)| month(y, m)),
-            _ => None,
-        };
-        one.into_iter().collect()
+        if let Some((date, time)) = word.split_once(' ') {
+            let Some((time, length)) = clock_time(time) else { return Vec::new() };
+            let days = days_meant(date, years).into_iter();
+            return days.flat_map(|day| self.shown_as(day.and_time(time))).map(|at| (at, at.after(length))).collect();
+        }
+        // Where a word was folded, its letters are small ones.
+        if let Ok(instant) = instant(&word.to_ascii_uppercase()) {
+            return vec![instant];
+        }
+        if let Some(first) = month_meant(word) {
+            return self.days(first, first.checked_add_months(Months::new(1))).into_iter().collect();
+        }
+        days_meant(word, years).into_iter().filter_map(|day| self.day(day)).collect()
+    }
+
+    /// The instants at which a clock here shows that: none where it was put forward over it, two where it was put back.
+    fn shown_as(self, local: NaiveDateTime) -> impl Iterator<Item = Timestamp> {
+        let shown = self.0.from_local_datetime(&local);
+        let (first, last) = (shown.earliest(), shown.latest());
+        let last = last.filter(|last| Some(last) != first.as_ref());
+        first.into_iter().chain(last).map(|at| at.with_timezone(&Utc).into())
     }
 
     /// Reads the ends of a range as people give them: a day alone means all of it, here; a time means as much as is
@@ -108,14 +105,72 @@ impl Zone {
             return self.day(day).ok_or_else(|| "is beyond the calendar".to_owned());
         }
         let wrong = |_| "must be a day such as 2026-01-31 or an RFC 3339 time such as 2026-01-31T12:00:00Z".to_owned();
-        let at = Timestamp::parse(text).map_err(wrong)?;
-        let digits = text.split_once('.').map_or(0, |(_, rest)| rest.bytes().take_while(u8::is_ascii_digit).count());
-        let written = match digits {
-            0 => Duration::from_secs(1),
-            1..=3 => Duration::from_millis(1),
-            _ => Duration::from_micros(1),
-        };
-        Ok((at, at.after(written)))
+        instant(text).map_err(wrong)
+    }
+}
+
+/// An RFC 3339 time and the first instant behind it: as much as is written of it.
+fn instant(text: &str) -> Result<(Timestamp, Timestamp), String> {
+    let at = Timestamp::parse(text)?;
+    let digits = text.split_once('.').map_or(0, |(_, rest)| rest.bytes().take_while(u8::is_ascii_digit).count());
+    let written = match digits {
+        0 => Duration::from_secs(1),
+        1..=3 => Duration::from_millis(1),
+        _ => Duration::from_micros(1),
+    };
+    Ok((at, at.after(written)))
+}
+
+/// A number of so many digits.
+fn number(text: &str, digits: RangeInclusive<usize>) -> Option<u32> {
+    let fits = digits.contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
+    if fits { text.parse().ok() } else { None }
+}
+
+fn small(text: &str) -> Option<u32> {
+    number(text, 1..=2)
+}
+
+fn year(text: &str) -> Option<i32> {
+    number(text, 4..=4).and_then(|year| i32::try_from(year).ok())
+}
+
+/// The days that a word means: `21/11/2026`, `2026-11-21`, and `21/11` in each of `years`.
+fn days_meant(word: &str, years: RangeInclusive<i32>) -> Vec<NaiveDate> {
+    let slashed: Vec<&str> = word.split('/').collect();
+    let dashed: Vec<&str> = word.split('-').collect();
+    let (given, month, day) = match (slashed.as_slice(), dashed.as_slice()) {
+        ([day, month, given], _) | (_, [given, month, day]) => (Some(year(given)), small(month), small(day)),
+        ([day, month], _) => (None, small(month), small(day)),
+        _ => return Vec::new(),
+    };
+    let years = match given {
+        Some(Some(year)) => year..=year,
+        Some(None) => return Vec::new(),
+        None => years,
+    };
+    let Some((month, day)) = month.zip(day) else { return Vec::new() };
+    years.filter_map(|year| NaiveDate::from_ymd_opt(year, month, day)).collect()
+}
+
+/// The first day of the month that a word means: `11/2026`, `2026-11`.
+fn month_meant(word: &str) -> Option<NaiveDate> {
+    let slashed = word.split_once('/');
+    let (month, given) = slashed.or_else(|| word.split_once('-').map(|(given, month)| (month, given)))?;
+    NaiveDate::from_ymd_opt(year(given)?, small(month)?, 1)
+}
+
+/// A time of day as a clock shows it, `10:11` or `10:11:12`, and for how long it does.
+fn clock_time(text: &str) -> Option<(NaiveTime, Duration)> {
+    let parts: Vec<&str> = text.split(':').collect();
+    let pair = |text: &str| number(text, 2..=2);
+    match parts.as_slice() {
+        [hour, minute] => Some((NaiveTime::from_hms_opt(small(hour)?, pair(minute)?, 0)?, Duration::from_secs(60))),
+        [hour, minute, second] => {
+            let time = NaiveTime::from_hms_opt(small(hour)?, pair(minute)?, pair(second)?)?;
+            Some((time, Duration::from_secs(1)))
+        }
+        _ => None,
     }
 }
 
@@ -162,6 +217,58 @@ mod tests {
         }
         for word in ["", "21", "a/b", "21/11/26", "1/2/3/4", "99/99", "01400-2", "+1/2"] {
             assert_eq!(zone.meant_by(word, 2026..=2026), [], "{word}");
+        }
+    }
+
+    #[test]
+    fn v27_a_day_and_the_time_behind_it_are_what_a_clock_showed() {
+        let zone = Zone::default();
+        let second = [(at("2026-11-21T13:11:12Z"), at("2026-11-21T13:11:13Z"))];
+        for word in ["21/11/2026 10:11:12", "2026-11-21 10:11:12", "21/11 10:11:12"] {
+            assert_eq!(zone.meant_by(word, 2026..=2026), second, "{word}");
+        }
+        let minute = [(at("2026-11-21T12:05:00Z"), at("2026-11-21T12:06:00Z"))];
+        for word in ["21/11/2026 09:05", "2026-11-21 9:05"] {
+            assert_eq!(zone.meant_by(word, 2026..=2026), minute, "{word}");
+        }
+        assert_eq!(zone.meant_by("21/11 10:11", 2020..=2026).len(), 7);
+        let wrong = [
+            "21/11/2026 24:00",
+            "21/11/2026 10:60",
+            "21/11/2026 10:1",
+            "21/11/2026 10",
+            "21/11/2026 10:11:12:13",
+            "21/11/2026 10:11 10:11",
+            "21/11/2026  10:11",
+            "11/2026 10:11",
+            "2026-11 10:11",
+            "x 10:11",
+            " 10:11",
+            "31/02/2026 10:11",
+        ];
+        for word in wrong {
+            assert_eq!(zone.meant_by(word, 2026..=2026), [], "{word}");
+        }
+        // The clock was put back at midnight, and forward at midnight.
+        let twice = [
+            (at("2018-02-18T01:30:00Z"), at("2018-02-18T01:31:00Z")),
+            (at("2018-02-18T02:30:00Z"), at("2018-02-18T02:31:00Z")),
+        ];
+        assert_eq!(zone.meant_by("17/02/2018 23:30", 2026..=2026), twice);
+        assert_eq!(zone.meant_by("04/11/2018 00:30", 2026..=2026), []);
+    }
+
+    #[test]
+    fn v27_a_time_of_the_api_means_as_much_as_is_written_of_it() {
+        let zone = Zone::default();
+        for (word, behind) in [
+            ("2026-11-21T13:11:12.123456Z", "2026-11-21T13:11:12.123457Z"),
+            ("2026-11-21t13:11:12.123z", "2026-11-21T13:11:12.124Z"),
+            ("2026-11-21T13:11:12Z", "2026-11-21T13:11:13Z"),
+            ("2026-11-21T10:11:12-03:00", "2026-11-21T13:11:13Z"),
+        ] {
+            let first = at(&word.to_uppercase());
+            assert_eq!(zone.meant_by(word, 2026..=2026), [(first, at(behind))], "{word}");
         }
     }
 }

@@ -1,5 +1,7 @@
 //! What the words of a quick search may mean (seed V27): anything that a listing shows.
 
+use std::ops::RangeInclusive;
+
 use engate_model::{
     DeliveryId, EndpointId, EventId, IntegratorId, Invalid,
     delivery::DeliveryState,
@@ -15,6 +17,8 @@ use crate::{engine::Engine, language::Locale};
 const WORDS_MAX: usize = 8;
 /// Years, the present one and the next included, in which a day without a year is looked for.
 const YEARS: i32 = 10;
+/// Years of which one has any day there is, and its clock any time of that day.
+const ANY_YEARS: RangeInclusive<i32> = 2_023..=2_024;
 /// Columns that show a time.
 const TIMES: [Column; 4] = [Column::CreatedAt, Column::LastAttemptAt, Column::IntegratedAt, Column::NextAttemptAt];
 
@@ -32,7 +36,7 @@ impl Engine {
         text: &str,
         locale: Locale,
     ) -> Result<Vec<Vec<Meaning>>, VerbError> {
-        let words: Vec<String> = text.split_whitespace().map(folded).filter(|word| !word.is_empty()).collect();
+        let words = words(text, locale);
         if words.len() > WORDS_MAX {
             return Err(VerbError::Invalid(Invalid::field("q", format!("may have at most {WORDS_MAX} words"))));
         }
@@ -50,6 +54,23 @@ impl Engine {
         let year = locale.zone.local(self.now()).map_or(2_026, |now| chrono::Datelike::year(&now));
         Ok(words.into_iter().map(|word| meanings(&word, &names, locale, year)).collect())
     }
+}
+
+/// The words of a search. A date and the time behind it are one word, since they are shown as one: what is looked for is
+/// that second or minute.
+fn words(text: &str, locale: Locale) -> Vec<String> {
+    let mut words: Vec<String> = Vec::new();
+    for word in text.split_whitespace().map(folded).filter(|word| !word.is_empty()) {
+        let both = words.last().map(|before| format!("{before} {word}"));
+        match both.filter(|both| !locale.zone.meant_by(both, ANY_YEARS).is_empty()) {
+            Some(both) => {
+                words.pop();
+                words.push(both);
+            }
+            None => words.push(word),
+        }
+    }
+    words
 }
 
 fn meanings(word: &str, names: &Names, locale: Locale, year: i32) -> Vec<Meaning> {
@@ -109,6 +130,8 @@ fn numbers(word: &str) -> Vec<Meaning> {
 
 #[cfg(test)]
 mod tests {
+    use engate_model::Timestamp;
+
     use super::*;
 
     fn meant(word: &str) -> Vec<Meaning> {
@@ -130,6 +153,25 @@ mod tests {
         let dates = meant("21/11").iter().filter(|meaning| matches!(meaning, Meaning::Time(..))).count();
         assert_eq!(dates, 4 * usize::try_from(YEARS).unwrap());
         assert!(meant("x").contains(&Meaning::Text("x".into())));
+    }
+
+    #[test]
+    fn v27_a_date_and_the_time_behind_it_are_one_word() {
+        let split = |text: &str| words(text, Locale::default());
+        assert_eq!(split("21/11/2026 10:11:12"), ["21/11/2026 10:11:12"]);
+        assert_eq!(split("  Opera\t2026-11-21  10:11 não "), ["opera", "2026-11-21 10:11", &folded("não")]);
+        assert_eq!(split("29/02 10:11"), ["29/02 10:11"]);
+        assert_eq!(split("21/11/2026 10:11 10:12"), ["21/11/2026 10:11", "10:12"]);
+        for apart in ["11/2026 10:11", "10:11 21/11/2026", "a 10:11", "21/11/2026 10"] {
+            assert_eq!(split(apart).len(), 2, "{apart}");
+        }
+        let (from, before) = (Timestamp::parse("2026-11-21T13:11:12Z"), Timestamp::parse("2026-11-21T13:11:13Z"));
+        let second = TIMES.map(|column| Meaning::Time(column, from.clone().unwrap(), before.clone().unwrap()));
+        for word in ["21/11/2026 10:11:12", "2026-11-21 10:11:12", "2026-11-21t13:11:12z"] {
+            let mut expected = second.to_vec();
+            expected.push(Meaning::Text(word.into()));
+            assert_eq!(meant(word), expected, "{word}");
+        }
     }
 
     #[test]

@@ -77,7 +77,8 @@ pub(super) struct DeliveryQuery {
     #[param(minimum = 0, maximum = 65_535)]
     attempts_eq: Option<u32>,
     /// Words, each to be found somewhere in what is shown: code, integrator, event type and its title, subject, reason, state,
-    /// ids, number of attempts, dates (`21/11`, `21/11/2026`, `11/2026`). Accents and capitals do not count.
+    /// ids, number of attempts, dates (`21/11`, `21/11/2026`, `11/2026`) and times as they are shown (`21/11/2026 10:11:12`,
+    /// `21/11 10:11`, `2026-11-21T13:11:12Z`). Accents and capitals do not count.
     #[param(min_length = 1, max_length = 255)]
     q: Option<String>,
     /// Columns in turn, `-` for the largest first: `integrator,-attempts`; `code` where nothing is said. `integrator` goes by
