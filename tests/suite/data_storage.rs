@@ -430,6 +430,14 @@ fn v19_a_csv_that_spreadsheets_read_and_do_not_run() {
         assert_eq!(lines, app.api.deliveries("success=no").await, "the same rows as the list's");
         app.api.get("/v1/deliveries.csv?columns=colour").await.expect_problem(422, "invalid");
         app.api.get("/v1/deliveries.csv?limit=5").await.expect_problem(422, "invalid");
+        // Read with another separator than it was written with, the text would be three cells, one of them a formula.
+        app.api.event(json!({"type": "bill.paid", "subject": "x;=1+1;y", "payload": {}})).await;
+        app.api.settled().await;
+        for separator in ["", "&separator=%3B", "&separator=tab"] {
+            let csv = app.api.get(&format!("/v1/deliveries.csv?columns=subject,code&sort=code{separator}")).await;
+            let text = String::from_utf8(csv.body.to_vec()).unwrap();
+            assert_eq!(text.matches("\n\"x;'=1+1;y\"").count(), 2, "{text}");
+        }
     });
 }
 

@@ -1,6 +1,6 @@
 //! Deliveries as CSV and as lines of JSON, page by page: memory holds one page, however many there are.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use axum::{
     body::{Body, Bytes},
@@ -91,7 +91,8 @@ impl IntoParams for WholeQuery {
 /// Deliveries as CSV (RFC 4180), for spreadsheets.
 ///
 /// The same filters and order as the list, every page of it. A text that a spreadsheet would take for a formula gets an
-/// apostrophe in front.
+/// apostrophe in front, and so does what looks like one behind a `,`, a `;`, a tab or a line end: whoever reads the file with
+/// another separator would have it in a cell of its own. Cells that hold one of these are in quotes, whatever the separator.
 #[utoipa::path(get, path = "/v1/deliveries.csv", tag = "deliveries", operation_id = "delivery_export_csv", params(CsvQuery),
     responses((status = 200, description = "A heading and a line for each", body = String, content_type = "text/csv")))]
 pub(super) async fn csv(
@@ -214,23 +215,37 @@ impl Csv {
             if n > 0 {
                 text.push(separator);
             }
-            quote(&guarded(cell), separator, text);
+            quote(&guarded(&cell), text);
         }
         text.push_str("\r\n");
     }
 }
 
-/// A text that a spreadsheet would run is made one that it shows (OWASP, CSV injection).
-fn guarded(cell: String) -> String {
-    if cell.starts_with(['=', '+', '-', '@', '\t', '\r', '\n', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}']) {
-        format!("'{cell}")
-    } else {
-        cell
+/// What a spreadsheet takes for the beginning of a formula, in either width.
+const SIGNS: [char; 8] = ['=', '+', '-', '@', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}'];
+/// Where a spreadsheet may begin a cell: which separator a file is read with, it is the reader who decides.
+const SEPARATORS: [char; 5] = [',', ';', '\t', '\r', '\n'];
+
+/// A text that a spreadsheet would run is made one that it shows (OWASP, CSV injection): by an apostrophe in front of it, and
+/// in front of every sign that comes first in a part of it, where another separator than the file's would make it a cell.
+fn guarded(cell: &str) -> Cow<'_, str> {
+    let mut text = if cell.starts_with(['\t', '\r', '\n']) { "'".to_owned() } else { String::new() };
+    let mut first = true;
+    for c in cell.chars() {
+        if first && SIGNS.contains(&c) {
+            text.push('\'');
+        }
+        text.push(c);
+        // Quotes at the beginning of a part may be taken for those around a cell.
+        first = SEPARATORS.contains(&c) || (first && c == '"');
     }
+    if text.len() == cell.len() { Cow::Borrowed(cell) } else { Cow::Owned(text) }
 }
 
-fn quote(cell: &str, separator: char, text: &mut String) {
-    if cell.contains(['"', '\r', '\n', separator]) || cell.starts_with(' ') || cell.ends_with(' ') {
+/// RFC 4180 asks for quotes around the file's own separator; around the others they keep the cell in one piece where a reader
+/// goes by another one.
+fn quote(cell: &str, text: &mut String) {
+    if cell.contains('"') || cell.contains(SEPARATORS) || cell.starts_with(' ') || cell.ends_with(' ') {
         text.push('"');
         text.push_str(&cell.replace('"', "\"\""));
         text.push('"');
@@ -254,11 +269,42 @@ mod tests {
     fn v19_cells_are_quoted_where_they_must_and_run_nothing() {
         assert_eq!(
             line(Separator::Comma, &["a", "b;c", "d,e", "f\"g", "h\ni"]),
-            "a,b;c,\"d,e\",\"f\"\"g\",\"h\ni\"\r\n"
+            "a,\"b;c\",\"d,e\",\"f\"\"g\",\"h\ni\"\r\n"
         );
-        assert_eq!(line(Separator::Semicolon, &["b;c", "d,e"]), "\"b;c\";d,e\r\n");
-        assert_eq!(line(Separator::Tab, &["a\tb", " c"]), "\"a\tb\"\t\" c\"\r\n");
-        assert_eq!(line(Separator::Comma, &["=1+1", "+1", "-1", "@x", "\tx", "1=1"]), "'=1+1,'+1,'-1,'@x,'\tx,1=1\r\n");
+        // Excel splits at the separator of its own language, whatever the file's is.
+        assert_eq!(line(Separator::Semicolon, &["b;c", "d,e", "f\tg"]), "\"b;c\";\"d,e\";\"f\tg\"\r\n");
+        assert_eq!(line(Separator::Tab, &["a\tb", " c", "d;e"]), "\"a\tb\"\t\" c\"\t\"d;e\"\r\n");
+        assert_eq!(
+            line(Separator::Comma, &["=1+1", "+1", "-1", "@x", "\tx", "1=1"]),
+            "'=1+1,'+1,'-1,'@x,\"'\tx\",1=1\r\n"
+        );
+        assert_eq!(line(Separator::Comma, &["12", "", "'", "21/11/2026 10:11:12"]), "12,,',21/11/2026 10:11:12\r\n");
+    }
+
+    #[test]
+    fn v19_what_another_separator_makes_a_cell_runs_nothing_either() {
+        for (cell, expected) in [
+            ("x;=cmd|'/C calc'!A0;y", "x;'=cmd|'/C calc'!A0;y"),
+            ("x,+1", "x,'+1"),
+            ("x\t-1\t@y", "x\t'-1\t'@y"),
+            ("x\r\n=1", "x\r\n'=1"),
+            ("x;;=1", "x;;'=1"),
+            ("x;\t\r=1", "x;\t\r'=1"),
+            ("x;\"\"=1", "x;\"\"'=1"),
+            ("x;\u{ff1d}1", "x;'\u{ff1d}1"),
+            ("=1;=1", "'=1;'=1"),
+            ("\t=1", "'\t'=1"),
+            ("\"=1", "\"'=1"),
+        ] {
+            assert_eq!(guarded(cell), expected, "{cell}");
+            for separator in [Separator::Comma, Separator::Semicolon, Separator::Tab] {
+                let quoted = format!("\"{}\"\r\n", expected.replace('"', "\"\""));
+                assert_eq!(line(separator, &[cell]), quoted, "{cell}");
+            }
+        }
+        for cell in ["a=1", "a;b=1", "a - b", "a, -b", "a@b;c@d", "1-2", "", "a\"=1"] {
+            assert_eq!(guarded(cell), cell);
+        }
     }
 
     #[test]
