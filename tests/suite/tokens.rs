@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::harness::{
     App, Setup,
     api::{Answer, Api, id},
+    database::meddle,
     eventually,
     raw::raw_status,
     run, run_with,
@@ -332,13 +333,51 @@ fn the_last_admin_cannot_lock_everyone_out() {
         let first = app.api.get("/v1/tokens").await.expect(200)["items"][0].clone();
         let path = format!("/v1/tokens/{}", id(&first));
         app.api.delete(&path).await.expect_problem(409, "last_admin_token");
-        let narrow = json!({"scopes": ["audit:read"]});
-        app.api.patch(&path, &narrow).await.expect_problem(409, "last_admin_token");
+        let soon = (chrono::Utc::now() + Duration::from_secs(60)).to_rfc3339();
+        for (narrow, named) in [
+            (json!({"scopes": ["audit:read"]}), &["scopes"][..]),
+            (json!({"routes": ["GET /v1/tokens"], "redact": ["cpf"]}), &["routes"][..]),
+            (json!({"expires_at": soon}), &["expires_at"][..]),
+            (json!({"expires_at": "2999-01-01T00:00:00Z"}), &["expires_at"][..]),
+            (json!({"origins": ["203.0.113.7"]}), &["origins"][..]),
+            (json!({"origins": ["https://app.example.com"], "expires_at": soon}), &["origins", "expires_at"][..]),
+        ] {
+            let refused = app.api.patch(&path, &narrow).await;
+            let said = String::from_utf8(refused.body.to_vec()).unwrap();
+            assert_eq!(refused.expect_problem(409, "last_admin_token"), named, "{narrow}");
+            assert!(said.contains("make another one first"), "{said}");
+        }
+        // One with an end does not take its place.
+        made(app, json!({"client": "for-a-while", "role": "admin", "expires_at": "2999-01-01T00:00:00Z"})).await;
+        app.api.patch(&path, &json!({"expires_at": soon})).await.expect_problem(409, "last_admin_token");
+        app.api.patch(&path, &json!({"rate_limit": {"per_second": 50, "burst": 500}})).await.expect(200);
         app.api.get("/v1/tokens").await.expect(200);
         let (_, _, second) = made(app, json!({"client": "second", "role": "admin"})).await;
         assert_eq!(second.delete(&path).await.status, 204);
         second.delete("/v1/tokens/self").await.expect_problem(409, "last_admin_token");
         second.get("/v1/tokens").await.expect(200);
+    });
+}
+
+#[test]
+fn a_last_admin_that_has_an_end_already_keeps_it_and_changes_otherwise() {
+    run(async |app| {
+        let first = app.api.get("/v1/tokens").await.expect(200)["items"][0].clone();
+        let path = format!("/v1/tokens/{}", id(&first));
+        // As an engine left it that let the last admin end.
+        let set = "UPDATE tokens SET expires_at = 32472144000000000 WHERE role = 'admin'";
+        meddle(app.engine.database_url(), set).await;
+        let change = json!({"rate_limit": {"per_second": 50, "burst": 500}, "redact": ["senha"]});
+        app.api.patch(&path, &change).await.expect(200);
+        app.api.patch(&path, &json!({"expires_at": "2999-06-01T00:00:00Z"})).await.expect(200);
+        let sooner = app.api.patch(&path, &json!({"expires_at": "2999-01-01T00:00:00Z"})).await;
+        assert_eq!(sooner.expect_problem(409, "last_admin_token"), ["expires_at"]);
+        let pinned = app.api.patch(&path, &json!({"origins": ["203.0.113.7"]})).await;
+        assert_eq!(pinned.expect_problem(409, "last_admin_token"), ["origins"]);
+        app.api.delete(&path).await.expect_problem(409, "last_admin_token");
+        app.api.patch(&path, &json!({"expires_at": null})).await.expect(200);
+        let again = app.api.patch(&path, &json!({"expires_at": "2999-06-01T00:00:00Z"})).await;
+        assert_eq!(again.expect_problem(409, "last_admin_token"), ["expires_at"]);
     });
 }
 

@@ -77,10 +77,40 @@ impl Token {
         self.revoked_at.is_none_or(|at| now < at) && self.expires_at.is_none_or(|at| now < at)
     }
 
-    /// Whether its holder can mend everything in the tenant: an admin whose routes and scopes are not narrowed.
+    /// Whether its holder can mend everything in the tenant, from anywhere and for good: an admin whose routes, scopes,
+    /// origins and time are not narrowed.
     pub fn is_full_admin(&self) -> bool {
+        self.mends_everything() && self.limits.origins.is_empty() && self.expires_at.is_none()
+    }
+
+    /// The same, but perhaps from some places only and until some day.
+    fn mends_everything(&self) -> bool {
         self.role == Role::Admin && self.limits.routes.is_empty() && self.limits.scopes.is_empty()
     }
+
+    /// The fields by which `changed`, the same token after a change, is narrower as an admin's than this one.
+    pub fn narrowed_by(&self, changed: &Self) -> Vec<&'static str> {
+        let lists =
+            |limits: &TokenLimits| [limits.routes.is_empty(), limits.scopes.is_empty(), limits.origins.is_empty()];
+        let names = ["routes", "scopes", "origins"].into_iter();
+        let were_and_are = lists(&self.limits).into_iter().zip(lists(&changed.limits));
+        let narrower = names.zip(were_and_are).filter(|(_, (was_empty, is_empty))| *was_empty && !is_empty);
+        let ends_sooner = changed.expires_at.is_some_and(|end| self.expires_at.is_none_or(|was| end < was));
+        narrower.map(|(name, _)| name).chain(ends_sooner.then_some("expires_at")).collect()
+    }
+}
+
+/// Whether a change of a tenant's tokens leaves it with an admin who can mend everything: one from anywhere and for good,
+/// where there was such a one. A tenant whose admins' tokens all have an end, or work from some places only, must keep one
+/// that is no narrower than before; it may change whatever else it likes. One that had none loses nothing.
+pub fn keeps_an_admin(before: &[Token], after: &[Token], now: Timestamp) -> bool {
+    let live = |token: &&Token| token.is_live(now) && token.mends_everything();
+    if before.iter().filter(live).any(Token::is_full_admin) {
+        return after.iter().filter(live).any(Token::is_full_admin);
+    }
+    let narrower_than = |was: &Token, is: &Token| !was.narrowed_by(is).is_empty();
+    let is_kept = |is: &Token| before.iter().filter(live).any(|was| was.id == is.id && !narrower_than(was, is));
+    !before.iter().any(|token| live(&token)) || after.iter().filter(live).any(is_kept)
 }
 
 /// How a token is narrowed. What is empty narrows nothing; every part only takes away from what the role allows.
@@ -123,25 +153,106 @@ pub struct Principal {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_token_lives_until_it_is_revoked_or_expires() {
-        let at = Timestamp::from_millis;
-        let token = |expires: Option<i64>, revoked: Option<i64>| Token {
-            id: TokenId::MIN,
+    fn at(millis: i64) -> Timestamp {
+        Timestamp::from_millis(millis)
+    }
+
+    fn admin(id: u128, expires: Option<i64>) -> Token {
+        Token {
+            id: TokenId::new(at(0), id),
             tenant: TenantId::MIN,
             client: "c".into(),
             role: Role::Admin,
             integrator: None,
             limits: TokenLimits::default(),
             expires_at: expires.map(at),
-            revoked_at: revoked.map(at),
+            revoked_at: None,
             created_at: at(0),
             last_used_at: None,
-        };
+        }
+    }
+
+    fn pinned(token: Token) -> Token {
+        Token { limits: TokenLimits { origins: vec!["10.0.0.0/8".into()], ..TokenLimits::default() }, ..token }
+    }
+
+    fn scoped(token: Token) -> Token {
+        Token { limits: TokenLimits { scopes: vec!["audit:read".into()], ..TokenLimits::default() }, ..token }
+    }
+
+    fn revoked(token: Token) -> Token {
+        Token { revoked_at: Some(at(5)), ..token }
+    }
+
+    #[test]
+    fn a_token_lives_until_it_is_revoked_or_expires() {
+        let token = |expires, revoked: Option<i64>| Token { revoked_at: revoked.map(at), ..admin(1, expires) };
         assert!(token(None, None).is_live(at(5)) && token(Some(6), Some(7)).is_live(at(5)));
         assert!(!token(Some(5), None).is_live(at(5)) && !token(None, Some(5)).is_live(at(5)));
-        assert!(token(None, None).is_full_admin());
-        let narrowed = TokenLimits { scopes: vec!["audit:read".into()], ..TokenLimits::default() };
-        assert!(!Token { limits: narrowed, ..token(None, None) }.is_full_admin());
+    }
+
+    #[test]
+    fn a_full_admin_is_one_from_anywhere_and_for_good() {
+        assert!(admin(1, None).is_full_admin());
+        let narrowed = [
+            scoped(admin(1, None)),
+            pinned(admin(1, None)),
+            admin(1, Some(i64::MAX)),
+            Token { role: Role::Operator, ..admin(1, None) },
+        ];
+        assert!(narrowed.iter().all(|token| !token.is_full_admin()));
+        let redacted = TokenLimits { redact: vec!["cpf".into()], ..TokenLimits::default() };
+        assert!(Token { limits: redacted, ..admin(1, None) }.is_full_admin());
+    }
+
+    #[test]
+    fn what_narrows_an_admin_is_named() {
+        let (lasting, ending) = (admin(1, None), admin(1, Some(50)));
+        assert_eq!(lasting.narrowed_by(&scoped(pinned(admin(1, None)))), ["scopes"]);
+        assert_eq!(lasting.narrowed_by(&pinned(admin(1, Some(9)))), ["origins", "expires_at"]);
+        assert_eq!(ending.narrowed_by(&admin(1, Some(49))), ["expires_at"]);
+        for wider in [admin(1, Some(50)), admin(1, Some(51)), lasting] {
+            assert!(ending.narrowed_by(&wider).is_empty());
+        }
+        let elsewhere = TokenLimits { origins: vec!["192.0.2.1".into()], ..TokenLimits::default() };
+        assert!(pinned(admin(1, None)).narrowed_by(&Token { limits: elsewhere, ..admin(1, None) }).is_empty());
+    }
+
+    fn keeps(before: &[&Token], after: &[&Token]) -> bool {
+        let owned = |tokens: &[&Token]| tokens.iter().map(|token| (*token).clone()).collect::<Vec<_>>();
+        keeps_an_admin(&owned(before), &owned(after), at(5))
+    }
+
+    #[test]
+    fn one_from_anywhere_and_for_good_stays() {
+        let (one, two, ending) = (admin(1, None), admin(2, None), admin(3, Some(99)));
+        assert!(keeps(&[&one, &two], &[&revoked(one.clone()), &two]));
+        let narrowed =
+            [revoked(one.clone()), scoped(one.clone()), pinned(one.clone()), admin(1, Some(6)), admin(1, Some(9_999))];
+        for narrowed in &narrowed {
+            assert!(!keeps(&[&one], &[narrowed]), "{narrowed:?}");
+            assert!(!keeps(&[&one, &ending], &[narrowed, &ending]), "{narrowed:?}: one with an end does not do");
+            assert!(keeps(&[&one, &two], &[narrowed, &two]));
+        }
+        // Who had none has none to lose.
+        assert!(keeps(&[&scoped(one.clone()), &admin(2, Some(5))], &[&revoked(one)]));
+        assert!(keeps(&[], &[]));
+    }
+
+    #[test]
+    fn where_all_admins_have_an_end_one_stays_as_it_was_and_may_change_otherwise() {
+        let (wide, second) = (admin(1, None), pinned(admin(2, Some(60))));
+        for old in &[admin(1, Some(50)), pinned(admin(1, None)), pinned(admin(1, Some(50)))] {
+            let redacted = TokenLimits { redact: vec!["cpf".into()], ..old.limits.clone() };
+            for edited in [old, &wide, &Token { limits: redacted, ..old.clone() }] {
+                assert!(keeps(&[old], &[edited]), "{old:?} to {edited:?}");
+            }
+            let sooner = Token { expires_at: Some(at(49)), ..old.clone() };
+            for narrowed in [&revoked(old.clone()), &scoped(old.clone()), &sooner] {
+                assert!(!keeps(&[old], &[narrowed]), "{old:?} to {narrowed:?}");
+                assert!(keeps(&[old, &second], &[narrowed, &second]), "another is left as it was");
+            }
+        }
+        assert!(!keeps(&[&admin(1, Some(50))], &[&pinned(admin(1, Some(50)))]));
     }
 }

@@ -2,7 +2,7 @@
 
 use engate_model::{
     TenantId, Timestamp, TokenId,
-    token::{Role, Token},
+    token::{Role, Token, keeps_an_admin},
 };
 use serde_json::{Value as Json, json};
 
@@ -135,13 +135,13 @@ impl Store {
         changes: &Json,
     ) -> Result<(), StoreError> {
         let mut session = self.db().begin().await?;
-        let before = self.full_admins(&mut session, token.tenant, actor.now).await?;
+        let before = self.admins(&mut session, token.tenant).await?;
         require_unchanged(&mut session, seen).await?;
         let sql =
             "UPDATE tokens SET limits = $3, expires_at = $4 WHERE id = $1 AND tenant_id = $2 AND revoked_at IS NULL";
         let values = args![token.id, token.tenant, json(&token.limits)?, token.expires_at];
         found(session.execute(sql, values).await?, "token")?;
-        self.keep_an_admin(&mut session, token.tenant, actor.now, before).await?;
+        self.require_an_admin(&mut session, token.tenant, actor.now, &before).await?;
         self.audit(&mut session, actor, token.tenant, "token.update", &token.id.to_string(), changes).await?;
         session.commit().await
     }
@@ -191,7 +191,7 @@ impl Store {
         seen: Option<&Token>,
     ) -> Result<Token, StoreError> {
         let mut session = self.db().begin().await?;
-        let before = self.full_admins(&mut session, tenant, actor.now).await?;
+        let before = self.admins(&mut session, tenant).await?;
         if let Some(seen) = seen {
             require_unchanged(&mut session, seen).await?;
         }
@@ -203,7 +203,7 @@ impl Store {
         );
         let row = session.row(sql, args![id, tenant, actor.now]).await?;
         let token = token(&row.ok_or(StoreError::NotFound { what: "token" })?)?;
-        self.keep_an_admin(&mut session, tenant, actor.now, before).await?;
+        self.require_an_admin(&mut session, tenant, actor.now, &before).await?;
         let detail = json!({ "client": token.client });
         self.audit(&mut session, actor, tenant, "token.revoke", &id.to_string(), &detail).await?;
         session.commit().await?;
@@ -221,9 +221,9 @@ impl Store {
         session.commit().await
     }
 
-    /// How many live tokens of admins without limits there are. On PostgreSQL their rows are held until the commit, so
-    /// that of two that are taken away at once one sees the other.
-    async fn full_admins(&self, session: &mut Session, tenant: TenantId, now: Timestamp) -> Result<usize, StoreError> {
+    /// The admins' tokens that were not revoked. On PostgreSQL their rows are held until the commit, so that of two that are
+    /// taken away at once one sees the other.
+    async fn admins(&self, session: &mut Session, tenant: TenantId) -> Result<Vec<Token>, StoreError> {
         let sql = twins!(
             concat!(
                 "SELECT ",
@@ -233,22 +233,19 @@ impl Store {
             sqlite: "",
             postgres: " FOR UPDATE"
         );
-        let rows = session.rows(sql, args![tenant]).await?;
-        let admins = rows.iter().map(token).collect::<Result<Vec<_>, _>>()?;
-        Ok(admins.iter().filter(|token| token.is_live(now) && token.is_full_admin()).count())
+        session.rows(sql, args![tenant]).await?.iter().map(token).collect()
     }
 
-    async fn keep_an_admin(
+    /// Refuses a change that leaves the tenant without an admin; `before` are those from before it.
+    async fn require_an_admin(
         &self,
         session: &mut Session,
         tenant: TenantId,
         now: Timestamp,
-        before: usize,
+        before: &[Token],
     ) -> Result<(), StoreError> {
-        if before > 0 && self.full_admins(session, tenant, now).await? == 0 {
-            return Err(StoreError::Conflict { what: LAST_ADMIN });
-        }
-        Ok(())
+        let after = self.admins(session, tenant).await?;
+        if keeps_an_admin(before, &after, now) { Ok(()) } else { Err(StoreError::Conflict { what: LAST_ADMIN }) }
     }
 }
 

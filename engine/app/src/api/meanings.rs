@@ -323,7 +323,7 @@ pub(crate) const MEANINGS: &[Meaning] = &[
         "last_admin_token",
         StatusCode::CONFLICT,
         "Nobody would be left to mend things",
-        "Make another admin token without routes and scopes first.",
+        "Make another admin token without `routes`, `scopes`, `origins` and `expires_at` first.",
     ),
     meaning(
         "version_taken",

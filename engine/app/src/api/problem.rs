@@ -136,6 +136,9 @@ impl From<VerbError> for Problem {
             VerbError::Invalid(invalid) => invalid.into(),
             VerbError::Refused { code, invalid } => Self::refused(code, invalid),
             VerbError::Conflict { code, detail } => Self { status: StatusCode::CONFLICT, ..Self::of(code, detail) },
+            VerbError::Collides { code, invalid } => {
+                Self { status: StatusCode::CONFLICT, ..Self::refused(code, invalid) }
+            }
             VerbError::Busy { code, detail } => Self::of(code, detail),
             VerbError::Stale(_) => Self::of("conflict", error.to_string()),
             VerbError::PreconditionFailed => Self::of("precondition_failed", error.to_string()),

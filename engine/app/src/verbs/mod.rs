@@ -61,6 +61,14 @@ pub(crate) enum VerbError {
         /// For people.
         detail: String,
     },
+    /// Fields of the input would bring about a state that must not be.
+    #[error("{invalid}")]
+    Collides {
+        /// Stable code.
+        code: &'static str,
+        /// The fields.
+        invalid: Invalid,
+    },
     /// As much of that is under way as may be; `detail` says what to wait for.
     #[error("{detail}")]
     Busy {

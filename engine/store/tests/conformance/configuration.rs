@@ -138,6 +138,19 @@ pub(crate) async fn the_last_admin_token_stays(t: &Subject) {
     stale(t.store.token_update(&actor(), &other, &left, &json!({})).await);
     let narrowed = Token { limits: narrow.limits.clone(), ..left.clone() };
     conflicts(t.store.token_update(&actor(), &left, &narrowed, &json!({})).await);
+    let pinned = TokenLimits { origins: vec!["10.0.0.0/8".into()], ..TokenLimits::default() };
+    let pinned = Token { limits: pinned, ..left.clone() };
+    let ending = Token { expires_at: Some(at(86_400_000)), ..left.clone() };
+    for narrowed in [&pinned, &ending] {
+        conflicts(t.store.token_update(&actor(), &left, narrowed, &json!({})).await);
+    }
+    // Beside another one it may get an end. That one is the last then, and neither it nor both can go.
+    let other = token(5, "other", &[]);
+    t.store.token_create(&actor(), &other, &[5; 32]).await.unwrap();
+    t.store.token_update(&actor(), &left, &ending, &json!({})).await.unwrap();
+    conflicts(t.store.token_revoke(&actor(), t.tenant, other.id, None).await);
+    t.store.token_update(&actor(), &ending, &left, &json!({})).await.unwrap();
+    t.store.token_revoke(&actor(), t.tenant, other.id, None).await.unwrap();
     t.store.token_revoke(&actor(), t.tenant, narrow.id, None).await.unwrap();
     let heir = token(4, "heir", &[]);
     t.store.token_replace(&actor(), left.id, at(60_000), &heir, &[4; 32]).await.unwrap();

@@ -169,7 +169,7 @@ const TEXTS: &[(&str, &str, &str)] = &[
     (
         "last_admin_token",
         "Ninguém restaria para pôr as coisas em ordem",
-        "Faça antes outro token de administrador, sem `routes` nem `scopes`.",
+        "Faça antes outro token de administrador, sem `routes`, `scopes`, `origins` nem `expires_at`.",
     ),
     ("version_taken", "A versão tem outro conteúdo", "`nome@versão` nunca muda; aumente a versão no manifesto."),
     (

@@ -35,8 +35,16 @@ const SENTENCES: &[(&str, &str)] = &[
         "{} tem um token vivo; gere esse de novo ou revogue-o antes",
     ),
     (
-        "it is the tenant's last admin token that may do everything; make another one first",
-        "é o último token de administrador do tenant que pode tudo; faça outro antes",
+        "it is the tenant's last admin token that may do everything; make another one first, without routes, scopes, origins \
+         and an end",
+        "é o último token de administrador do tenant que pode tudo; faça outro antes, sem rotas, escopos, origens nem data de \
+         fim",
+    ),
+    (
+        "would narrow the tenant's last admin token that may do everything; leave it out, or make another one first, without \
+         routes, scopes, origins and an end",
+        "restringiria o último token de administrador do tenant que pode tudo; retire-o, ou faça outro antes, sem rotas, \
+         escopos, origens nem data de fim",
     ),
     ("it was revoked; make a new one for {}", "foi revogado; faça um novo para {}"),
     ("it has expired; make a new one for {}", "venceu; faça um novo para {}"),

@@ -161,7 +161,8 @@ impl Engine {
         complaints.finish(())?;
         let token = Token { limits, expires_at: change.expires_at.unwrap_or(old.expires_at), ..old.clone() };
         let changes = changes(&old, &token);
-        self.store.token_update(&self.actor(principal), &old, &token, &changes).await.map_err(last_admin)?;
+        let updated = self.store.token_update(&self.actor(principal), &old, &token, &changes).await;
+        updated.map_err(|error| would_narrow_the_last_admin(error, &old, &token))?;
         self.tokens.forget(id);
         Ok(token)
     }
@@ -275,8 +276,23 @@ fn ended(why: &str, token: &Token) -> VerbError {
 }
 
 fn last_admin(error: engate_store::StoreError) -> VerbError {
-    let detail = "it is the tenant's last admin token that may do everything; make another one first";
+    let detail = "it is the tenant's last admin token that may do everything; make another one first, without routes, scopes, \
+                  origins and an end";
     on_conflict("last_admin_token", detail)(error)
+}
+
+/// As [`last_admin`], with the fields that would have done it.
+fn would_narrow_the_last_admin(error: engate_store::StoreError, old: &Token, new: &Token) -> VerbError {
+    let mut complaints = Complaints::default();
+    for field in old.narrowed_by(new) {
+        let cure = "would narrow the tenant's last admin token that may do everything; leave it out, or make another one \
+                    first, without routes, scopes, origins and an end";
+        complaints.add(field, cure);
+    }
+    match (last_admin(error), complaints.finish(())) {
+        (VerbError::Conflict { code, .. }, Err(invalid)) => VerbError::Collides { code, invalid },
+        (other, _) => other,
+    }
 }
 
 /// Checks what needs no list of routes.
