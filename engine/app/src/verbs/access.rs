@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     hint::black_box,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -63,9 +63,16 @@ impl Grant {
 /// Tokens seen a moment ago, so that a producer's every call does not read the database, and when each was last used.
 #[derive(Debug, Default)]
 pub(crate) struct TokenCache {
-    /// By the beginning of the hash of their value: where to look, not whether it is the one.
-    held: Mutex<HashMap<[u8; 8], Held>>,
+    held: Mutex<HeldTokens>,
     used: Mutex<HashMap<TokenId, Timestamp>>,
+}
+
+#[derive(Debug, Default)]
+struct HeldTokens {
+    /// By the beginning of the hash of their value: where to look, not whether it is the one.
+    by_head: HashMap<[u8; 8], Held>,
+    /// How often something was forgotten. What was read before the last time may be what was to be forgotten.
+    forgotten: u64,
 }
 
 #[derive(Debug)]
@@ -75,31 +82,53 @@ struct Held {
     grant: Arc<Grant>,
 }
 
+/// How often something had been forgotten when the database was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Forgotten(u64);
+
 impl TokenCache {
     fn get(&self, hash: &[u8; 32]) -> Option<Arc<Grant>> {
-        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        let held = held.get(&head(hash)).filter(|held| same(&held.hash, hash))?;
+        let held = self.held();
+        let held = held.by_head.get(&head(hash)).filter(|held| same(&held.hash, hash))?;
         (held.read_at.elapsed() < HELD_FOR).then(|| Arc::clone(&held.grant))
     }
 
-    fn put(&self, hash: [u8; 32], read_at: Instant, grant: Arc<Grant>) {
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        if held.len() >= HELD_MAX {
-            held.clear();
+    /// To be asked before the database is, for [`TokenCache::put`].
+    fn forgotten(&self) -> Forgotten {
+        Forgotten(self.held().forgotten)
+    }
+
+    /// Holds what was read, unless something was forgotten since `before`: then it may have been read before that was changed,
+    /// and the next call reads it again.
+    fn put(&self, hash: [u8; 32], read_at: Instant, before: Forgotten, grant: Arc<Grant>) {
+        let mut held = self.held();
+        if Forgotten(held.forgotten) != before {
+            return;
         }
-        held.insert(head(&hash), Held { hash, read_at, grant });
+        if held.by_head.len() >= HELD_MAX {
+            held.by_head.clear();
+        }
+        held.by_head.insert(head(&hash), Held { hash, read_at, grant });
     }
 
     /// Forgets a token; called after it was revoked or changed.
     pub(crate) fn forget(&self, id: TokenId) {
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        held.retain(|_, held| held.grant.token.id != id);
+        self.forget_where(|token| token.id == id);
     }
 
     /// Forgets every token of a tenant.
     pub(crate) fn forget_tenant(&self, tenant: TenantId) {
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        held.retain(|_, held| held.grant.token.tenant != tenant);
+        self.forget_where(|token| token.tenant == tenant);
+    }
+
+    fn forget_where(&self, is_it: impl Fn(&Token) -> bool) {
+        let mut held = self.held();
+        held.forgotten += 1;
+        held.by_head.retain(|_, held| !is_it(&held.grant.token));
+    }
+
+    fn held(&self) -> MutexGuard<'_, HeldTokens> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn used(&self, id: TokenId, at: Timestamp) {
@@ -144,13 +173,13 @@ impl Engine {
         let grant = match self.tokens.get(&hash) {
             Some(grant) => grant,
             None => {
-                let read_at = Instant::now();
+                let (read_at, before) = (Instant::now(), self.tokens.forgotten());
                 let found = self.store.token_by_hash(&hash).await?;
                 let Some(HashedToken { token, .. }) = found.filter(|found| same(&found.hash, &hash)) else {
                     return Ok(None);
                 };
                 let grant = Arc::new(Grant::of(token)?);
-                self.tokens.put(hash, read_at, Arc::clone(&grant));
+                self.tokens.put(hash, read_at, before, Arc::clone(&grant));
                 grant
             }
         };
@@ -165,7 +194,49 @@ impl Engine {
 
 #[cfg(test)]
 mod tests {
+    use engate_model::token::{Role, TokenLimits};
+
     use super::*;
+
+    fn grant(of: u128, tenant: u128) -> Arc<Grant> {
+        let at = Timestamp::from_millis(0);
+        let token = Token {
+            id: TokenId::new(at, of),
+            tenant: TenantId::new(at, tenant),
+            client: "c".into(),
+            role: Role::Admin,
+            integrator: None,
+            limits: TokenLimits::default(),
+            expires_at: None,
+            revoked_at: None,
+            created_at: at,
+            last_used_at: None,
+        };
+        Arc::new(Grant::of(token).unwrap())
+    }
+
+    #[test]
+    fn what_was_read_before_something_was_forgotten_is_not_held() {
+        let (cache, [one, other]) = (TokenCache::default(), [grant(1, 1), grant(2, 2)]);
+        let hash = token_hash("one");
+        let put = |before, grant: &Arc<Grant>| cache.put(hash, Instant::now(), before, Arc::clone(grant));
+        // A call reads the row; it is revoked and forgotten; the call comes to hold what it read.
+        let before = cache.forgotten();
+        cache.forget(one.token.id);
+        put(before, &one);
+        assert!(cache.get(&hash).is_none());
+        // What is read after that is held.
+        put(cache.forgotten(), &one);
+        assert!(cache.get(&hash).is_some());
+        // Forgetting others leaves it there, and keeps out what is under way.
+        let before = cache.forgotten();
+        cache.forget_tenant(other.token.tenant);
+        assert!(cache.get(&hash).is_some());
+        cache.forget_tenant(one.token.tenant);
+        assert!(cache.get(&hash).is_none());
+        put(before, &one);
+        assert!(cache.get(&hash).is_none());
+    }
 
     #[test]
     fn hashes_are_the_same_or_not() {
