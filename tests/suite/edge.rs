@@ -130,6 +130,9 @@ fn pages_of_other_origins_are_kept_out_unless_named() {
     });
     let named = Setup::new().set("cors.origins", "https://app.example.com,http://localhost:3000");
     run_with(named, async |app| {
+        let limited = json!({"client": "page", "role": "operator", "rate_limit": {"per_second": 50, "burst": 100}});
+        let limited = app.api.post("/v1/tokens", &limited).await.expect(201);
+        let limited = app.api.with_token(limited["token"].as_str().unwrap());
         for origin in ["https://app.example.com", "http://localhost:3000"] {
             let answer = preflight(app, "/v1/integrators/partner", origin).await;
             assert_eq!((answer.status, allowed(&answer)), (204, Some(origin)));
@@ -139,6 +142,13 @@ fn pages_of_other_origins_are_kept_out_unless_named() {
             let answer = app.api.send(Method::GET, "/v1/integrators", &[("origin", origin)], Bytes::new()).await;
             assert_eq!((answer.status, allowed(&answer)), (200, Some(origin)));
             assert_eq!(answer.headers["vary"], "Origin");
+            let answer = limited.send(Method::GET, "/v1/integrators", &[("origin", origin)], Bytes::new()).await;
+            let may_read = answer.headers["access-control-expose-headers"].to_str().unwrap().split(", ");
+            let may_read: Vec<_> = may_read.collect();
+            let told = answer.headers.keys().map(|name| name.as_str()).filter(|name| name.starts_with("ratelimit"));
+            let told: Vec<_> = told.chain(["retry-after", "etag", "x-request-id"]).collect();
+            assert!(told.contains(&"ratelimit") && told.contains(&"ratelimit-policy"), "{told:?}");
+            assert!(told.iter().all(|name| may_read.contains(name)), "{told:?} of {may_read:?}");
             // A page must be able to read why it was refused.
             let stranger = app.api.anonymous();
             let answer = stranger.send(Method::GET, "/v1/integrators", &[("origin", origin)], Bytes::new()).await;

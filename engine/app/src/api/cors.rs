@@ -16,7 +16,8 @@ const REQUEST_HEADERS: HeaderValue = HeaderValue::from_static(
 );
 /// What a page may read beside the headers that every page may.
 const RESPONSE_HEADERS: HeaderValue = HeaderValue::from_static(
-    "etag, idempotency-replayed, ratelimit-limit, ratelimit-remaining, ratelimit-reset, retry-after, x-request-id",
+    "etag, idempotency-replayed, ratelimit, ratelimit-policy, ratelimit-limit, ratelimit-remaining, ratelimit-reset, \
+     retry-after, x-request-id",
 );
 /// How long a browser may remember what a page may do, in seconds.
 const REMEMBERED_S: HeaderValue = HeaderValue::from_static("600");
