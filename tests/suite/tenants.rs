@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 use crate::harness::{
     App, Backend, Setup,
     api::{Api, id},
-    run, run_on,
+    block_on, eventually, run, run_on, run_with,
+    source::{Kind, Source},
 };
 
 /// A second tenant with something of everything; gives its admin's client.
@@ -203,4 +204,72 @@ fn with_anothers_ids_every_route_finds_nothing() {
 #[test]
 fn with_anothers_ids_every_route_finds_nothing_on_postgres_either() {
     isolation(Backend::Postgres);
+}
+
+#[test]
+fn a_connection_is_there_for_the_tenants_that_it_names_and_for_no_other() {
+    let source = block_on(Source::create(Kind::Sqlite)).unwrap();
+    let setup = Setup::new()
+        .set("connections.erp.url", &source.url)
+        .set("connections.shared.url", &source.url)
+        .set("connections.shared.tenants", "default,saae");
+    run_with(setup, async |app| {
+        source.execute("CREATE TABLE t (id INTEGER NOT NULL PRIMARY KEY, s TIMESTAMP NULL)").await;
+        let (_, theirs) = second(app).await;
+        let names = async |api: &Api| {
+            let listed = api.get("/v1/connections").await.expect(200);
+            let items = listed["items"].as_array().unwrap().iter();
+            items.map(|one| one["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            (names(&app.api).await, names(&theirs).await),
+            (vec!["erp".into(), "shared".into()], vec!["shared".into()])
+        );
+        app.api.get("/v1/connections/erp/tables").await.expect(200);
+        theirs.get("/v1/connections/shared/tables").await.expect(200);
+        let foreign = theirs.get("/v1/connections/erp/tables").await;
+        let nobodys = theirs.get("/v1/connections/nobody/tables").await;
+        assert_eq!(foreign.body, nobodys.body, "what is another's is as if it were not there");
+        foreign.expect_problem(404, "not_found");
+
+        // No job of theirs reads it, whenever it is named.
+        let run = |connection: &str| {
+            json!({"kind": "sync", "source": {"kind": "table", "connection": connection}, "sink": {"event_type": "row.{target}"},
+                "streams": [{"name": "t", "table": "t", "key": ["id"], "watermark": "s", "target": "t"}]})
+        };
+        let job = |connection: &str| json!({"name": "rows", "schedule": {"kind": "manual"}, "run": run(connection)});
+        for connection in ["erp", "nobody"] {
+            let refused = theirs.post("/v1/jobs", &job(connection)).await;
+            assert_eq!(refused.expect_problem(422, "invalid"), ["run.source.connection"], "{connection}");
+        }
+        let made = id(&theirs.post("/v1/jobs", &job("shared")).await.expect(201));
+        let path = format!("/v1/jobs/{made}");
+        let changed = theirs.patch(&path, &json!({"run": run("erp")})).await;
+        assert_eq!(changed.expect_problem(422, "invalid"), ["run.source.connection"]);
+
+        // Nor does a wizard, to read it or to change it.
+        let wizard = id(&theirs.send(Method::POST, "/v1/wizards/carol", &[], Bytes::new()).await.expect(201));
+        let step = |key: &str| format!("/v1/wizards/{wizard}/steps/{key}");
+        let welcome = |connection: &str| json!({"connection": connection, "urls": {}});
+        let refused = theirs.post(&step("welcome"), &welcome("erp")).await;
+        assert_eq!(refused.expect_problem(422, "invalid"), ["connection"]);
+        theirs.post(&step("welcome"), &welcome("shared")).await.expect(200);
+        theirs.post(&step("provisioning"), &json!({"already_done": true})).await.expect(200);
+        let newest = json!({"have": "1.0", "latest": "1.0"});
+        let requirements = json!({"release": "12.1.2310", "dbaccess": newest, "appserver": newest, "lib": newest,
+            "upddistr": true, "administration": {"connection": "erp", "confirmed": true}});
+        let refused = theirs.post(&step("requirements"), &requirements).await;
+        assert_eq!(refused.expect_problem(422, "invalid"), ["administration.connection"]);
+
+        // What was taken away is not read by a job that was made before.
+        app.engine.terminate().await;
+        app.engine.set("connections.shared.tenants", "default");
+        app.engine.start_again().await;
+        theirs.post(&format!("{path}/run"), &json!(null)).await.expect(202);
+        eventually("the run finds no connection", async || {
+            let runs = theirs.get(&format!("{path}/runs")).await.expect(200).to_string();
+            if runs.contains("no_connection") { Ok(()) } else { Err(runs) }
+        })
+        .await;
+    });
 }

@@ -126,17 +126,18 @@ fn show(gathered: &Gathered, screen: Screen) -> Result<(), Failure> {
     let file = gathered.file.as_deref();
     gathered.loaded.all().iter().try_for_each(|setting| screen.line(setting_lines(setting, file)))?;
     screen.line(CONNECTIONS_LINES)?;
-    gathered
-        .loaded
-        .connections()
-        .keys()
-        .try_for_each(|name| screen.line(format!("# [connections.{name}]\n# url = \"***\"")))
+    gathered.loaded.connections().iter().try_for_each(|(name, lines)| {
+        let tenants = json!(lines.tenants());
+        screen.line(format!("# [connections.{name}]\n# url = \"***\"\n# tenants = {tenants}"))
+    })
 }
 
 /// What `engate config show` says of connections, whose names are the operator's own.
 const CONNECTIONS_LINES: &str = "
 # Databases of other systems that jobs may read: [connections.NAME] with url = \"postgres://..\", \"mysql://..\",
-# \"mariadb://..\" or \"sqlite:FILE\"; variable ENGATE_CONNECTIONS_NAME_URL. They are only ever read.";
+# \"mariadb://..\" or \"sqlite:FILE\"; variable ENGATE_CONNECTIONS_NAME_URL. They are only ever read. For tenants other than
+# the first they are not there, unless tenants = [\"default\", \"acme\"] names them by their slugs; variable
+# ENGATE_CONNECTIONS_NAME_TENANTS, with commas between.";
 
 /// One setting as lines of a configuration file.
 fn setting_lines(resolved: &config::Resolved, file: Option<&Path>) -> String {

@@ -2,11 +2,11 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use engate_model::{Invalid, Secret};
+use engate_model::Invalid;
 
 use super::{
     definitions::{SETTINGS, Setting},
-    sources,
+    sources::{self, ConnectionLines},
 };
 
 /// Where a value came from.
@@ -61,7 +61,7 @@ impl fmt::Debug for Resolved {
 #[derive(Debug, Clone)]
 pub struct Loaded {
     resolved: Vec<Resolved>,
-    connections: BTreeMap<String, Secret>,
+    connections: BTreeMap<String, ConnectionLines>,
 }
 
 impl Loaded {
@@ -70,8 +70,8 @@ impl Loaded {
         &self.resolved
     }
 
-    /// Where the tables of other systems are, by the names that jobs use.
-    pub const fn connections(&self) -> &BTreeMap<String, Secret> {
+    /// What is said of where the tables of other systems are, by the names that jobs use.
+    pub(crate) const fn connections(&self) -> &BTreeMap<String, ConnectionLines> {
         &self.connections
     }
 

@@ -17,3 +17,4 @@ pub use parse::{
     AuditSettings, Config, ConnectionSettings, EgressSettings, FilesSettings, LimitSettings, LogFormat, LogSettings,
     TlsFiles,
 };
+pub use sources::NamedConnection;

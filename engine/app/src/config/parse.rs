@@ -1,6 +1,7 @@
 //! From text to typed settings, with every complaint at once.
 
 use std::{
+    collections::BTreeMap,
     net::{IpAddr, SocketAddr},
     path::PathBuf,
     str::FromStr,
@@ -12,7 +13,10 @@ use engate_model::{Invalid, Secret, invalid::Complaints};
 use ipnet::IpNet;
 use url::Url;
 
-use super::load::Loaded;
+use super::{
+    load::Loaded,
+    sources::{self, NamedConnection},
+};
 use crate::proxies::{ForwardedHeader, ProxySettings};
 
 /// Shortest admin token that is accepted, in characters.
@@ -38,7 +42,7 @@ pub struct Config {
     /// What the API's connections are encrypted with; none: they are not.
     pub tls: Option<TlsFiles>,
     /// Where the tables of other systems are, by the names that jobs use.
-    pub sources: std::collections::BTreeMap<String, engate_model::Secret>,
+    pub sources: BTreeMap<String, NamedConnection>,
     /// Bounds of the API's connections.
     pub connections: ConnectionSettings,
     /// Proxies that are believed when they say for whom they call.
@@ -182,7 +186,7 @@ impl Config {
             secret_key: read.optional("secret_key", secret_key),
             public_url: read.optional("public_url", http_url),
             tls: read.tls(),
-            sources: loaded.connections().clone(),
+            sources: read.sources(),
             connections: ConnectionSettings {
                 most: read.size("server.connections_max", 1, 1_000_000),
                 idle: read.millis("server.idle_ms", 100, 600_000),
@@ -223,6 +227,10 @@ impl<'a> Reader<'a> {
             return None;
         }
         self.complaints.take(parse(text).map_err(|message| Invalid::field(key, message)))
+    }
+
+    fn sources(&mut self) -> BTreeMap<String, NamedConnection> {
+        self.complaints.take(sources::complete(self.loaded.connections())).unwrap_or_default()
     }
 
     fn list<T: FromStr>(&mut self, key: &str) -> Vec<T> {

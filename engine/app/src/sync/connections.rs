@@ -5,50 +5,67 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use engate_model::{Secret, Timestamp, run::RunFailure};
+use engate_model::{Timestamp, run::RunFailure};
 use engate_source::{Connection, ConnectionOptions};
 
-use crate::metrics::{Metrics, StreamLabels};
+use crate::{
+    config::NamedConnection,
+    metrics::{Metrics, StreamLabels},
+};
 
 /// Streams whose lag is told at most.
 const LAGS_MAX: usize = 10_000;
 
 /// Connections to the tables of other systems.
 pub(crate) struct Sources {
-    configured: BTreeMap<String, Secret>,
+    configured: BTreeMap<String, NamedConnection>,
     open: Mutex<HashMap<String, Connection>>,
     /// Up to when, by this node's clock, a stream's target has everything.
     covered: Mutex<HashMap<StreamLabels, Timestamp>>,
 }
 
 impl Sources {
-    pub(crate) fn new(configured: BTreeMap<String, Secret>) -> Self {
+    pub(crate) fn new(configured: BTreeMap<String, NamedConnection>) -> Self {
         Self { configured, open: Mutex::default(), covered: Mutex::default() }
     }
 
-    /// Their names.
-    pub(crate) fn names(&self) -> Vec<String> {
-        self.configured.keys().cloned().collect()
+    /// Names of those that a tenant may use.
+    pub(crate) fn names(&self, tenant: &str) -> Vec<String> {
+        let its = |connection: &NamedConnection| connection.tenants.iter().any(|slug| slug == tenant);
+        self.configured.iter().filter(|(_, connection)| its(connection)).map(|(name, _)| name.clone()).collect()
     }
 
-    /// A connection; the same one for whoever asks.
+    /// What is configured under a name, for the tenant of that slug; what is another's is as if it were not there.
     ///
     /// # Errors
-    /// `no_connection` where none is configured under this name, or what is wrong with its address.
-    pub(crate) fn get(&self, name: &str) -> Result<Connection, RunFailure> {
-        let failure = |code: &str, message: String| RunFailure { code: code.to_owned(), message, retryable: false };
-        let Some(url) = self.configured.get(name) else {
+    /// `no_connection`.
+    pub(crate) fn configured(&self, name: &str, tenant: &str) -> Result<&NamedConnection, RunFailure> {
+        let its = |connection: &&NamedConnection| connection.tenants.iter().any(|slug| slug == tenant);
+        self.configured.get(name).filter(its).ok_or_else(|| {
             let message = format!(
-                "no connection is called {name}; write its url under [connections.{name}] in the engine's configuration"
+                "no connection of this tenant is called {name}; write its url under [connections.{name}] in the engine's \
+                 configuration, and name the tenant in its tenants where that is not the first"
             );
-            return Err(failure("no_connection", message));
-        };
+            RunFailure { code: "no_connection".to_owned(), message, retryable: false }
+        })
+    }
+
+    /// A connection; the same one for whoever may use it.
+    ///
+    /// # Errors
+    /// `no_connection`, or what is wrong with its address.
+    pub(crate) fn get(&self, name: &str, tenant: &str) -> Result<Connection, RunFailure> {
+        let url = &self.configured(name, tenant)?.url;
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(connection) = open.get(name) {
             return Ok(connection.clone());
         }
         let opened = Connection::open(url.expose(), ConnectionOptions::default());
-        let connection = opened.map_err(|error| failure(error.code(), format!("connection {name}: {error}")))?;
+        let connection = opened.map_err(|error| RunFailure {
+            code: error.code().to_owned(),
+            message: format!("connection {name}: {error}"),
+            retryable: false,
+        })?;
         open.insert(name.to_owned(), connection.clone());
         Ok(connection)
     }

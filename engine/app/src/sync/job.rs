@@ -7,6 +7,7 @@ use engate_model::{
     run::{RunCounts, RunEnd, RunFailure},
     sync::{Partition, PluginSink, Rules, SyncJob, SyncSink, SyncSource},
 };
+use engate_source::Connection;
 
 use super::{
     Report, SyncRun, Target, events::EventTarget, feed::FeedOrigin, origin::Origin, part_of, sink::SinkTarget,
@@ -25,7 +26,7 @@ impl HeldRun {
     /// Carries what a table, or a plugin's feed, has changed to its target.
     pub(crate) async fn sync(&self, settings: &SyncJob) -> RunEnd {
         match &settings.source {
-            SyncSource::Table { connection } => match self.engine.sources.get(connection) {
+            SyncSource::Table { connection } => match self.connection(connection).await {
                 Ok(source) => self.carry_from(settings, &source).await,
                 Err(failure) => RunEnd::Failed(failure),
             },
@@ -42,6 +43,13 @@ impl HeldRun {
                 }
             }
         }
+    }
+
+    /// A connection, where the job's tenant may use it now.
+    async fn connection(&self, name: &str) -> Result<Connection, RunFailure> {
+        let tenant = self.engine.tenant_slug(self.job.tenant).await;
+        let tenant = tenant.map_err(|error| failure(error.code(), error.to_string(), true))?;
+        self.engine.sources.get(name, &tenant)
     }
 
     async fn carry_from<S: Origin>(&self, settings: &SyncJob, source: &S) -> RunEnd {

@@ -335,10 +335,11 @@ impl Engine {
     ) -> Result<(), VerbError> {
         let mut complaints = Complaints::default();
         complaints.take(settings.check(now));
+        let changed = before.is_none_or(|before| before.work != settings.work);
         if let Work::Emit { event } = &settings.work {
             let new = NewEvent::of_job(event);
             let sound = complaints.take(new.check().map_err(|invalid| invalid.below("run.event")));
-            if sound.is_some() && before.is_none_or(|before| before.work != settings.work) {
+            if sound.is_some() && changed {
                 let fits = self.check_payload(principal.tenant, now, new).await?;
                 complaints.take(fits.map_err(|invalid| invalid.below("run.event")));
             }
@@ -355,6 +356,15 @@ impl Engine {
             match checked {
                 Err(VerbError::Invalid(invalid)) => drop(complaints.take::<()>(Err(invalid.below("run.source")))),
                 checked => checked?,
+            }
+        }
+        if let Work::Sync(sync) = &settings.work
+            && let SyncSource::Table { connection } = &sync.source
+            && changed
+        {
+            let tenant = self.tenant_slug(principal.tenant).await?;
+            if let Err(failure) = self.sources.configured(connection, &tenant) {
+                complaints.add("run.source.connection", failure.message);
             }
         }
         Ok(complaints.finish(())?)

@@ -106,9 +106,9 @@ impl Engine {
         Ok(self.store.quarantine_discard(&self.actor(principal), principal.tenant, job, id).await?)
     }
 
-    /// Names of the connections to other systems' tables.
-    pub(crate) fn connection_names(&self) -> Vec<String> {
-        self.sources.names()
+    /// Names of the tenant's connections to other systems' tables.
+    pub(crate) async fn connection_names(&self, principal: &Principal) -> Result<Vec<String>, VerbError> {
+        Ok(self.sources.names(&self.tenant_slug(principal.tenant).await?))
     }
 
     /// The tables of a connection whose names begin so.
@@ -118,7 +118,7 @@ impl Engine {
         name: &str,
         prefix: &str,
     ) -> Result<Tables, VerbError> {
-        let connection = match self.sources.get(name) {
+        let connection = match self.sources.get(name, &self.tenant_slug(principal.tenant).await?) {
             Ok(connection) => connection,
             Err(failure) if failure.code == "no_connection" => {
                 if self.store.plugin_versions(principal.tenant, name).await?.is_empty() {

@@ -149,6 +149,11 @@ impl Engine {
         Ok(())
     }
 
+    /// A tenant's slug, by which the configuration and the folders of files know it; empty where there is no such tenant.
+    pub(crate) async fn tenant_slug(&self, tenant: TenantId) -> Result<String, StoreError> {
+        Ok(self.store.tenant_get(tenant).await?.map(|tenant| tenant.slug).unwrap_or_default())
+    }
+
     async fn require_first_tenant(&self, principal: &Principal) -> Result<(), VerbError> {
         let own = self.store.tenant_get(principal.tenant).await?;
         if principal.role == Role::Admin && own.is_some_and(|tenant| tenant.slug == FIRST_TENANT) {

@@ -392,15 +392,15 @@ struct ConnectionView {
     name: String,
 }
 
-/// The connections that the configuration names.
+/// The connections that the configuration names for the tenant.
 #[utoipa::path(get, path = "/v1/connections", tag = "jobs", operation_id = "connection_list", params(PageParams),
     responses((status = 200, description = "One page", body = Listing<ConnectionView>)))]
 async fn connections(
     State(engine): State<Arc<Engine>>,
-    Caller(_principal): Caller,
+    Caller(principal): Caller,
     Params(page): Params<PageParams>,
 ) -> Result<Json<Listing<ConnectionView>>, Problem> {
-    Ok(Json(page.cut(engine.connection_names(), Clone::clone, |name| ConnectionView { name })?))
+    Ok(Json(page.cut(engine.connection_names(&principal).await?, Clone::clone, |name| ConnectionView { name })?))
 }
 
 /// Which tables.

@@ -51,7 +51,7 @@ impl Engine {
         self.egress.check_url(&endpoint).map_err(|denied| unusable(Service::CarolCredentials, denied.to_string()))?;
         let companies = doing.wizard.progress.companies.clone().unwrap_or_default();
         let names = entities.iter().flat_map(|entity| companies.iter().map(|company| entity.table_of(&company.code)));
-        let found = self.wizard_tables(&welcome.connection, &names.collect::<Vec<_>>()).await?;
+        let found = self.wizard_tables(principal, &welcome.connection, &names.collect::<Vec<_>>()).await?;
         let (entities, refused) = sort_out(entities, &companies, &found);
         doing.wizard.progress.entities = Some(Entities {
             entities,

@@ -11,7 +11,6 @@ use engate_model::{
         requirements::{self, Requirement, Watermark},
     },
 };
-use engate_source::SourceError;
 
 use super::{VerbError, credentials::welcome_of, tables::Found};
 use crate::engine::Engine;
@@ -60,18 +59,18 @@ impl Engine {
         }
         let connection = welcome_of(&doing.wizard)?.connection.clone();
         if let Some(administration) = &input.administration {
-            self.administration_check(administration, &connection, &mut complaints);
+            self.administration_check(principal, administration, &connection, &mut complaints).await?;
         }
         complaints.finish(())?;
-        let mut found = self.wizard_tables(&connection, &input.tables).await?;
+        let mut found = self.wizard_tables(principal, &connection, &input.tables).await?;
         let mut failures = BTreeMap::new();
         if let Some(administration) = &input.administration {
             for row in watermarks(&found, &input.tables).into_iter().filter(|row| row.ddl.is_some()) {
-                if let Err(error) = self.watermark_add(administration, &row, &found).await {
+                if let Err(error) = self.watermark_add(principal, administration, &row, &found).await {
                     failures.insert(row.key, format!("connection {}: {error}", administration.connection));
                 }
             }
-            found = self.wizard_tables(&connection, &input.tables).await?;
+            found = self.wizard_tables(principal, &connection, &input.tables).await?;
         }
         let mut rows = vec![requirements::release(&input.release)];
         rows.extend(input.artefacts.iter().map(|(key, have, newest)| requirements::artefact(key, have, newest)));
@@ -84,33 +83,44 @@ impl Engine {
         self.wizard_leave(principal, Step::Requirements, doing).await
     }
 
-    fn administration_check(&self, administration: &Administration, reader: &str, complaints: &mut Complaints) {
+    async fn administration_check(
+        &self,
+        principal: &Principal,
+        administration: &Administration,
+        reader: &str,
+        complaints: &mut Complaints,
+    ) -> Result<(), VerbError> {
         let Administration { connection, confirmed } = administration;
-        let url = |name: &str| self.config.sources.get(name).map(|url| url.expose().to_owned());
         if connection == reader {
             let message = "name another connection than the wizard's, whose user only reads";
             complaints.add("administration.connection", message);
-        } else if url(connection).is_none() {
-            let message =
-                format!("no connection is called {connection}; write its url under [connections.{connection}]");
-            complaints.add("administration.connection", message);
+        } else if let Err(failure) = self.sources.configured(connection, &self.tenant_slug(principal.tenant).await?) {
+            complaints.add("administration.connection", failure.message);
         }
         if !confirmed {
             complaints.add("administration.confirmed", "say true once you have read the statements of `ddl`");
         }
+        Ok(())
     }
 
     /// Adds a table's watermark with what keeps it.
+    ///
+    /// # Errors
+    /// A sentence for people.
     async fn watermark_add(
         &self,
+        principal: &Principal,
         administration: &Administration,
         row: &Requirement,
         found: &Found,
-    ) -> Result<(), SourceError> {
+    ) -> Result<(), String> {
         let table = row.key.trim_start_matches(requirements::WATERMARK_KEY);
-        let Some(url) = self.config.sources.get(&administration.connection) else { return Ok(()) };
+        let tenant = self.tenant_slug(principal.tenant).await.map_err(|error| error.to_string())?;
+        let connection = self.sources.configured(&administration.connection, &tenant);
+        let url = &connection.map_err(|failure| failure.message)?.url;
         let state = found.table(table).map_or(Watermark::Missing, |table| table.watermark);
-        engate_source::administer(url.expose(), &requirements::watermark_steps(table, state, found.dialect)).await?;
+        let steps = requirements::watermark_steps(table, state, found.dialect);
+        engate_source::administer(url.expose(), &steps).await.map_err(|error| error.to_string())?;
         tracing::info!(table, connection = administration.connection, "the watermark was added");
         Ok(())
     }

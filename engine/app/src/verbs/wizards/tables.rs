@@ -3,6 +3,7 @@
 use engate_model::{
     Invalid,
     run::RunFailure,
+    token::Principal,
     wizard::{
         WATERMARK,
         requirements::{Dialect, Watermark},
@@ -60,11 +61,17 @@ impl Found {
 
 impl Engine {
     /// The tables of a connection: all that one discovery lists, and those of `names` where there are more.
-    pub(super) async fn wizard_tables(&self, connection: &str, names: &[String]) -> Result<Found, VerbError> {
+    pub(super) async fn wizard_tables(
+        &self,
+        principal: &Principal,
+        connection: &str,
+        names: &[String],
+    ) -> Result<Found, VerbError> {
+        let tenant = self.tenant_slug(principal.tenant).await?;
         let unknown = |failure: RunFailure| VerbError::field("connection", failure.message);
-        let source = self.sources.get(connection).map_err(unknown)?;
+        let source = self.sources.get(connection, &tenant).map_err(unknown)?;
         let listed = source.discover("").await.map_err(unusable)?;
-        let dialect = self.config.sources.get(connection).map_or(Dialect::Postgres, |url| dialect(url.expose()));
+        let dialect = dialect(self.sources.configured(connection, &tenant).map_err(unknown)?.url.expose());
         let mut found = Found { dialect, tables: listed.items.into_iter().map(TableFacts::of).collect() };
         for name in names.iter().filter(|_| listed.truncated) {
             if found.table(name).is_none() {

@@ -42,7 +42,7 @@ impl Engine {
         }
         complaints.finish(())?;
         // Whether it can be opened, and read, shows here and not in the middle of the night.
-        self.wizard_tables(&input.connection, &[]).await?;
+        self.wizard_tables(principal, &input.connection, &[]).await?;
         doing.wizard.progress.welcome = Some(Welcome { connection: input.connection, urls });
         self.wizard_leave(principal, Step::Welcome, doing).await
     }
