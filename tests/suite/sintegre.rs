@@ -238,3 +238,41 @@ fn o26_forged_expired_and_wandering_links_open_nothing() {
         }
     });
 }
+
+#[test]
+fn a_link_of_one_tenant_opens_no_file_of_another() {
+    let (folder, setup) = serving_files();
+    let theirs = folder.path().join("root/tenants/saae");
+    std::fs::create_dir_all(&theirs).unwrap();
+    std::fs::write(theirs.join("own.pdf"), b"of saae").unwrap();
+    run_with(setup, async |app| {
+        prepare(app).await;
+        let made = app.api.post("/v1/tenants", &json!({"slug": "saae"})).await.expect(201);
+        let admin = app.api.with_token(made["admin_token"]["token"].as_str().unwrap());
+        admin
+            .put("/v1/secrets/sintegre-link", &json!({"value": "a key of saae's own, as long as it likes"}))
+            .await
+            .expect_any();
+        let first = id(&app.api.get("/v1/tenants/default").await.expect(200));
+        let exp = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() + 3_600;
+        let open = async |tenant: &str, key: &str, path: &str| {
+            let claims = json!({"aud": tenant, "URL": path, "exp": exp});
+            let token = token(&json!({"alg": "HS256", "typ": "JWT"}), &claims, key);
+            let answer = app.api.anonymous().get(&format!("/v1/files?token={token}")).await;
+            (answer.status, String::from_utf8_lossy(&answer.body).into_owned())
+        };
+        let saae = id(&made);
+        let by_saae = async |path: &str| open(&saae, "a key of saae's own, as long as it likes", path).await;
+        assert_eq!(by_saae("own.pdf").await, (200, "of saae".to_owned()));
+        assert_eq!(open(&first, LINK_KEY, "ipdo/2025-02-20.pdf").await.0, 200);
+        for path in ["ipdo/2025-02-20.pdf", "../../ipdo/2025-02-20.pdf", "tenants/saae/own.pdf", "../own.pdf"] {
+            assert_eq!(by_saae(path).await.0, 404, "{path}");
+        }
+        for path in ["tenants/saae/own.pdf", "ipdo/../tenants/saae/own.pdf", "own.pdf"] {
+            assert_eq!(open(&first, LINK_KEY, path).await.0, 404, "{path}");
+        }
+        // The folder goes by the slug.
+        app.api.patch("/v1/tenants/saae", &json!({"slug": "saae-sul"})).await.expect(200);
+        assert_eq!(by_saae("own.pdf").await.0, 404);
+    });
+}

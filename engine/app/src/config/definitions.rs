@@ -73,7 +73,11 @@ pub const SETTINGS: &[Setting] = &[
         "",
         "Where partners reach this engine (https://engate.example.com); empty: the listen address.",
     ),
-    setting("files.root", "", "Folder whose files signed links may serve; empty: links are not served."),
+    setting(
+        "files.root",
+        "",
+        "Folder whose files signed links may serve (tenants/SLUG below it for other tenants than the first); empty: none are.",
+    ),
     setting("events.payload_bytes_max", "1048576", "Largest payload of one event, in bytes (up to 16777216)."),
     setting("delivery.in_flight_max", "4096", "Requests under way at once over all endpoints (1 to 65536)."),
     setting(

@@ -1,6 +1,11 @@
-//! Files behind signed links: only files, only below `files.root`, and written down in the audit.
+//! Files behind signed links: only files, only the tenant's own below `files.root`, and written down in the audit. Each
+//! tenant's admin sets the key of its links, so a link of one must not lead to the files of another: the first tenant has
+//! the root but for the folder `tenants`, any other one the folder of its slug in that.
 
-use std::path::{Component, Path, PathBuf};
+use std::{
+    io::ErrorKind,
+    path::{Component, Path, PathBuf},
+};
 
 use engate_model::Timestamp;
 use engate_store::{Actor, StoreError};
@@ -10,11 +15,14 @@ use tokio::fs::{self, File};
 use super::{
     VerbError,
     links::{LINK_SECRET, Link, LinkFault},
+    tenants::FIRST_TENANT,
 };
 use crate::engine::Engine;
 
 /// Who the audit says it was: a link is used without a token.
 const CLIENT: &str = "signed_link";
+/// Folder of the other tenants' folders below `files.root`.
+const TENANTS: &str = "tenants";
 
 /// Why no file is served.
 #[derive(Debug)]
@@ -56,7 +64,8 @@ impl Engine {
         let secret = secret.ok_or(NoFile::Link(LinkFault::Forged))?;
         let now = self.now();
         let claims = link.verify(&secret, now).map_err(NoFile::Link)?;
-        let opened = open_below(root, &claims.path).await?;
+        let slug = self.tenant_slug(tenant).await?;
+        let opened = open_of(root, &slug, &claims.path).await?;
         let actor = Actor { token: None, client: CLIENT.to_owned(), tenant: None, now, random: self.chance.bits() };
         let expires_at = Timestamp::from_micros(claims.exp.saturating_mul(1_000_000));
         let detail = json!({ "username": claims.username, "bytes": opened.bytes, "link_expires_at": expires_at });
@@ -65,19 +74,38 @@ impl Engine {
     }
 }
 
-/// Opens `path` below `root`. Where it leads is asked of the file system, with every link on the way resolved,
+/// Opens `path` among the files of the tenant of that slug; empty: of none that is there.
+async fn open_of(root: &Path, slug: &str, path: &str) -> Result<OpenFile, NoFile> {
+    let tenants = root.join(TENANTS);
+    match slug {
+        "" => Err(NoFile::Missing),
+        FIRST_TENANT => open_below(root, Some(&tenants), path).await,
+        // A slug is one plain name: it begins with a letter or digit and has no slash.
+        slug => open_below(&tenants.join(slug), None, path).await,
+    }
+}
+
+/// Opens `path` below `root` and not below `except`. Where it leads is asked of the file system, with every link on the way resolved,
 /// and must still be below the root. (Who can swap a folder for a link between the question and the opening
 /// can write below the root, and has no need to.)
-async fn open_below(root: &Path, path: &str) -> Result<OpenFile, NoFile> {
+async fn open_below(root: &Path, except: Option<&Path>, path: &str) -> Result<OpenFile, NoFile> {
     let relative = plain(path).ok_or(NoFile::Missing)?;
     let root = fs::canonicalize(root).await.map_err(|error| {
-        tracing::error!(%error, "files.root cannot be read");
+        tracing::error!(%error, folder = %root.display(), "a folder of files.root cannot be read");
         NoFile::Missing
     })?;
     let found = fs::canonicalize(root.join(relative)).await.map_err(|_| NoFile::Missing)?;
     if !found.starts_with(&root) {
-        tracing::warn!("a signed link leads out of files.root through a symbolic link; refused");
+        tracing::warn!("a signed link leads out of the tenant's folder of files through a symbolic link; refused");
         return Err(NoFile::Missing);
+    }
+    if let Some(except) = except {
+        // Where there is no such folder, nothing can lie below it.
+        match fs::canonicalize(except).await {
+            Ok(except) if found.starts_with(&except) => return Err(NoFile::Missing),
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(NoFile::Missing),
+            Ok(_) | Err(_) => {}
+        }
     }
     // Asked before opening: opening a pipe would wait for its writer.
     let is_file = fs::metadata(&found).await.is_ok_and(|metadata| metadata.is_file());
@@ -111,7 +139,7 @@ mod tests {
         std::os::unix::fs::symlink("../outside.txt", root.join("out.txt")).unwrap();
         std::os::unix::fs::symlink("..", root.join("up")).unwrap();
         std::os::unix::fs::symlink("a/ç.pdf", root.join("in.pdf")).unwrap();
-        let open = async |path: &str| open_below(&root, path).await.map(|file| (file.name, file.bytes));
+        let open = async |path: &str| open_of(&root, "default", path).await.map(|file| (file.name, file.bytes));
         assert_eq!(open("a/ç.pdf").await.unwrap(), ("ç.pdf".to_owned(), 6));
         assert_eq!(open("in.pdf").await.unwrap().1, 6);
         let absolute = folder.path().join("outside.txt");
@@ -133,6 +161,35 @@ mod tests {
         ];
         for path in refused {
             assert!(matches!(open(path).await, Err(NoFile::Missing)), "{path}");
+        }
+    }
+
+    #[tokio::test]
+    async fn each_tenant_has_files_of_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        for (path, text) in [("a.pdf", "first"), ("tenants/acme/a.pdf", "acme's"), ("tenants/saae/b.pdf", "saae's own")]
+        {
+            let path = root.join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        std::os::unix::fs::symlink("tenants/acme", root.join("round")).unwrap();
+        std::os::unix::fs::symlink("../saae/b.pdf", root.join("tenants/acme/b.pdf")).unwrap();
+        let bytes = async |slug: &str, path: &str| open_of(root, slug, path).await.ok().map(|file| file.bytes);
+        assert_eq!(bytes("default", "a.pdf").await, Some(5));
+        assert_eq!((bytes("acme", "a.pdf").await, bytes("saae", "b.pdf").await), (Some(6), Some(10)));
+        for (slug, path) in [
+            ("default", "tenants/acme/a.pdf"),
+            ("default", "round/a.pdf"),
+            ("acme", "b.pdf"),
+            ("acme", "../saae/b.pdf"),
+            ("acme", "tenants/acme/a.pdf"),
+            ("saae", "a.pdf"),
+            ("nobody", "a.pdf"),
+            ("", "acme/a.pdf"),
+        ] {
+            assert_eq!(bytes(slug, path).await, None, "{slug} {path}");
         }
     }
 }

@@ -18,7 +18,7 @@ const TOKEN_BYTES_MAX: usize = 8_192;
 pub(crate) struct Claims {
     /// The tenant whose secret signed it.
     aud: String,
-    /// Path below `files.root`.
+    /// Path below the tenant's folder of `files.root`.
     #[serde(rename = "URL")]
     pub(crate) path: String,
     /// Who it was made for.
