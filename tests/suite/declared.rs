@@ -204,3 +204,41 @@ fn a_file_that_cannot_be_taken_names_all_that_is_wrong() {
         assert!(said.contains("integrator Not A Slug") && said.contains("slug"), "{said}");
     });
 }
+
+#[test]
+fn what_a_token_may_not_move_along_is_told_and_goes_where_it_is_given_anew() {
+    run(async |app: &mut App| {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("move.toml");
+        let made = json!({"integrator": "partner", "description": "Boletins", "url": "https://ons.example/hook",
+            "auth": {"type": "basic", "username": "ons", "password": "kept"}, "headers": {"x-system": "engate"}});
+        let made = app.api.post("/v1/endpoints", &made).await.expect(201);
+        let token = async |body: Value| {
+            app.api.post("/v1/tokens", &body).await.expect(201)["token"].as_str().unwrap().to_owned()
+        };
+        let operator = token(json!({"client": "operator", "role": "operator"})).await;
+        let read = ["secrets", "settings", "event-types", "integrators", "plugins", "endpoints", "inbounds"];
+        let mut scopes: Vec<_> = read.iter().map(|noun| format!("{noun}:read")).collect();
+        scopes.push("endpoints:write".to_owned());
+        let narrowed = token(json!({"client": "narrowed", "role": "admin", "scopes": scopes})).await;
+        let apply = async |token: &str| {
+            let args = ["apply", "-f", file.to_str().unwrap()];
+            let output = app.engine.client_with(&args, &[("ENGATE_TOKEN", token), ("ONS_PASSWORD", "kept")]).await;
+            (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+        };
+        let moved =
+            "[[endpoints]]\nintegrator = \"partner\"\ndescription = \"Boletins\"\nurl = \"https://new.example/hook\"\n";
+        std::fs::write(&file, moved).unwrap();
+        let (done, said) = apply(&operator).await;
+        assert!(!done && said.contains("operator"), "{said}");
+        let (done, said) = apply(&narrowed).await;
+        assert!(!done && said.contains("partner/Boletins") && said.contains("auth"), "{said}");
+        assert!(said.contains("headers") && said.contains("give it again"), "{said}");
+        let anew = "headers = { x-system = \"engate\" }\nauth = { type = \"basic\", username = \"ons\", password = { env = \"ONS_PASSWORD\" } }\n";
+        std::fs::write(&file, format!("{moved}{anew}")).unwrap();
+        let (done, said) = apply(&narrowed).await;
+        assert!(done, "{said}");
+        let path = format!("/v1/endpoints/{}", made["id"].as_str().unwrap());
+        assert_eq!(app.api.get(&path).await.expect(200)["url"], "https://new.example/hook");
+    });
+}

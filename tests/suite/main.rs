@@ -37,6 +37,7 @@ mod developing;
 mod edge;
 mod event_schemas;
 mod exports;
+mod exposure;
 mod fan_out;
 mod feeds;
 mod gsan;

@@ -240,6 +240,32 @@ fn o26_forged_expired_and_wandering_links_open_nothing() {
 }
 
 #[test]
+fn a_partner_tries_its_endpoint_with_the_sample_and_not_with_a_payload_of_its_own() {
+    let (_folder, setup) = serving_files();
+    run_with(setup, async |app| {
+        prepare(app).await;
+        app.receiver.always("/hook", 200);
+        let path = format!("/v1/endpoints/{}/test", endpoint(app, "/hook", "ipdo", json!({})).await);
+        let token = json!({"client": "portal", "role": "integrator", "integrator": "partner"});
+        let token = app.api.post("/v1/tokens", &token).await.expect(201);
+        let partner = app.api.with_token(token["token"].as_str().unwrap());
+        // Whatever file it names, the engine would sign a link to it.
+        let body = json!({"event_type": "ipdo", "payload": daily("another-partner/contract.pdf")});
+        let refused = partner.post(&path, &body).await;
+        assert!(String::from_utf8_lossy(&refused.body).contains("`payload`"), "the field is named");
+        refused.expect_problem(403, "forbidden");
+        assert_eq!(app.receiver.seen_total(), 0);
+        app.api.emit("ipdo", daily("ipdo/2025-02-20.pdf")).await;
+        app.receiver.wait("/hook", 1).await;
+        let sent = partner.post(&path, &json!({"event_type": "ipdo"})).await.expect(200);
+        assert_eq!(sent["outcome"], "success", "{sent}");
+        let (_, link) = split_link(&app.receiver.wait("/hook", 2).await[1]);
+        assert_eq!(&fetch(app, &link).await.body[..], FILE, "the newest event's file");
+        app.api.post(&path, &body).await.expect(200);
+    });
+}
+
+#[test]
 fn a_link_of_one_tenant_opens_no_file_of_another() {
     let (folder, setup) = serving_files();
     let theirs = folder.path().join("root/tenants/saae");

@@ -9,6 +9,11 @@ use crate::{
     time::Timestamp,
 };
 
+/// The scope of those who set secrets.
+const SECRETS_SCOPE: &str = "secrets:write";
+/// The route by which secrets are set.
+const SECRETS_ROUTE: &str = "PUT /v1/secrets/{name}";
+
 /// What a token's holder may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -75,6 +80,13 @@ impl Token {
     /// Whether a call with it passes at `now`.
     pub fn is_live(&self, now: Timestamp) -> bool {
         self.revoked_at.is_none_or(|at| now < at) && self.expires_at.is_none_or(|at| now < at)
+    }
+
+    /// Whether its holder may set secrets: an admin from whom neither the scope nor the route for it was taken.
+    pub fn manages_secrets(&self) -> bool {
+        let TokenLimits { routes, scopes, .. } = &self.limits;
+        let has = |all: &[String], one: &str| all.is_empty() || all.iter().any(|held| held == one);
+        self.role == Role::Admin && has(scopes, SECRETS_SCOPE) && has(routes, SECRETS_ROUTE)
     }
 
     /// Whether its holder can mend everything in the tenant, from anywhere and for good: an admin whose routes, scopes,
@@ -147,6 +159,8 @@ pub struct Principal {
     pub role: Role,
     /// The integrator they are bound to.
     pub integrator: Option<crate::id::IntegratorId>,
+    /// Whether they may set secrets (see [`Token::manages_secrets`]), and so may have those that are kept used elsewhere.
+    pub manages_secrets: bool,
 }
 
 #[cfg(test)]
@@ -254,5 +268,33 @@ mod tests {
             }
         }
         assert!(!keeps(&[&admin(1, Some(50))], &[&pinned(admin(1, Some(50)))]));
+    }
+
+    #[test]
+    fn secrets_are_managed_by_an_admin_from_whom_that_was_not_taken() {
+        let manages = |role: Role, routes: &[&str], scopes: &[&str]| {
+            let texts = |all: &[&str]| all.iter().map(|one| (*one).to_owned()).collect();
+            let token = Token {
+                id: TokenId::MIN,
+                tenant: TenantId::MIN,
+                client: "c".into(),
+                role,
+                integrator: None,
+                limits: TokenLimits { routes: texts(routes), scopes: texts(scopes), ..TokenLimits::default() },
+                expires_at: None,
+                revoked_at: None,
+                created_at: Timestamp::from_millis(0),
+                last_used_at: None,
+            };
+            token.manages_secrets()
+        };
+        assert!(
+            manages(Role::Admin, &[], &[]) && manages(Role::Admin, &["PUT /v1/secrets/{name}"], &["secrets:write"])
+        );
+        for role in [Role::Operator, Role::Integrator, Role::Auditor, Role::Producer] {
+            assert!(!manages(role, &[], &[]), "{role:?}");
+        }
+        assert!(!manages(Role::Admin, &[], &["endpoints:write", "secrets:read"]));
+        assert!(!manages(Role::Admin, &["PATCH /v1/endpoints/{id}"], &[]));
     }
 }

@@ -111,6 +111,7 @@ impl HeldRun {
             client: format!("job {}", self.job.settings.name),
             role: Role::Operator,
             integrator: None,
+            manages_secrets: false,
         }
     }
 }

@@ -56,6 +56,7 @@ impl Grant {
             client: self.token.client.clone(),
             role: self.token.role,
             integrator: self.token.integrator,
+            manages_secrets: self.token.manages_secrets(),
         }
     }
 }

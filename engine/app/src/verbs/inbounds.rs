@@ -91,6 +91,7 @@ impl Engine {
         };
         let config = inbound.config.as_ref();
         self.check_own_config(principal.tenant, &inbound.plugin, config, World::Receiver).await?;
+        self.check_version_named(principal, &inbound.plugin, "plugin").await?;
         let stored = self.store.inbound_create(&self.actor(principal), &inbound).await;
         let taken =
             format!("there is an inbound {} already, of this tenant or another; choose another name", inbound.name);
@@ -138,6 +139,9 @@ impl Engine {
         if rebinds {
             let config = inbound.config.as_ref();
             self.check_own_config(principal.tenant, &inbound.plugin, config, World::Receiver).await?;
+        }
+        if inbound.plugin != before.plugin {
+            self.check_version_named(principal, &inbound.plugin, "plugin").await?;
         }
         if inbound == before {
             return Ok(before);

@@ -93,6 +93,7 @@ impl Engine {
         check(&integrator, &mut complaints);
         complaints.finish(())?;
         self.check_layer(&integrator).await?;
+        self.check_plugin_of_integrator(principal, None, &integrator).await?;
         let stored = self.store.integrator_create(&self.actor(principal), &integrator).await;
         stored.map_err(on_conflict("already_exists", slug_taken(&integrator.slug)))?;
         self.views.follow_change(&self.store, principal.tenant).await;
@@ -141,6 +142,7 @@ impl Engine {
         if shapes_requests {
             self.check_layer(&integrator).await?;
             self.check_endpoints_of(&integrator).await?;
+            self.check_plugin_of_integrator(principal, before.plugin.as_ref(), &integrator).await?;
         }
         let stored = self.store.integrator_update(&self.actor(principal), &before, &integrator).await;
         stored.map_err(on_conflict("already_exists", slug_taken(&integrator.slug)))?;

@@ -367,7 +367,8 @@ impl Engine {
                 complaints.add("run.source.connection", failure.message);
             }
         }
-        Ok(complaints.finish(())?)
+        complaints.finish(())?;
+        if changed { self.check_plugins_of_job(principal, &settings.work).await } else { Ok(()) }
     }
 
     /// What listeners are told where a job is paused now.

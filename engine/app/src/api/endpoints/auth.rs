@@ -41,7 +41,8 @@ impl AuthType {
 /// Authentication towards an endpoint: a type and the fields of that type only. `basic` takes `username` and
 /// `password`, `authorization` takes `value`, `header` takes `name` and `value`, `oauth2` takes `token_url`, `client_id`,
 /// `client_secret` and perhaps `scope`, `mtls` takes `certificate` and `key`. Secrets are write-only; a change that keeps the
-/// type may leave them out to keep them (that of `oauth2` only with the same `token_url`).
+/// type may leave them out to keep them: that of `oauth2` only with the same `token_url`, and any that is sent to the partner
+/// only where the URL keeps scheme, host and port, unless the caller may set secrets.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"type": "basic", "username": "ons", "password": "a:b ç"}))]

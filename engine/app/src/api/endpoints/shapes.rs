@@ -142,7 +142,7 @@ pub(super) struct EndpointNewBody {
     /// How the engine shows who it is; none where it is left out.
     auth: Option<EndpointAuthNew>,
     /// The plugin that shapes its requests: `name`, `name@1.2.0` or `name@channel`; left out: the integrator's, else
-    /// the engine's own behaviour.
+    /// the engine's own behaviour. A token of one integrator names no other than the integrator's.
     #[schema(max_length = 128)]
     plugin: Option<String>,
     /// Settings for the plugin, over those of integrator and installation.
@@ -186,7 +186,8 @@ pub(super) struct EndpointNewBody {
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"url": "https://partner.example/new-hook", "enabled": true}))]
 pub(super) struct EndpointChangeBody {
-    /// Absolute http:// or https:// URL.
+    /// Absolute http:// or https:// URL. With another scheme, host or port the secrets of `auth` and `headers` are given again,
+    /// unless the caller may set secrets.
     #[schema(min_length = 1, max_length = 2048)]
     url: Option<String>,
     /// Cannot change: its own integrator, at most.
@@ -197,7 +198,7 @@ pub(super) struct EndpointChangeBody {
     description: Option<String>,
     /// How the engine shows who it is.
     auth: Option<EndpointAuthNew>,
-    /// The plugin that shapes its requests.
+    /// The plugin that shapes its requests. A token of one integrator does not choose it.
     #[serde(default, deserialize_with = "crate::api::extract::present")]
     #[schema(value_type = Option<String>, max_length = 128)]
     plugin: Option<Option<String>>,

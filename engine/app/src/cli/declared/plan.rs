@@ -193,12 +193,16 @@ impl Plan {
         };
         let mut change = Map::new();
         let mut differences = Vec::new();
+        let moved = entry.get("url").is_some_and(|url| Some(url) != there.get("url"));
         for (field, wanted) in entry.as_object().into_iter().flatten() {
             if field == kind.key() && kind != Kind::Endpoints || field == "integrator" {
                 continue;
             }
             if !is_as(field, wanted, there.get(field)) {
                 differences.push(format!("{field}: {} -> {}", shown(there.get(field)), masked(field, wanted)));
+                change.insert(field.clone(), wanted.clone());
+            } else if field == "headers" && moved {
+                // They stay behind where the address changes, unless they are given for the new one.
                 change.insert(field.clone(), wanted.clone());
             } else if has_secret(field, wanted) {
                 differences.push(format!("{field}: its secret is compared by the engine"));

@@ -10,6 +10,7 @@ use engate_model::{
     event::check_key,
     filter::Filter,
     invalid::Complaints,
+    plugin::PluginRef,
     retry::RetryPolicy,
     token::Principal,
 };
@@ -140,6 +141,21 @@ pub(super) fn retry(schedule_ms: Option<&[u64]>, complaints: &mut Complaints) ->
 /// A filter; none takes every event.
 pub(super) fn filter(source: Option<Value>, complaints: &mut Complaints) -> Option<Filter> {
     complaints.take(source.map(Filter::read).transpose()).flatten()
+}
+
+/// Which plugin shapes an endpoint's requests decides which of the tenant's secrets are used for them: one who is of an
+/// integrator takes what was chosen for that one, or none of the endpoint's own.
+pub(super) fn plugin<const N: usize>(
+    principal: &Principal,
+    wanted: Option<&PluginRef>,
+    chosen: [Option<&PluginRef>; N],
+    complaints: &mut Complaints,
+) {
+    if Scope::of(principal) != Scope::Tenant && wanted.is_some() && !chosen.contains(&wanted) {
+        let message = "a token of one integrator does not choose it: leave it out, or ask the operator to set it on the \
+                       endpoint or for the integrator";
+        complaints.add("plugin", message);
+    }
 }
 
 /// Whose facts an endpoint hears that the caller sets up: one who is of an integrator hears that one's only.

@@ -4,6 +4,7 @@
 pub(crate) mod actions;
 mod auth;
 mod check;
+pub(super) mod moves;
 pub(crate) mod trial;
 mod verify;
 
@@ -187,6 +188,7 @@ impl Engine {
         let callbacks = check::callbacks(principal, new.callbacks, &mut complaints);
         let named = self.event_types_named(principal, &event_types, &[], &mut complaints).await?;
         let Some(integrator) = integrator else { return Err(check::refusal(denied, complaints)) };
+        check::plugin(principal, plugin.as_ref(), [integrator.plugin.as_ref()], &mut complaints);
         let endpoint = Endpoint {
             id: EndpointId::new(now, self.chance.bits()),
             tenant: principal.tenant,
@@ -218,6 +220,7 @@ impl Engine {
         check::certificate(&endpoint.auth, now, &mut complaints);
         check::finish(denied, complaints)?;
         self.check_endpoint_config(&integrator, endpoint.plugin.as_ref(), endpoint.config.as_ref()).await?;
+        self.check_plugin_of_endpoint(principal, &integrator, None, &endpoint).await?;
         self.store.endpoint_create_entering(&self.actor(principal), &endpoint, &named).await?;
         self.views.follow_change(&self.store, principal.tenant).await;
         Ok(Registered { endpoint, integrator: integrator.slug })
@@ -263,7 +266,11 @@ impl Engine {
             scope => scope,
         };
         let now = self.now();
+        let anew = moves::Anew::of(&change);
         apply(&mut endpoint, change, now, &mut complaints);
+        moves::check(principal, &before.endpoint, &endpoint, anew, &mut complaints);
+        let chosen = [before.endpoint.plugin.as_ref(), integrator.plugin.as_ref()];
+        check::plugin(principal, endpoint.plugin.as_ref(), chosen, &mut complaints);
         let denied = match &endpoint.auth {
             auth if *auth != before.endpoint.auth => denied.or(self.check_token_url(auth, &mut complaints).await),
             _ => denied,
@@ -287,6 +294,7 @@ impl Engine {
         if shapes_requests {
             self.check_endpoint_config(&integrator, endpoint.plugin.as_ref(), endpoint.config.as_ref()).await?;
         }
+        self.check_plugin_of_endpoint(principal, &integrator, Some(&before.endpoint), &endpoint).await?;
         let facts = if was_enabled && !endpoint.enabled { self.told_disabled(&endpoint).await? } else { Vec::new() };
         self.endpoint_store(principal, endpoint, integrator, &named, &facts).await
     }

@@ -18,7 +18,7 @@ use crate::{
     carried::Carried,
     engine::Engine,
     media_type::JSON,
-    verbs::VerbError,
+    verbs::{Scope, VerbError},
     worker::{Doubt, Job},
 };
 
@@ -46,6 +46,12 @@ impl Engine {
         trial: Trial,
     ) -> Result<Sent, VerbError> {
         let endpoint = self.endpoint_to_send(principal, id).await?;
+        // What a payload names, a plugin may sign: the file of another partner, say.
+        if trial.payload.is_some() && Scope::of(principal) != Scope::Tenant {
+            let detail =
+                "a token of one integrator may not give a `payload`; leave it out, and the newest event's is sent";
+            return Err(VerbError::Forbidden(detail.to_owned()));
+        }
         let event = self.trial_event(principal, &endpoint, trial).await?;
         let (engine, actor) = (Arc::clone(self), self.actor(principal));
         Carried::new(async move { engine.send_trial(&actor, endpoint, event).await }).await

@@ -2,6 +2,7 @@
 
 pub(crate) mod bundled;
 mod compile;
+mod exposure;
 mod fit;
 mod grants;
 mod limits;
@@ -116,6 +117,7 @@ impl Engine {
             return Err(VerbError::field("version", format!("{version} {cure}")));
         }
         self.require_fit(principal.tenant, &reference, &manifest).await?;
+        self.require_oversight(principal, name, channel, Some(version)).await?;
         let set = self.store.plugin_channel_set(&self.actor(principal), principal.tenant, name, channel, version).await;
         let before = set.map_err(|error| match error {
             StoreError::NotFound { .. } => VerbError::field("version", format!("{name} has no version {version}")),

@@ -47,6 +47,7 @@ impl Engine {
         let (effort, state) =
             if at_once { (Effort::Full, PluginState::Ready) } else { (Effort::Quick, PluginState::Compiling) };
         let version = self.plugin_install(principal, component, name, channel, effort).await?;
+        self.require_oversight(principal, &version.name, channel, Some(&version.version)).await?;
         let version = PluginVersion { state, ..version };
         let pushed = self.store.plugin_push(&self.actor(principal), &version, component, Some(channel)).await?;
         let created = match pushed {
@@ -93,6 +94,7 @@ impl Engine {
             return Err(VerbError::field("channel", cure));
         }
         let mut version = self.plugin_install(principal, component, name, channel, Effort::Quick).await?;
+        self.require_oversight(principal, &version.name, channel, None).await?;
         let actor = self.actor(principal);
         let pushed = self.store.plugin_push_development(&actor, &version, component, channel).await?;
         self.views.follow_change(&self.store, principal.tenant).await;
