@@ -240,3 +240,33 @@ fn a_version_that_reads_secrets_whole_is_let_run_by_those_who_manage_them() {
         operator.post("/v1/endpoints", &bound("plain@0.2.0")).await.expect(201);
     });
 }
+
+#[test]
+fn a_secret_that_a_delivery_reads_whole_is_in_the_audit() {
+    run(async |app| {
+        app.receiver.always("/hook", 200);
+        let url = app.receiver.url("/hook");
+        let length = u32::try_from(url.len()).unwrap();
+        let whole = "(call $reveal (i32.const 2256) (i32.const 3) (i32.const 4096))
+                     (i32.store (i32.const 1236) (i32.load (i32.const 4100)))
+                     (i32.store (i32.const 1240) (i32.load (i32.const 4104)))";
+        let guest = guest()
+            .at("data", &format!("(data (i32.const 3000) {url:?})"))
+            .at("transform", &format!("{}{}{whole}", store(1216, 3000), store(1220, length)));
+        push(&app.api, guest, "channel=stable").await.expect_any();
+        app.api.put("/v1/secrets/key", &json!({"value": SECRET})).await.expect_any();
+        app.api.put("/v1/plugins/guest/grants", &json!({"reveal": ["key"]})).await.expect(200);
+        let made = id(&app.endpoint(json!({"url": url, "event_types": ["P1"], "plugin": "guest"})).await);
+        for _ in 0..5 {
+            app.api.emit("P1", json!({})).await;
+            app.api.settled().await;
+        }
+        assert!(app.receiver.wait("/hook", 5).await.iter().all(|got| got.text() == SECRET));
+        let audit = app.api.get("/v1/audit?action=secret.reveal").await.expect(200);
+        assert_eq!(audit["total"], 1, "once for a version and a place: {audit}");
+        let entry = &audit["items"][0];
+        assert_eq!((&entry["object"], &entry["detail"]["endpoint"]), (&json!("key"), &json!(made)), "{entry}");
+        assert!(!audit.to_string().contains(SECRET));
+        assert_eq!(app.api.get("/v1/audit/verify").await.expect(200)["valid"], true);
+    });
+}

@@ -15,6 +15,7 @@ use crate::{
     metrics::Metrics,
     planted::Death,
     rates::Rates,
+    revealed::Revealed,
     scheduler::Scheduler,
     strangers::Strangers,
     verbs::{access::TokenCache, diffs::Diffs, plugins::Compilations, wizards::Registries},
@@ -44,6 +45,7 @@ pub struct Engine {
     pub(crate) token_rates: Rates<TokenId>,
     pub(crate) strangers: Strangers,
     pub(crate) registries: Registries,
+    pub(crate) revealed: Revealed,
     /// Where this process is to die; tests only.
     pub(crate) death: Option<Death>,
 }

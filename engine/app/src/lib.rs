@@ -30,6 +30,7 @@ pub(crate) mod pulling;
 pub(crate) mod rates;
 pub(crate) mod replay;
 pub(crate) mod retention;
+mod revealed;
 pub(crate) mod scheduler;
 pub mod serve;
 pub mod start_error;

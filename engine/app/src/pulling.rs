@@ -136,7 +136,14 @@ impl Feed {
             now: self.engine.now(),
         };
         let call = SourcePullCall { context, stream, after, max_changes: most, http: self.http.clone() };
-        match self.engine.host.source_pull(&self.plugin, call).await {
+        let pulled = self.engine.host.source_pull(&self.plugin, call).await;
+        let revealed = match &pulled {
+            Ok(done) => done.record.revealed.clone(),
+            Err(failed) => failed.record.revealed.clone(),
+        };
+        let job = self.job.to_string();
+        self.engine.tell_revealed(self.tenant, binding, ("job", &job), &revealed).await.map_err(of_store)?;
+        match pulled {
             Ok(done) => match done.answer {
                 Ok(page) => Ok((page, done.record.state_writes)),
                 Err(refusal) => Err(failure(&refusal.code, refusal.message, refusal.retryable)),

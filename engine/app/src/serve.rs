@@ -89,6 +89,7 @@ impl Server {
             token_rates: Rates::default(),
             strangers: Strangers::default(),
             registries: Registries::default(),
+            revealed: crate::revealed::Revealed::default(),
             death: planted.death,
             config: Config { listen: address, ..config },
             clock,

@@ -186,7 +186,7 @@ pub struct Grants {
     pub hosts: Vec<String>,
     /// Secrets it may have an HMAC computed with.
     pub secrets: Vec<String>,
-    /// Secrets it may read whole; each such read is audited.
+    /// Secrets it may read whole; that it does is audited.
     pub reveal: Vec<String>,
     /// Credential profiles it may have applied to its requests, without seeing them.
     #[serde(skip_serializing_if = "Vec::is_empty")]

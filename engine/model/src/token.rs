@@ -274,19 +274,8 @@ mod tests {
     fn secrets_are_managed_by_an_admin_from_whom_that_was_not_taken() {
         let manages = |role: Role, routes: &[&str], scopes: &[&str]| {
             let texts = |all: &[&str]| all.iter().map(|one| (*one).to_owned()).collect();
-            let token = Token {
-                id: TokenId::MIN,
-                tenant: TenantId::MIN,
-                client: "c".into(),
-                role,
-                integrator: None,
-                limits: TokenLimits { routes: texts(routes), scopes: texts(scopes), ..TokenLimits::default() },
-                expires_at: None,
-                revoked_at: None,
-                created_at: Timestamp::from_millis(0),
-                last_used_at: None,
-            };
-            token.manages_secrets()
+            let limits = TokenLimits { routes: texts(routes), scopes: texts(scopes), ..TokenLimits::default() };
+            Token { role, limits, ..admin(1, None) }.manages_secrets()
         };
         assert!(
             manages(Role::Admin, &[], &[]) && manages(Role::Admin, &["PUT /v1/secrets/{name}"], &["secrets:write"])

@@ -100,6 +100,17 @@ impl SinkTarget {
         fault.into()
     }
 
+    /// Writes down which secrets a call read whole, before anything of them goes out.
+    async fn told<A>(&self, done: &Result<SyncDone<A>, CallFailed>) -> Result<(), Failure> {
+        let revealed = match done {
+            Ok(done) => done.record.revealed.clone(),
+            Err(failed) => failed.record.revealed.clone(),
+        };
+        let job = self.job.to_string();
+        let told = self.engine.tell_revealed(self.endpoint.tenant, &self.binding, ("job", &job), &revealed).await;
+        told.map_err(|error| failure(error.code(), error.to_string(), true))
+    }
+
     fn answered<V>(&self, done: Result<SyncDone<Result<V, Refusal>>, CallFailed>) -> Result<Asked<V>, Failure> {
         match done {
             Ok(SyncDone { answer: Ok(value), record }) => Ok(Asked { value, writes: record.state_writes }),
@@ -145,12 +156,15 @@ impl Target for SinkTarget {
 
     async fn open(&self, info: &StreamInfo) -> Result<Asked<Vec<OutgoingRequest>>, Failure> {
         let context = self.context(IdText::of(&info.name), &Writes::new()).await?;
-        self.answered(self.engine.host.sink_open(&self.plugin, SinkOpenCall { context, stream: info }).await)
+        let done = self.engine.host.sink_open(&self.plugin, SinkOpenCall { context, stream: info }).await;
+        self.told(&done).await?;
+        self.answered(done)
     }
 
     async fn encode(&self, pass: &Pass, page: &Page) -> Result<Asked<OutgoingRequest>, Failure> {
         let context = self.context(IdText::of(&page.id), &Writes::new()).await?;
         let done = self.engine.host.sink_encode(&self.plugin, SinkEncodeCall { context, pass, page }).await;
+        self.told(&done).await?;
         match done {
             // The record that a plugin does not get over is looked for as one that the target refuses.
             Err(CallFailed { fault, .. }) => Err(Failure { retryable: false, ..self.fault(fault) }),
@@ -206,6 +220,7 @@ impl Target for SinkTarget {
         let elapsed_ms = u32::try_from(self.elapsed_ms.load(Ordering::Relaxed)).unwrap_or(u32::MAX);
         let call = SinkSettleCall { context, pass_id: pass, page_id: page, size, response, elapsed_ms };
         let done = self.engine.host.sink_settle(&self.plugin, call).await;
+        self.told(&done).await?;
         self.come_by(Point::AfterAnswer);
         match done {
             Ok(SyncDone { answer, record }) => Ok(Asked { value: answer, writes: record.state_writes }),
@@ -216,7 +231,9 @@ impl Target for SinkTarget {
     async fn close(&self, pass: &Pass, totals: Totals) -> Result<Asked<Option<OutgoingRequest>>, Failure> {
         self.come_by(Point::BeforeClose);
         let context = self.context(IdText::of(&pass.id), &Writes::new()).await?;
-        self.answered(self.engine.host.sink_close(&self.plugin, SinkCloseCall { context, pass, totals }).await)
+        let done = self.engine.host.sink_close(&self.plugin, SinkCloseCall { context, pass, totals }).await;
+        self.told(&done).await?;
+        self.answered(done)
     }
 }
 

@@ -95,6 +95,8 @@ struct Seen {
     elapsed: Duration,
     replay: Replay,
     state_writes: StateWrites,
+    /// Secrets that the plugin read whole, and that are not written down yet.
+    revealed: Vec<String>,
     faulty: bool,
 }
 
@@ -135,7 +137,9 @@ impl<'a> Try<'a> {
             Ok(loaded) => loaded?,
             Err(fault) => return Ok(self.fault(fault)),
         };
-        let (request, memo) = match self.transform(&guest).await {
+        let planned = self.transform(&guest).await;
+        self.tell_revealed(binding).await?;
+        let (request, memo) = match planned {
             Ok(Plan::Send { request, memo }) => (request, memo),
             Ok(Plan::Skip(reason)) => return Ok(Outcome::Skipped(reason)),
             Ok(Plan::Refused(failure)) => return Ok(Outcome::Plugin(failure)),
@@ -152,7 +156,12 @@ impl<'a> Try<'a> {
         if !binding.manifest.interpret.asks(status) {
             return Ok(Outcome::Judged(judge_status(status)));
         }
-        match self.interpret(guest).await {
+        let judged = self.interpret(guest).await;
+        if let Err(error) = self.tell_revealed(binding).await {
+            // The request is out: to try again would send it twice. The next such read is written down.
+            tracing::warn!(%error, plugin = binding.label, "a secret that was read whole is not in the audit yet");
+        }
+        match judged {
             Ok(verdict) => Ok(Outcome::Judged(verdict)),
             Err(fault) => Ok(self.fault(fault)),
         }
@@ -262,6 +271,16 @@ impl<'a> Try<'a> {
                 Err(fault)
             }
         }
+    }
+
+    /// Writes down which secrets the last call read whole, before anything of them goes out.
+    async fn tell_revealed(&mut self, binding: &PluginBinding) -> Result<(), StoreError> {
+        let revealed = std::mem::take(&mut self.seen.revealed);
+        if revealed.is_empty() {
+            return Ok(());
+        }
+        let (tenant, id) = (self.job.delivery.tenant, self.endpoint.id.to_string());
+        self.engine.tell_revealed(tenant, binding, ("endpoint", &id), &revealed).await
     }
 
     /// A plugin's request may go to the endpoint's origin or to a granted host.
@@ -407,6 +426,7 @@ impl Seen {
     fn note(&mut self, record: CallRecord) -> HostAnswers {
         self.replay.log.push_str(&record.log);
         self.state_writes.extend(record.state_writes);
+        self.revealed.extend(record.revealed);
         let hmacs = record.hmacs.into_iter().map(|(name, mac)| (name, STANDARD.encode(mac)));
         let state = record.state_reads.into_iter().map(|(key, value)| (key, value.map(|v| STANDARD.encode(v))));
         HostAnswers { hmacs: hmacs.collect(), state: state.collect() }
