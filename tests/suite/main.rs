@@ -27,6 +27,7 @@ mod bundled;
 mod canary;
 mod cloud_events;
 mod cluster;
+mod command_line;
 mod compiling;
 mod conditional;
 mod contract;

@@ -70,6 +70,8 @@ fn what_is_set_aside_and_where_streams_are_is_seen_and_settled_at_the_command_li
         // Set back by a day it finds what it has sent, and sends nothing of it again that is the same.
         let back = told(&["job", "rewind", "carol", "customers", "--to", "2020-01-01T00:00:00Z"]).await;
         assert_eq!(back, "customers is set back\n");
+        let history = told(&["job", "history", "carol", "customers"]).await;
+        assert!(history.contains("customers") && history.contains("VERSION"), "{history}");
         let none = app.engine.client(&["job", "discard", "carol", record]).await;
         assert!(!none.status.success(), "it is gone: {}", text(&none.stdout));
         world.equal().await;
@@ -212,6 +214,10 @@ fn p27_p28_payloads_are_logged_while_it_is_switched_on_and_never_a_secret() {
         change("while-on").await;
         let lines = eventually("the page is logged", async || {
             let lines = logged().await;
+            let told = async |args: &[&str]| text(&app.engine.client(args).await.stdout);
+            let runs = told(&["job", "debug-log", "carol"]).await;
+            let run = runs.split_whitespace().find(|word| word.starts_with("run_")).unwrap_or_else(|| panic!("{runs}"));
+            assert!(told(&["job", "debug-log", "carol", run]).await.contains("\"status\""), "{runs}");
             if lines.contains("while-on") && lines.contains("\"status\":200") { Ok(lines) } else { Err(lines) }
         })
         .await;

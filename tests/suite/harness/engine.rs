@@ -13,7 +13,10 @@ use engate::clock::SystemClock;
 use engate_model::Clock as _;
 use engate_store::{Orphan, SecretKey, Store, StoreOptions};
 use rustix::process::{Pid, Signal, kill_process};
-use tokio::process::{Child, Command};
+use tokio::{
+    io::AsyncWriteExt as _,
+    process::{Child, Command},
+};
 
 use super::{Database, PATIENCE, compiled, wait::within};
 
@@ -216,6 +219,16 @@ impl Engine {
     pub(crate) async fn client_with(&self, args: &[&str], variables: &[(&str, &str)]) -> Output {
         let mut command = self.client_command(args);
         let output = command.envs(variables.iter().copied()).output();
+        tokio::time::timeout(START_PATIENCE, output).await.expect("the command does not end").unwrap()
+    }
+
+    /// The same with something on standard input.
+    pub(crate) async fn client_fed(&self, args: &[&str], input: &str) -> Output {
+        let mut command = self.client_command(args);
+        let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        // Closed with the end of the statement, so that the command sees its end.
+        process.stdin.take().unwrap().write_all(input.as_bytes()).await.unwrap();
+        let output = process.wait_with_output();
         tokio::time::timeout(START_PATIENCE, output).await.expect("the command does not end").unwrap()
     }
 

@@ -54,6 +54,8 @@ mod wizards;
 
 use std::sync::Arc;
 
+#[cfg(test)]
+pub(crate) use self::contract::contract;
 pub(crate) use self::{
     audit::{AuditView, fault_text},
     conditional::TagKey,

@@ -26,6 +26,12 @@ pub(super) enum AuditCommand {
     List(ListArgs),
     /// List calls of the API, the newest first
     Access(AccessArgs),
+    /// Count calls that came without a valid token, by address and minute, the newest first
+    Refused {
+        /// Rows at most
+        #[arg(long, value_name = "NUMBER", default_value_t = 50)]
+        limit: u16,
+    },
     /// Compute the chain of entries again and say whether it is whole; the exit code is 1 where it is not
     ///
     /// Note the place and hash that it prints somewhere else: given back with --seq and --hash, they show later whether
@@ -116,6 +122,14 @@ struct Call {
     source: String,
 }
 
+/// Calls without a valid token from one address within one minute.
+#[derive(Deserialize)]
+struct Refused {
+    minute: String,
+    source: String,
+    calls: u64,
+}
+
 #[derive(Deserialize)]
 struct Check {
     valid: bool,
@@ -139,6 +153,7 @@ pub(super) async fn run(command: AuditCommand, remote: &Remote) -> Result<(), Fa
     match command {
         AuditCommand::List(args) => list(args, &remote.client()?, screen).await,
         AuditCommand::Access(args) => access(args, &remote.client()?, screen).await,
+        AuditCommand::Refused { limit } => refused(limit, &remote.client()?, screen).await,
         AuditCommand::Verify(VerifyArgs { file: Some(file), .. }) => verify_file(&file, screen),
         AuditCommand::Verify(args) => verify(args, &remote.client()?, screen).await,
         AuditCommand::Export { file } => export(file.as_deref(), &remote.client()?, screen).await,
@@ -191,6 +206,17 @@ async fn access(args: AccessArgs, client: &Client, screen: Screen) -> Result<(),
         ]
     });
     screen.table(&["AT (UTC)", "CLIENT", "ROUTE", "STATUS", "MS", "FROM"], rows.collect(), "No call.")
+}
+
+async fn refused(limit: u16, client: &Client, screen: Screen) -> Result<(), Failure> {
+    let listing = client.list(&["v1", "audit", "refused"], &[("limit", limit.to_string())]).await?;
+    if screen.json {
+        return screen.line(serde_json::to_string(&listing).unwrap_or_default());
+    }
+    let rows = listing.rows::<Refused>()?.into_iter().map(|refused| {
+        vec![Field::new(short_time(&refused.minute)), Field::new(&refused.source), Field::number(refused.calls)]
+    });
+    screen.table(&["MINUTE (UTC)", "FROM", "CALLS"], rows.collect(), "No such call.")
 }
 
 async fn verify(args: VerifyArgs, client: &Client, screen: Screen) -> Result<(), Failure> {

@@ -4,9 +4,12 @@ use std::{error::Error as _, time::Duration};
 
 use engate_model::Secret;
 use futures_util::StreamExt as _;
-use reqwest::{Method, header::CONTENT_TYPE};
+use reqwest::{
+    Method,
+    header::{CONTENT_TYPE, ETAG, IF_MATCH},
+};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use serde_json::value::RawValue;
+use serde_json::{Value, value::RawValue};
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use url::{Host, Url};
 
@@ -79,6 +82,31 @@ impl Client {
     /// `GET`, the answer as text.
     pub(super) async fn get(&self, path: &[&str], query: Query<'_>) -> Result<String, Failure> {
         self.answer(self.request(Method::GET, path, query)).await
+    }
+
+    /// `GET` of what can be edited: the answer as text, and its `ETag`.
+    pub(super) async fn get_tagged(&self, path: &[&str]) -> Result<(String, Option<String>), Failure> {
+        let response = self.sent(self.request(Method::GET, path, &[])).await?;
+        let tag = response.headers().get(ETAG).and_then(|tag| tag.to_str().ok()).map(str::to_owned);
+        Ok((response.text().await.map_err(|error| self.unreachable(&error))?, tag))
+    }
+
+    /// An edit; with a `tag` only of what that `ETag` stands for, else the engine refuses it (412).
+    pub(super) async fn edit(
+        &self,
+        method: Method,
+        path: &[&str],
+        body: Option<&Value>,
+        tag: Option<&str>,
+    ) -> Result<String, Failure> {
+        let mut request = self.request(method, path, &[]);
+        if let Some(tag) = tag {
+            request = request.header(IF_MATCH, tag);
+        }
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        self.answer(request).await
     }
 
     /// A call with a JSON body.
@@ -237,7 +265,6 @@ mod tests {
         http::{HeaderMap, StatusCode, Uri},
         routing::any,
     };
-    use serde_json::Value;
 
     use super::super::failure::Exit;
     use super::*;

@@ -1,6 +1,6 @@
-//! `engate event`: hands events in.
+//! `engate event`: hands events in, and shows those that were taken.
 
-use std::{collections::BTreeMap, io::Read as _, path::Path};
+use std::collections::BTreeMap;
 
 use clap::{Args, Subcommand};
 use reqwest::Method;
@@ -11,7 +11,8 @@ use super::{
     client::read,
     delivery::Delivery,
     failure::Failure,
-    present::{Field, plain},
+    given,
+    present::{Field, plain, plain_lines, short_time, size},
     remote::Remote,
 };
 
@@ -27,6 +28,13 @@ Examples:
   engate event send client-transaction --payload transactions.json --label source=gsan
   producer | engate event send order.created --payload -")]
     Send(SendArgs),
+    /// List events, the newest first, without their payloads
+    List(ListArgs),
+    /// Show one event with its payload
+    Show {
+        /// The event's id (evt_...)
+        id: String,
+    },
     /// Tell why an endpoint did or did not get an event
     Explain {
         /// The event's id (evt_...)
@@ -58,7 +66,7 @@ pub(super) struct SendArgs {
     id: Option<String>,
 
     /// A label that plugins and filters see; may be given several times
-    #[arg(long = "label", value_name = "NAME=VALUE", value_parser = label)]
+    #[arg(long = "label", value_name = "NAME=VALUE", value_parser = given::pair)]
     labels: Vec<(String, String)>,
 
     /// When it happened, such as 2026-01-31T12:00:00Z; without it: now
@@ -72,6 +80,26 @@ pub(super) struct SendArgs {
     /// Ties the event to what caused it
     #[arg(long, value_name = "ID")]
     correlation_id: Option<String>,
+}
+
+/// Which events.
+#[derive(Debug, Args)]
+pub(super) struct ListArgs {
+    /// Of this type
+    #[arg(long, value_name = "KEY")]
+    event_type: Option<String>,
+
+    /// Taken at this time or later, such as 2027-01-31T00:00:00Z
+    #[arg(long, value_name = "TIME")]
+    from: Option<String>,
+
+    /// Taken before this time
+    #[arg(long, value_name = "TIME")]
+    to: Option<String>,
+
+    /// Rows at most
+    #[arg(long, value_name = "ROWS", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=500))]
+    limit: u32,
 }
 
 #[derive(Serialize)]
@@ -103,6 +131,33 @@ struct Taken {
     reason: Option<String>,
 }
 
+/// An event as the API tells it.
+#[derive(Deserialize)]
+struct Told {
+    id: String,
+    #[serde(rename = "type")]
+    event_type: String,
+    #[serde(default)]
+    subject: Option<String>,
+    #[serde(default)]
+    payload: Option<Box<RawValue>>,
+    #[serde(default)]
+    payload_encoding: Option<String>,
+    payload_bytes: u64,
+    content_type: String,
+    occurred_at: String,
+    accepted_at: String,
+    #[serde(default)]
+    deliver_at: Option<String>,
+    labels: BTreeMap<String, String>,
+    #[serde(default)]
+    correlation_id: Option<String>,
+    #[serde(default)]
+    idempotency_key: Option<String>,
+    #[serde(default)]
+    reason: Option<String>,
+}
+
 /// Why an endpoint did or did not get an event, as the API tells it.
 #[derive(Deserialize)]
 struct Explained {
@@ -127,8 +182,64 @@ struct Clause {
 pub(super) async fn run(command: EventCommand, remote: &Remote) -> Result<(), Failure> {
     match command {
         EventCommand::Send(args) => send(&args, remote).await,
+        EventCommand::List(args) => list(args, remote).await,
+        EventCommand::Show { id } => show(&id, remote).await,
         EventCommand::Explain { id, endpoint } => explain(&id, endpoint, remote).await,
     }
+}
+
+async fn list(args: ListArgs, remote: &Remote) -> Result<(), Failure> {
+    let ListArgs { event_type, from, to, limit } = args;
+    let filters = [("event_type", event_type), ("accepted_from", from), ("accepted_to", to)].into_iter();
+    let mut query: Vec<_> = filters.filter_map(|(name, value)| Some((name, value?))).collect();
+    query.push(("limit", limit.to_string()));
+    let listing = remote.client()?.list(&["v1", "events"], &query).await?;
+    let screen = remote.screen();
+    if screen.json {
+        return screen.line(serde_json::to_string(&listing).unwrap_or_default());
+    }
+    let rows = listing.rows::<Told>()?.into_iter().map(|event| {
+        vec![
+            Field::new(short_time(&event.accepted_at)),
+            Field::new(&event.event_type),
+            Field::new(event.subject.as_deref().unwrap_or("-")),
+            Field::new(size(event.payload_bytes)),
+            Field::new(event.reason.as_deref().unwrap_or("-")),
+            Field::new(&event.id),
+        ]
+    });
+    let header = ["TAKEN (UTC)", "TYPE", "SUBJECT", "PAYLOAD", "WENT TO NOBODY", "ID"];
+    screen.table(&header, rows.collect(), "No such event.")
+}
+
+async fn show(id: &str, remote: &Remote) -> Result<(), Failure> {
+    let answer = remote.client()?.get(&["v1", "events", id], &[]).await?;
+    let screen = remote.screen();
+    if screen.json {
+        return screen.line(answer);
+    }
+    let event: Told = read(&answer)?;
+    let or_dash = |text: &Option<String>| Field::new(text.as_deref().unwrap_or("-"));
+    let labels: Vec<_> = event.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    screen.facts(&[
+        ("id", Field::new(&event.id)),
+        ("type", Field::new(&event.event_type)),
+        ("subject", or_dash(&event.subject)),
+        ("occurred", Field::new(&event.occurred_at)),
+        ("taken", Field::new(&event.accepted_at)),
+        ("not before", or_dash(&event.deliver_at)),
+        ("labels", Field::new(if labels.is_empty() { "-".to_owned() } else { labels.join(", ") })),
+        ("correlation", or_dash(&event.correlation_id)),
+        ("producer's id", or_dash(&event.idempotency_key)),
+        ("went to nobody", or_dash(&event.reason)),
+        ("payload", Field::new(format!("{}, {}", size(event.payload_bytes), event.content_type))),
+    ])?;
+    let Some(payload) = &event.payload else { return Ok(()) };
+    screen.line("")?;
+    if event.payload_encoding.as_deref() == Some("base64") {
+        screen.line("  (no JSON; base64:)")?;
+    }
+    plain_lines(payload.get()).lines().try_for_each(|line| screen.line(format!("  {line}")))
 }
 
 async fn explain(id: &str, endpoint: String, remote: &Remote) -> Result<(), Failure> {
@@ -159,7 +270,7 @@ async fn explain(id: &str, endpoint: String, remote: &Remote) -> Result<(), Fail
 }
 
 async fn send(args: &SendArgs, remote: &Remote) -> Result<(), Failure> {
-    let payload = payload(&args.payload)?;
+    let payload = given::json::<Box<RawValue>>("--payload", &args.payload)?;
     let event = NewEvent {
         event_type: &args.event_type,
         subject: args.subject.as_deref(),
@@ -184,50 +295,4 @@ async fn send(args: &SendArgs, remote: &Remote) -> Result<(), Failure> {
         (false, Some(reason)) => format!("{} taken, but it goes to nobody: {}", plain(&taken.id), plain(reason)),
         (false, None) => format!("{} taken; it goes to {} {endpoints}", plain(&taken.id), taken.deliveries),
     })
-}
-
-fn label(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
-        _ => Err("write NAME=VALUE".to_owned()),
-    }
-}
-
-/// The payload's JSON as it is spelled in a file, on standard input or in the argument.
-fn payload(source: &str) -> Result<Box<RawValue>, Failure> {
-    let wrong = |what: String| Failure::usage(format!("--payload: {what}"));
-    let (text, origin) = if source == "-" {
-        let mut text = String::new();
-        let read = std::io::stdin().lock().read_to_string(&mut text);
-        read.map_err(|error| wrong(format!("standard input: {error}")))?;
-        (text, "standard input".to_owned())
-    } else if Path::new(source).is_file() {
-        (std::fs::read_to_string(source).map_err(|error| wrong(format!("{source}: {error}")))?, source.to_owned())
-    } else {
-        (source.to_owned(), "there is no such file, and the argument itself".to_owned())
-    };
-    serde_json::from_str(&text).map_err(|error| wrong(format!("{origin} is no JSON: {error}")))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::failure::Exit;
-    use super::*;
-
-    #[test]
-    fn a_payload_is_a_file_or_the_json_itself_and_stays_as_spelled() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), "{\"b\": 1.50,\n \"a\": 2}").unwrap();
-        assert_eq!(payload(file.path().to_str().unwrap()).unwrap().get(), "{\"b\": 1.50,\n \"a\": 2}");
-        assert_eq!(payload(r#"{"valorpago":10.50}"#).unwrap().get(), r#"{"valorpago":10.50}"#);
-        let failure = payload("missing.json").unwrap_err();
-        assert_eq!(failure.exit(), Exit::Usage);
-        assert!(failure.message(false).unwrap().contains("no such file"));
-    }
-
-    #[test]
-    fn a_label_needs_a_name() {
-        assert_eq!(label("a=b=c"), Ok(("a".to_owned(), "b=c".to_owned())));
-        assert!(label("=b").is_err() && label("a").is_err());
-    }
 }

@@ -134,6 +134,7 @@ impl Problem {
                  `engate token create` makes more.",
             ),
             403 => Some("Use a token whose role may do this; `engate token list` shows roles."),
+            412 => Some("It was changed meanwhile: look at it again, then repeat this."),
             429 | 503 => Some("Try again in a moment."),
             _ => None,
         }

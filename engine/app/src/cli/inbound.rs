@@ -5,13 +5,14 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use reqwest::Method;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
 use super::{
     client::{Client, read},
     failure::Failure,
+    given, object,
     present::{Field, Screen, Tone, plain},
-    remote::Remote,
+    remote::{Guard, Remote},
 };
 
 /// `engate inbound`
@@ -21,6 +22,8 @@ pub(super) enum InboundCommand {
     List,
     /// Let a plugin answer a partner's calls at /v1/inbound/NAME
     Create(CreateArgs),
+    /// Change what is given of an inbound; its name and the rest stay
+    Update(UpdateArgs),
     /// Show one inbound
     Show {
         /// Its name, as `engate inbound list` prints it
@@ -30,6 +33,9 @@ pub(super) enum InboundCommand {
     Delete {
         /// Its name, as `engate inbound list` prints it
         name: String,
+
+        #[command(flatten)]
+        guard: Guard,
     },
 }
 
@@ -62,6 +68,65 @@ pub(super) struct CreateArgs {
     /// Calls at once that it takes, after a pause
     #[arg(long, value_name = "NUMBER", requires = "per_second")]
     burst: Option<u32>,
+}
+
+/// Changes of an inbound.
+#[derive(Debug, Args)]
+pub(super) struct UpdateArgs {
+    /// Its name, as `engate inbound list` prints it
+    name: String,
+
+    /// The plugin that checks and answers the calls
+    #[arg(long, value_name = "NAME|NAME@VERSION|NAME@CHANNEL")]
+    plugin: Option<String>,
+
+    /// What people call it
+    #[arg(long, value_name = "TEXT")]
+    description: Option<String>,
+
+    /// Settings for the plugin, all of them, a JSON object: a file, - for standard input, or the JSON itself
+    #[arg(long, value_name = "FILE|-|JSON")]
+    config: Option<String>,
+
+    /// Take the plugin's settings away
+    #[arg(long, conflicts_with = "config")]
+    no_config: bool,
+
+    /// Whether it answers; one that does not is as if it were not there
+    #[arg(long, value_name = "true|false", hide_possible_values = true)]
+    enabled: Option<bool>,
+
+    /// Largest body it takes
+    #[arg(long, value_name = "BYTES")]
+    max_body_bytes: Option<u32>,
+
+    /// Calls a second that it takes, over time
+    #[arg(long, value_name = "NUMBER", requires = "burst")]
+    per_second: Option<u32>,
+
+    /// Calls at once that it takes, after a pause
+    #[arg(long, value_name = "NUMBER", requires = "per_second")]
+    burst: Option<u32>,
+
+    #[command(flatten)]
+    guard: Guard,
+}
+
+impl UpdateArgs {
+    /// What was given, as the API takes it.
+    fn body(&self) -> Result<Map<String, Value>, Failure> {
+        let config = self.config.as_deref().map(|source| given::json("--config", source)).transpose()?;
+        let rate = self.per_second.zip(self.burst);
+        let rate = rate.map(|(per_second, burst)| json!({ "per_second": per_second, "burst": burst }));
+        Ok(given::fields([
+            ("plugin", self.plugin.clone().map(Value::from)),
+            ("description", self.description.clone().map(Value::from)),
+            ("config", if self.no_config { Some(Value::Null) } else { config }),
+            ("enabled", self.enabled.map(Value::from)),
+            ("max_body_bytes", self.max_body_bytes.map(Value::from)),
+            ("rate_limit", rate),
+        ]))
+    }
 }
 
 #[derive(Serialize)]
@@ -102,16 +167,17 @@ pub(super) async fn run(command: InboundCommand, remote: &Remote) -> Result<(), 
     match command {
         InboundCommand::List => list(&client, screen).await,
         InboundCommand::Create(args) => create(&args, &client, screen).await,
-        InboundCommand::Show { name } => {
-            let answer = client.get(&["v1", "inbounds", &name], &[]).await?;
-            show(&answer, screen)
+        InboundCommand::Update(args) => {
+            let (path, tag) = (["v1", "inbounds", args.name.as_str()], args.guard.tag());
+            show(&object::update(&client, &path, args.body()?, tag, "inbound update").await?, None, screen)
         }
-        InboundCommand::Delete { name } => {
-            let answer = client.act(Method::DELETE, &["v1", "inbounds", &name]).await?;
-            if screen.json {
-                return screen.line(if answer.is_empty() { "{}" } else { &answer });
-            }
-            screen.line(format!("{} is deleted; its next call finds nothing.", plain(&name)))
+        InboundCommand::Show { name } => {
+            let (answer, tag) = client.get_tagged(&["v1", "inbounds", &name]).await?;
+            show(&answer, tag.as_deref(), screen)
+        }
+        InboundCommand::Delete { name, guard } => {
+            let sentence = format!("{} is deleted; its next call finds nothing.", plain(&name));
+            object::delete(&client, &["v1", "inbounds", &name], &guard, &sentence, screen).await
         }
     }
 }
@@ -148,7 +214,7 @@ async fn create(args: &CreateArgs, client: &Client, screen: Screen) -> Result<()
         max_body_bytes: args.max_body_bytes,
         rate_limit: args.per_second.zip(args.burst).map(|(per_second, burst)| Rate { per_second, burst }),
     };
-    show(&client.send(Method::POST, &["v1", "inbounds"], &body).await?, screen)
+    show(&client.send(Method::POST, &["v1", "inbounds"], &body).await?, None, screen)
 }
 
 fn config(file: &PathBuf) -> Result<Value, Failure> {
@@ -157,14 +223,14 @@ fn config(file: &PathBuf) -> Result<Value, Failure> {
     serde_json::from_str(&text).map_err(|error| named(&error))
 }
 
-fn show(answer: &str, screen: Screen) -> Result<(), Failure> {
+fn show(answer: &str, tag: Option<&str>, screen: Screen) -> Result<(), Failure> {
     if screen.json {
         return screen.line(answer);
     }
     let inbound: Inbound = read(answer)?;
     let (on, tone) = enabled(&inbound);
     let Rate { per_second, burst } = inbound.rate_limit;
-    screen.facts(&[
+    let mut facts = vec![
         ("name", Field::new(&inbound.name)),
         ("path", Field::new(&inbound.path)),
         ("description", Field::new(&inbound.description)),
@@ -172,5 +238,7 @@ fn show(answer: &str, screen: Screen) -> Result<(), Failure> {
         ("enabled", Field::new(on).tone(tone)),
         ("max body bytes", Field::number(inbound.max_body_bytes)),
         ("calls", Field::new(format!("{per_second} a second, {burst} at once"))),
-    ])
+    ];
+    facts.extend(tag.map(|tag| ("etag", Field::new(tag))));
+    screen.facts(&facts)
 }

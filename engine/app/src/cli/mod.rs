@@ -13,12 +13,19 @@ mod demo;
 mod doctor;
 mod endpoint;
 mod event;
+mod event_type;
 mod failure;
+mod given;
 mod inbound;
+mod integrator;
 mod job;
+mod object;
+#[cfg(test)]
+mod operations;
 mod plain;
 mod plugin;
 mod present;
+mod prompt;
 mod queue;
 mod remote;
 mod scratch;
@@ -27,6 +34,7 @@ mod sendings;
 mod serve;
 mod settings;
 mod tenant;
+mod tenant_settings;
 mod token;
 mod wizard;
 
@@ -51,6 +59,8 @@ First steps:
   engate demo                        see it work; nothing to install
   engate serve                       run the engine; the first start prints a token
   export ENGATE_TOKEN=...            that token, for the commands below
+  engate integrator create acme --service orders
+  engate endpoint create --integrator acme --event-type 'order.*' --url https://acme.example/hook
   engate event send order.created --payload '{\"number\": 7}'
   engate delivery list --success no  what went wrong
   engate doctor                      what to do about it
@@ -82,13 +92,19 @@ enum Command {
     Serve(SettingsArgs),
     /// Show the engine at work, with local partners that answer in their own ways
     Demo(demo::DemoArgs),
-    /// Hand events in
+    /// Hand events in, and see those that were taken
     #[command(subcommand)]
     Event(event::EventCommand),
-    /// See what became of events, partner by partner, and send again
+    /// Say what types of events there are, and see where each is used
+    #[command(subcommand)]
+    EventType(event_type::EventTypeCommand),
+    /// Enter partner companies, and switch them off
+    #[command(subcommand)]
+    Integrator(integrator::IntegratorCommand),
+    /// See what became of events, partner by partner, send again, call off
     #[command(subcommand)]
     Delivery(delivery::DeliveryCommand),
-    /// See the registered URLs of partners
+    /// Register the URLs of partners, and send to them by hand
     #[command(subcommand)]
     Endpoint(endpoint::EndpointCommand),
     /// See what waits for each partner, and hold it back
@@ -115,6 +131,9 @@ enum Command {
     /// Set values that plugins may use and nobody can read back, and replace the key that seals them
     #[command(subcommand, visible_alias = "secrets")]
     Secret(secret::SecretCommand),
+    /// See and change what holds for the whole tenant: the switch UTILIZAR WEBHOOKS, zone, language
+    #[command(subcommand)]
+    Settings(tenant_settings::SettingsCommand),
     /// Keep several companies' data apart in one engine
     #[command(subcommand)]
     Tenant(tenant::TenantCommand),
@@ -185,6 +204,9 @@ fn command() -> clap::Command {
     let silent = |command: clap::Command, name: &str| command.mut_subcommand(name, remote::hide_json);
     let command = ["serve", "demo", "migrate", "completion", "compile-plugin"].into_iter().fold(command, silent);
     let command = command.mut_subcommand("secret", |secret| hide(secret, "rotate-key"));
+    let renamed = |endpoint: clap::Command, name: &str| endpoint.mut_subcommand(name, remote::rename_url);
+    let command =
+        command.mut_subcommand("endpoint", |endpoint| ["create", "update"].into_iter().fold(endpoint, renamed));
     command.mut_subcommand("plugin", |plugin| ["new", "build", "test", "check"].into_iter().fold(plugin, hide))
 }
 
@@ -208,6 +230,8 @@ async fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Command::Serve(settings) => serve::serve(&settings, screen).await?,
         Command::Demo(args) => return demo::run(&args, screen).await,
         Command::Event(command) => event::run(command, &remote).await?,
+        Command::EventType(command) => event_type::run(command, &remote).await?,
+        Command::Integrator(command) => integrator::run(command, &remote).await?,
         Command::Delivery(command) => delivery::run(command, &remote).await?,
         Command::Endpoint(command) => return endpoint::run(command, &remote).await,
         Command::Queue(command) => queue::run(command, &remote).await?,
@@ -218,6 +242,7 @@ async fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Command::Token(command) => token::run(command, &remote).await?,
         Command::Audit(command) => audit::run(command, &remote).await?,
         Command::Secret(command) => secret::run(command, &remote).await?,
+        Command::Settings(command) => tenant_settings::run(command, &remote).await?,
         Command::Tenant(command) => tenant::run(command, &remote).await?,
         Command::Export(args) => declared::export(&args, &remote).await?,
         Command::Apply(args) => declared::apply(&args, &remote).await?,
@@ -286,12 +311,25 @@ mod tests {
     }
 
     #[test]
+    fn a_partners_url_is_not_taken_for_the_engines() {
+        let url = |line: &str| parse(line).unwrap().remote.url().to_owned();
+        let update = "endpoint update ep_1 --url https://partner.example/new";
+        assert_eq!(url(&format!("engate --url http://engine:1 {update}")), "http://engine:1/");
+        assert_eq!(url(&format!("engate {update} --engine-url http://engine:2")), "http://engine:2/");
+        assert_eq!(url("engate endpoint list --url http://engine:3"), "http://engine:3/");
+        // The token must never go to a partner.
+        assert!(!url(&format!("engate {update}")).contains("partner.example"));
+        let create = "engate --url http://engine:1 endpoint create --url https://partner.example/in";
+        assert_eq!(url(create), "http://engine:1/");
+    }
+
+    #[test]
     fn every_command_is_completed_in_every_shell() {
         for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut command(), "engate", &mut script);
             let script = String::from_utf8(script).unwrap();
-            for word in ["delivery", "promote", "dry-run", "completion"] {
+            for word in ["delivery", "promote", "dry-run", "completion", "rotate-secret", "unsubscribe", "event-type"] {
                 assert!(script.contains(word), "{shell}: {word}");
             }
         }

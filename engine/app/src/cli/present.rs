@@ -112,6 +112,15 @@ impl Screen {
         self.line(self.render(&[], rows))
     }
 
+    /// What an action did that may answer nothing: a sentence; for programs the answer as it came.
+    pub(super) fn done(self, answer: &str, sentence: &str) -> Result<(), Failure> {
+        match (self.json, answer) {
+            (true, "") => self.line("{}"),
+            (true, answer) => self.line(answer),
+            (false, _) => self.line(sentence),
+        }
+    }
+
     /// A heading between parts.
     pub(super) fn heading(self, text: &str) -> Result<(), Failure> {
         let text = plain(text);

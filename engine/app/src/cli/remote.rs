@@ -6,13 +6,16 @@ use url::Url;
 
 use super::{client::Client, failure::Failure, present::Screen};
 
+/// Where an engine listens that was told nothing else.
+const URL_DEFAULT: &str = "http://127.0.0.1:8080";
+
 /// Options that may stand before or after the command.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Engine")]
 pub(super) struct Remote {
     /// Where the engine's API is
     #[arg(long, global = true, env = "ENGATE_URL", value_name = "URL", hide_env_values = true)]
-    #[arg(default_value = "http://127.0.0.1:8080")]
+    #[arg(default_value = URL_DEFAULT)]
     url: Url,
 
     /// The key to the API; better given as a variable, since other users can see command lines
@@ -42,6 +45,12 @@ impl Remote {
         self.json
     }
 
+    /// The engine that is meant.
+    #[cfg(test)]
+    pub(super) fn url(&self) -> &str {
+        self.url.as_str()
+    }
+
     /// Where results go.
     pub(super) fn screen(&self) -> Screen {
         Screen::stdout(self.json)
@@ -53,6 +62,40 @@ impl Remote {
         let token = self.token.as_ref().map(|token| token.0.clone()).filter(|token| !token.expose().is_empty());
         Client::new(self.url.clone(), token)
     }
+}
+
+/// Guards an edit against those of others.
+#[derive(Debug, Args)]
+pub(super) struct Guard {
+    /// Do it only while it is what this ETag stands for, which `show` prints; else the engine refuses
+    #[arg(long, value_name = "ETAG", value_parser = tag)]
+    if_match: Option<String>,
+}
+
+impl Guard {
+    /// The tag, as the header has it.
+    pub(super) fn tag(&self) -> Option<&str> {
+        self.if_match.as_deref()
+    }
+}
+
+/// A tag with its quotes, which shells like to take away.
+fn tag(text: &str) -> Result<String, String> {
+    if text.is_empty() || !text.chars().all(|c| c.is_ascii_graphic()) {
+        return Err("give the tag as it was printed".to_owned());
+    }
+    let is_whole = text == "*" || text.starts_with('"') || text.starts_with("W/");
+    Ok(if is_whole { text.to_owned() } else { format!("\"{text}\"") })
+}
+
+/// For a command whose own `--url` is a partner's: there the engine's is `--engine-url`.
+///
+/// The same argument under another name: as an argument of this id is there, clap does not hand the global one down, and
+/// still takes its value from here or from before the command.
+pub(super) fn rename_url(command: Command) -> Command {
+    let engine = Arg::new("url").long("engine-url").value_name("URL").value_parser(value_parser!(Url));
+    let engine = engine.env("ENGATE_URL").hide_env_values(true).default_value(URL_DEFAULT).help_heading("Engine");
+    command.arg(engine.help("Where the engine's API is; --url is the partner's here"))
 }
 
 /// Hides these options from the help of a command that speaks to no engine, and of those below it.

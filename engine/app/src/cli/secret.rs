@@ -1,7 +1,7 @@
 //! `engate secret`: values that plugins may use and nobody can read back, and the key they are sealed with.
 
 use std::{
-    io::{IsTerminal as _, Read as _, stdin},
+    io::{IsTerminal as _, read_to_string, stdin},
     path::{Path, PathBuf},
 };
 
@@ -15,6 +15,7 @@ use serde_json::json;
 
 use super::{
     failure::Failure,
+    given::without_line_end,
     present::{Field, Screen, plain, short_time},
     remote::Remote,
     settings::SettingsArgs,
@@ -107,22 +108,18 @@ pub(super) async fn run(command: SecretCommand, remote: &Remote) -> Result<(), F
 }
 
 fn value(file: Option<&Path>) -> Result<String, Failure> {
-    let mut text = String::new();
     let read = match file {
-        Some(file) => std::fs::read_to_string(file).map(|read| text = read),
+        Some(file) => std::fs::read_to_string(file),
         None => {
             if stdin().is_terminal() {
                 return Err(Failure::usage(
                     "give the value on standard input (engate secret set NAME < FILE), or with --file",
                 ));
             }
-            stdin().read_to_string(&mut text).map(drop)
+            read_to_string(stdin())
         }
     };
-    read.map_err(|error| Failure::usage(format!("the value cannot be read: {error}")))?;
-    let end = text.strip_suffix('\n').map_or(text.len(), |rest| rest.strip_suffix('\r').unwrap_or(rest).len());
-    text.truncate(end);
-    Ok(text)
+    read.map(without_line_end).map_err(|error| Failure::usage(format!("the value cannot be read: {error}")))
 }
 
 async fn rotate(args: &RotateArgs, screen: Screen) -> Result<(), Failure> {

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use super::{
     client::read,
     failure::Failure,
+    object,
     present::{Field, Screen, plain, short_time},
     remote::Remote,
 };
@@ -17,6 +18,11 @@ use super::{
 pub(super) enum TenantCommand {
     /// List tenants
     List,
+    /// Show one tenant
+    Show {
+        /// Its slug or id
+        tenant: String,
+    },
     /// Enter a tenant; its first admin token is printed this once
     Create {
         /// What it is named by
@@ -74,6 +80,7 @@ pub(super) async fn run(command: TenantCommand, remote: &Remote) -> Result<(), F
             });
             screen.table(&["ID", "SLUG", "NAME", "CREATED (UTC)"], rows.collect(), "No tenant.")
         }
+        TenantCommand::Show { tenant } => object::show(&client, &["v1", "tenants", &tenant], screen).await,
         TenantCommand::Create { slug, name } => {
             let body = match name {
                 Some(name) => json!({ "slug": slug, "name": name }),

@@ -53,7 +53,7 @@ Roles:
     },
     /// Withdraw a token for good
     Revoke {
-        /// The token's id (tok_...)
+        /// The token's id (tok_...), or self for the one that the command is run with
         id: String,
     },
 }

@@ -7,6 +7,7 @@ use engate_model::{
     invalid::Complaints,
     token::{Principal, Role, Token, TokenLimits},
 };
+use engate_store::StoreError;
 
 use super::{
     VerbError,

@@ -44,6 +44,8 @@ enum Format {
     Ndjson,
     /// For paper, up to 10,000 rows
     Pdf,
+    /// A page for a browser to print, up to 2,000 rows
+    Html,
 }
 
 impl ExportArgs {
@@ -64,20 +66,20 @@ impl ExportArgs {
 /// Runs `engate delivery export`.
 pub(super) async fn export(args: &ExportArgs, client: &Client) -> Result<(), Failure> {
     let query = args.query()?;
-    let route = match args.format {
-        Format::Csv => "deliveries.csv",
-        Format::Ndjson => "deliveries.ndjson",
-        Format::Pdf => "deliveries.pdf",
+    let path: &[&str] = match args.format {
+        Format::Csv => &["v1", "deliveries.csv"],
+        Format::Ndjson => &["v1", "deliveries.ndjson"],
+        Format::Pdf => &["v1", "deliveries.pdf"],
+        Format::Html => &["v1", "deliveries", "print"],
     };
-    let path = ["v1", route];
     match &args.output {
-        None => write(client, &path, &query, &mut tokio::io::stdout()).await,
+        None => write(client, path, &query, &mut tokio::io::stdout()).await,
         Some(name) => {
             // A refusal must leave no empty file behind, and a half one no file of that name.
             let unfinished = name.with_extension("unfinished");
             let failed = |error: std::io::Error| Failure::failed(format!("cannot write {}: {error}", name.display()));
             let mut file = tokio::fs::File::create(&unfinished).await.map_err(failed)?;
-            let written = write(client, &path, &query, &mut file).await;
+            let written = write(client, path, &query, &mut file).await;
             match written {
                 Ok(()) => tokio::fs::rename(&unfinished, name).await.map_err(failed),
                 Err(error) => {

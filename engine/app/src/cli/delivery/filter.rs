@@ -6,6 +6,10 @@ use engate_model::delivery::DeliveryState;
 /// Which deliveries, in which order.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct FilterArgs {
+    /// Its id (dlv_...); several with commas
+    #[arg(long, value_name = "ID", value_delimiter = ',')]
+    id: Vec<String>,
+
     /// Where it stands; several with commas
     #[arg(long, value_delimiter = ',', value_parser = PossibleValuesParser::new(DeliveryState::ALL.map(DeliveryState::code)))]
     state: Vec<String>,
@@ -71,6 +75,7 @@ impl FilterArgs {
     /// As the API takes it; sorted by `usual` where no order is asked for.
     pub(super) fn query(&self, usual: &str) -> Vec<(&'static str, String)> {
         let lists = [
+            ("ids", &self.id),
             ("state", &self.state),
             ("success", &self.success),
             ("integrator", &self.integrator),

@@ -30,18 +30,25 @@ Examples:
   engate delivery list --watch                   shows what changes, until Ctrl-C
   engate delivery list --all --json | jq -r '.items[].id'")]
     List(list::ListArgs),
-    /// Write deliveries to a file or to standard output, as CSV, lines of JSON or PDF
+    /// Write deliveries to a file or to standard output, as CSV, lines of JSON, PDF or a page to print
     #[command(after_help = "\
 Examples:
   engate delivery export --success no > failed.csv
   engate delivery export --excel --lang pt-BR --output entregas.csv
   engate delivery export --format pdf --created-from 2026-11-01 --output november.pdf
+  engate delivery export --format html --id dlv_...,dlv_... --output chosen.html
   engate delivery export --format ndjson | jq .reason")]
     Export(export::ExportArgs),
     /// Show one delivery: each attempt with request, answer and verdict, secrets masked
     Show {
         /// The delivery's id (dlv_...), as `engate delivery list` prints it
         id: String,
+    },
+    /// Call off deliveries that wait; those under way or finished are told and stay
+    Cancel {
+        /// The deliveries' ids (dlv_...), as `engate delivery list` prints them
+        #[arg(value_name = "ID", required = true)]
+        ids: Vec<String>,
     },
     /// Try one delivery again now
     Retry {
@@ -152,6 +159,7 @@ pub(super) async fn run(command: DeliveryCommand, remote: &Remote) -> Result<(),
         DeliveryCommand::List(args) => list::list(&args, &client, screen).await,
         DeliveryCommand::Export(args) => export::export(&args, &client).await,
         DeliveryCommand::Show { id } => show(&id, &client, screen).await,
+        DeliveryCommand::Cancel { ids } => cancel(&ids, &client, screen).await,
         DeliveryCommand::Retry { id } => retry(&id, &client, screen).await,
     }
 }
@@ -236,6 +244,25 @@ fn headers(headers: &Map<String, Value>) -> impl Iterator<Item = (&str, &str)> {
         let values = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
         values.iter().filter_map(|value| Some((name.as_str(), value.as_str()?)))
     })
+}
+
+/// Calls each off; one that cannot be does not keep the others from it.
+async fn cancel(ids: &[String], client: &Client, screen: Screen) -> Result<(), Failure> {
+    let mut failures = Vec::new();
+    for id in ids {
+        match client.act(Method::POST, &["v1", "deliveries", id, "cancel"]).await {
+            Ok(answer) => screen.done(&answer, &format!("{} is called off.", plain(id)))?,
+            Err(failure @ Failure::Answered(_)) => failures.push(failure.about(id)),
+            Err(failure) => return Err(failure),
+        }
+    }
+    let Some(last) = failures.pop() else { return Ok(()) };
+    if failures.is_empty() {
+        return Err(last);
+    }
+    failures.push(last);
+    let told: Vec<_> = failures.iter().map(Failure::text).collect();
+    Err(Failure::failed(format!("{} of {} stay as they are\n{}", told.len(), ids.len(), told.join("\n"))))
 }
 
 async fn retry(id: &str, client: &Client, screen: Screen) -> Result<(), Failure> {

@@ -86,11 +86,20 @@ pub(in crate::cli) enum JobCommand {
         #[arg(long, value_name = "SECONDS", default_value_t = 900)]
         ttl: u64,
     },
+    /// See the requests and responses that were logged while a job was looked into (engate job debug)
+    DebugLog {
+        /// Its name or id
+        job: String,
+        /// One run's lines of JSON, by its id (run_...); without it the runs of which there are any
+        run: Option<String>,
+    },
     /// See where each stream of a sync is, in each partition
     Streams {
         /// The job's name or id
         job: String,
     },
+    /// See where a stream was before, the newest first: what a rewind may go back to
+    History(StreamArgs),
     /// Let a stream go on that stopped because its table, source or target changed
     Approve(StreamArgs),
     /// Begin a stream anew: everything is sent again
@@ -112,6 +121,8 @@ pub(in crate::cli) enum JobCommand {
     Replay(RecordArgs),
     /// Give a record up that was set aside
     Discard(RecordArgs),
+    /// List the connections that jobs may read, as the engine's configuration names them
+    Connections,
     /// See the tables of a connection, with the keys and watermarks that a sync needs
     Discover {
         /// The connection's name in the engine's configuration

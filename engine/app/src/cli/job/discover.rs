@@ -1,4 +1,4 @@
-//! `engate job discover`: which tables a job may read, as their database describes them.
+//! `engate job connections` and `discover`: what a job may read, and its tables as their database describes them.
 
 use serde::Deserialize;
 
@@ -24,6 +24,21 @@ struct Table {
     unique_keys: Vec<Vec<String>>,
     watermarks: Vec<String>,
     soft_deletes: Vec<String>,
+}
+
+/// Lists the connections.
+pub(super) async fn connections(client: &Client, screen: Screen) -> Result<(), Failure> {
+    #[derive(Deserialize)]
+    struct Connection {
+        name: String,
+    }
+    let listing = client.list_all(&["v1", "connections"], &[]).await?;
+    if screen.json {
+        return screen.line(serde_json::to_string(&listing).unwrap_or_default());
+    }
+    let rows = listing.rows::<Connection>()?.into_iter().map(|connection| vec![Field::new(connection.name)]);
+    let nothing = "No connection; `engate config show` says how the engine's configuration names them.";
+    screen.table(&["CONNECTION"], rows.collect(), nothing)
 }
 
 /// Lists tables with their keys, watermarks and marks.

@@ -2,6 +2,7 @@
 
 mod args;
 mod discover;
+mod history;
 mod log;
 mod quarantine;
 mod show;
@@ -96,6 +97,9 @@ pub(in crate::cli) async fn run(command: JobCommand, remote: &Remote) -> Result<
             };
             show(&answer, screen)
         }
+        JobCommand::DebugLog { job, run } => history::debug(&client, screen, &job, run.as_deref()).await,
+        JobCommand::History(args) => history::stream(&client, screen, &args).await,
+        JobCommand::Connections => discover::connections(&client, screen).await,
         JobCommand::Streams { job } => streams::list(&client, screen, &job).await,
         JobCommand::Approve(args) => streams::act(&client, screen, &args, "approve", &Value::Null).await,
         JobCommand::Epoch(args) => streams::act(&client, screen, &args, "epoch", &Value::Null).await,

@@ -45,12 +45,7 @@ pub(super) async fn act(
     body: &Value,
 ) -> Result<(), Failure> {
     let id = find(client, &args.job).await?;
-    let tracks = client.list_all(&["v1", "jobs", &id, "checkpoints"], &[]).await?.rows::<Checkpoint>()?;
-    let meant: Vec<_> = tracks.iter().filter(|track| is_meant(track, args)).collect();
-    if meant.is_empty() {
-        return Err(nothing_meant(args, &tracks));
-    }
-    for track in meant {
+    for track in &meant(client, &id, args).await? {
         let path = ["v1", "jobs", &id, "checkpoints", &track.id, verb];
         let answer = if body.is_null() {
             client.act(Method::POST, &path).await?
@@ -69,6 +64,15 @@ pub(super) async fn act(
         screen.line(format!("{} {done}", in_words(track)))?;
     }
     Ok(())
+}
+
+/// The stream that is meant, in each partition that is; at least one.
+pub(super) async fn meant(client: &Client, job: &str, args: &StreamArgs) -> Result<Vec<Checkpoint>, Failure> {
+    let tracks = client.list_all(&["v1", "jobs", job, "checkpoints"], &[]).await?.rows::<Checkpoint>()?;
+    if !tracks.iter().any(|track| is_meant(track, args)) {
+        return Err(nothing_meant(args, &tracks));
+    }
+    Ok(tracks.into_iter().filter(|track| is_meant(track, args)).collect())
 }
 
 fn is_meant(track: &Checkpoint, args: &StreamArgs) -> bool {

@@ -10,9 +10,11 @@ mod limits;
 mod new;
 mod project;
 mod replay;
+mod show;
 mod sources;
 mod sync_guest;
 mod test;
+mod trial;
 
 pub(super) use check::throw_away_host;
 
@@ -85,6 +87,15 @@ pub(super) enum PluginCommand {
     Rollback(RollbackArgs),
     /// List installed plugins
     List,
+    /// Show one plugin: its versions, what its channels mean, what it asks for and may do
+    Show {
+        /// The plugin's name
+        name: String,
+    },
+    /// Show or set the configuration of an installation, below those of integrators and endpoints
+    Config(show::ConfigArgs),
+    /// Run an event, and perhaps an answer, through an installed version in the engine; nothing is sent or kept
+    Try(trial::TryArgs),
     /// Say what a plugin may reach and use; these grants replace the ones before
     Grant(GrantArgs),
     /// Show or set what a plugin's calls may cost, and whether its instances are kept; what is set replaces all before
@@ -221,6 +232,9 @@ pub(super) async fn run(command: PluginCommand, remote: &Remote) -> Result<(), F
         PluginCommand::Diff(args) => replay::diff(&args, &remote.client()?, screen).await,
         PluginCommand::Promote(args) => promote(&args, &remote.client()?, screen).await,
         PluginCommand::Rollback(args) => rollback(&args, &remote.client()?, screen).await,
+        PluginCommand::Show { name } => show::show(&name, &remote.client()?, screen).await,
+        PluginCommand::Config(args) => show::config(&args, &remote.client()?, screen).await,
+        PluginCommand::Try(args) => trial::run(&args, &remote.client()?, screen).await,
         PluginCommand::List => list(&remote.client()?, screen).await,
         PluginCommand::Grant(args) => grant(args, &remote.client()?, screen).await,
         PluginCommand::Limits(args) => limits::run(&args, &remote.client()?, screen).await,
@@ -351,7 +365,7 @@ async fn grant(args: GrantArgs, client: &Client, screen: Screen) -> Result<(), F
         ("credentials", some(&granted.credentials.into_iter().map(|profile| profile.name).collect::<Vec<_>>())),
     ])?;
     for missing in &granted.secrets_missing {
-        screen.line(format!("There is no secret {0} yet; `PUT /v1/secrets/{0}` sets it.", plain(missing)))?;
+        screen.line(format!("There is no secret {0} yet; `engate secret set {0}` sets it.", plain(missing)))?;
     }
     Ok(())
 }

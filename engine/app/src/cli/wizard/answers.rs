@@ -148,7 +148,10 @@ impl CarolArgs {
             }
             None => match variable() {
                 Some(secret) => secret,
-                None => ask::hidden("--client-secret-file", "client_secret of the e-mail (not shown)")?,
+                // It is pasted from a mail.
+                None => {
+                    ask::hidden("--client-secret-file", "client_secret of the e-mail (not shown)")?.trim().to_owned()
+                }
             },
         };
         Ok(json!({ "client_id": client_id, "client_secret": client_secret }))

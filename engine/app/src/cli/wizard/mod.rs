@@ -34,6 +34,16 @@ pub(super) enum WizardCommand {
     Carol(Box<CarolArgs>),
     /// List wizards and how far they are
     List,
+    /// Show one wizard: how each step went
+    Show {
+        /// The wizard's id, as `engate wizard list` prints it
+        id: String,
+    },
+    /// Delete a wizard and the secrets it holds; what it made stays
+    Delete {
+        /// The wizard's id
+        id: String,
+    },
 }
 
 /// A wizard as the API answers it.
@@ -65,6 +75,17 @@ pub(super) async fn run(command: WizardCommand, remote: &Remote) -> Result<(), F
     let (client, screen) = (remote.client()?, remote.screen());
     match command {
         WizardCommand::Carol(args) => Running { client, screen, args: *args }.run().await,
+        WizardCommand::Show { id } => {
+            let answer = client.get(&["v1", "wizards", &id], &[]).await?;
+            if screen.json {
+                return screen.line(answer);
+            }
+            show::whole(&read(&answer)?, screen)
+        }
+        WizardCommand::Delete { id } => {
+            let answer = client.act(Method::DELETE, &["v1", "wizards", &id]).await?;
+            screen.done(&answer, &format!("{} is deleted; the jobs and the endpoint that it made stay.", plain(&id)))
+        }
         WizardCommand::List => {
             let listing = client.list_all(&["v1", "wizards"], &[]).await?;
             if screen.json {

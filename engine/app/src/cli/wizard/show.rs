@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Step, Wizard};
+use super::{Step, Wizard, ask::about};
 use crate::cli::{
     failure::Failure,
     present::{Field, Screen, Tone, plain, plain_lines, short_time},
@@ -22,6 +22,21 @@ pub(super) fn list(wizards: &[Wizard], screen: Screen) -> Result<(), Failure> {
     });
     let nothing = "No wizard yet; `engate wizard carol` begins one.";
     screen.table(&["ID", "STEP", "DONE", "CHANGED (UTC)"], rows.collect(), nothing)
+}
+
+/// One wizard: every step, and what those found that were gone through.
+pub(super) fn whole(wizard: &Wizard, screen: Screen) -> Result<(), Failure> {
+    screen.facts(&[
+        ("id", Field::new(&wizard.id)),
+        ("at the step", Field::new(&wizard.state)),
+        ("changed (UTC)", Field::new(short_time(&wizard.updated_at))),
+    ])?;
+    for one in &wizard.steps {
+        screen.heading(&format!("{}: {}", one.key, about(&one.key)))?;
+        // What a step found names how it went; one without findings says only that.
+        if one.found.is_some() { step(one, screen)? } else { screen.line(plain(&one.status))? }
+    }
+    Ok(())
 }
 
 /// What a step found.

@@ -1,15 +1,20 @@
-//! `engate endpoint`: the registered URLs of partners.
+//! `engate endpoint`: the registered URLs of partners, and what is done with them.
+
+mod auth;
+mod fields;
 
 use clap::Subcommand;
 use reqwest::Method;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::json;
 
+use self::fields::{CreateArgs, UpdateArgs};
 use super::{
     client::{Client, read},
     failure::{Exit, Failure},
+    object,
     present::{Field, Screen, Tone, plain, short_time},
-    remote::Remote,
+    remote::{Guard, Remote},
     sendings,
 };
 
@@ -25,6 +30,25 @@ pub(super) enum EndpointCommand {
     /// Show one endpoint; secrets are write-only and never shown
     Show {
         /// The endpoint's id (ep_...), as `engate endpoint list` prints it
+        id: String,
+    },
+    /// Register a URL of a partner; its signing secret is printed this once
+    #[command(after_help = CREATE_HELP)]
+    Create(Box<CreateArgs>),
+    /// Change what is given of an endpoint; the rest stays, and attempts that have not begun run under the new settings
+    #[command(after_help = UPDATE_HELP)]
+    Update(Box<UpdateArgs>),
+    /// Delete an endpoint; its deliveries that have not finished are called off
+    Delete {
+        /// The endpoint's id (ep_...)
+        id: String,
+
+        #[command(flatten)]
+        guard: Guard,
+    },
+    /// Make a new signing secret, printed this once; the old one signs beside it for 24 hours
+    RotateSecret {
+        /// The endpoint's id (ep_...)
         id: String,
     },
     /// Challenge one endpoint; one that passes may hear of the engine's own facts (`delivery.failed`)
@@ -73,6 +97,28 @@ pub(super) enum EndpointCommand {
     },
 }
 
+/// What `engate endpoint create --help` adds.
+const CREATE_HELP: &str = "\
+Here --url is the partner's; the engine's own is ENGATE_URL, --engine-url, or --url before the command.
+
+Examples:
+  engate endpoint create --integrator acme --url https://acme.example/hook --event-type 'order.*'
+  engate endpoint create --integrator ons --url https://ons.example/in --description Boletins --event-type boletim.diario \\
+    --plugin sintegre --auth basic --auth-user ons --auth-secret-file ons.password
+  pass show acme/key | engate endpoint create --integrator acme --url https://acme.example/hook --event-type '*' \\
+    --auth header --auth-header x-api-key --auth-secret-file -";
+
+/// What `engate endpoint update --help` adds.
+const UPDATE_HELP: &str = "\
+Here --url is the partner's; the engine's own is ENGATE_URL, --engine-url, or --url before the command.
+An authentication of the same type keeps its secret where none is given.
+
+Examples:
+  engate endpoint update ep_... --url https://acme.example/new-hook
+  engate endpoint update ep_... --subscribe boletim.mensal --unsubscribe boletim.diario
+  engate endpoint update ep_... --auth mtls --auth-certificate client.pem --auth-secret-file client.key
+  engate endpoint update ep_... --retry 0,5s,1m,1h --rate-limit 20/40 --clear filter";
+
 /// What sending adds to its help.
 const SEND_HELP: &str = "Exit code 0 if the partner took all that was sent, 1 if it did not.";
 
@@ -88,6 +134,9 @@ struct Endpoint {
     #[serde(default)]
     event_types: Vec<String>,
     enabled: bool,
+    /// The signing key, only in the answers to a registration and a rotation.
+    #[serde(default)]
+    signing_secret: Option<String>,
 }
 
 /// Runs `engate endpoint`.
@@ -97,7 +146,22 @@ pub(super) async fn run(command: EndpointCommand, remote: &Remote) -> Result<Exi
         async |id: &str, action: &[&str]| client.act(Method::POST, &[&["v1", "endpoints", id], action].concat()).await;
     match command {
         EndpointCommand::List { integrator } => list(integrator, &client, screen).await.map(|()| Exit::Done),
-        EndpointCommand::Show { id } => show(&id, &client, screen).await.map(|()| Exit::Done),
+        EndpointCommand::Show { id } => {
+            object::show(&client, &["v1", "endpoints", &id], screen).await.map(|()| Exit::Done)
+        }
+        EndpointCommand::Create(args) => {
+            let body = args.body()?;
+            told_once(&client.send(Method::POST, &["v1", "endpoints"], &body).await?, screen).map(|()| Exit::Done)
+        }
+        EndpointCommand::Update(args) => update(&args, &client, screen).await.map(|()| Exit::Done),
+        EndpointCommand::Delete { id, guard } => {
+            let sentence = format!("{} is deleted; what had not finished is called off.", plain(&id));
+            let path = ["v1", "endpoints", id.as_str()];
+            object::delete(&client, &path, &guard, &sentence, screen).await.map(|()| Exit::Done)
+        }
+        EndpointCommand::RotateSecret { id } => {
+            told_once(&post(&id, &["rotate-secret"]).await?, screen).map(|()| Exit::Done)
+        }
         EndpointCommand::Catalog { id } => catalog(&id, &client, screen).await.map(|()| Exit::Done),
         EndpointCommand::Send { id, event_type } => {
             sendings::one(&post(&id, &["event-types", &event_type, "send"]).await?, screen)
@@ -111,6 +175,37 @@ pub(super) async fn run(command: EndpointCommand, remote: &Remote) -> Result<Exi
         }
         EndpointCommand::Verify { id } => verify(&id, &client, screen).await.map(|()| Exit::Done),
     }
+}
+
+async fn update(args: &UpdateArgs, client: &Client, screen: Screen) -> Result<(), Failure> {
+    let path = ["v1", "endpoints", args.id.as_str()];
+    let (mut body, mut tag) = (args.body()?, args.guard.tag().map(str::to_owned));
+    if args.is_relative() {
+        // Whoever edits it between the two calls must not lose what they ticked.
+        let (answer, present) = client.get_tagged(&path).await?;
+        let event_types = args.event_types(read::<Endpoint>(&answer)?.event_types)?;
+        body.insert("event_types".to_owned(), json!(event_types));
+        tag = tag.or(present);
+    }
+    let changed = object::update(client, &path, body, tag.as_deref(), "endpoint update").await?;
+    object::print(&changed, None, screen)
+}
+
+/// Shows an endpoint whose signing key is told this once.
+fn told_once(answer: &str, screen: Screen) -> Result<(), Failure> {
+    if screen.json {
+        return screen.line(answer);
+    }
+    let endpoint: Endpoint = read(answer)?;
+    screen.facts(&[
+        ("id", Field::new(&endpoint.id)),
+        ("partner", Field::new(&endpoint.integrator)),
+        ("description", Field::new(&endpoint.description)),
+        ("url", Field::new(&endpoint.url)),
+        ("event types", Field::new(endpoint.event_types.join(", "))),
+        ("signing secret", Field::new(endpoint.signing_secret.as_deref().unwrap_or("not in the answer"))),
+    ])?;
+    screen.line("Keep the signing secret now: it is shown only this once.")
 }
 
 async fn verify(id: &str, client: &Client, screen: Screen) -> Result<(), Failure> {
@@ -156,17 +251,7 @@ async fn list(integrator: Option<String>, client: &Client, screen: Screen) -> Re
         ]
     });
     let header = ["ID", "PARTNER", "DESCRIPTION", "URL", "PLUGIN", "ENABLED", "EVENT TYPES"];
-    screen.table(&header, rows.collect(), "No endpoint yet; `POST /v1/endpoints` registers one.")
-}
-
-async fn show(id: &str, client: &Client, screen: Screen) -> Result<(), Failure> {
-    let answer = client.get(&["v1", "endpoints", id], &[]).await?;
-    if screen.json {
-        return screen.line(answer);
-    }
-    let Value::Object(endpoint) = read(&answer)? else { return screen.line(answer) };
-    let facts: Vec<_> = endpoint.iter().map(|(name, value)| (name.as_str(), Field::new(spelled(value)))).collect();
-    screen.facts(&facts)
+    screen.table(&header, rows.collect(), "No endpoint yet; `engate endpoint create` registers one.")
 }
 
 /// An event type as the endpoint's catalogue tells it.
@@ -226,13 +311,4 @@ async fn catalog(id: &str, client: &Client, screen: Screen) -> Result<(), Failur
     let header =
         ["MACRO-PROCESS", "PROCESS", "EVENT TYPE", "TITLE", "SUBSCRIBED", "LAST", "AT (UTC)", "CODE", "REASON"];
     screen.table(&header, rows, "The catalogue has no event type yet.")
-}
-
-/// A JSON value for people: text without quotes, nothing as a dash.
-fn spelled(value: &Value) -> String {
-    match value {
-        Value::Null => "-".to_owned(),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    }
 }
