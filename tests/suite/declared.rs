@@ -47,6 +47,9 @@ url = "https://ons.example/plain"
 signing = { enabled = false }
 "#;
 
+/// A signing key of the right form.
+const KEY: &str = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+
 async fn apply(engine: &Engine, folder: &Path, file: &str, more: &[&str]) -> Value {
     let path = folder.join(file);
     let mut args = vec!["apply", "--json", "-f", path.to_str().unwrap()];
@@ -84,9 +87,9 @@ fn a_file_is_applied_once_and_then_changes_nothing() {
         let planned = [
             "create secrets sintegre-link",
             "create event_types boletim.diario",
+            "change plugins sintegre",
+            "change plugins sintegre",
             "create integrators ons",
-            "change plugins sintegre",
-            "change plugins sintegre",
             "create endpoints ons/Boletins",
             "create endpoints ons/https://ons.example/plain",
         ];
@@ -96,9 +99,14 @@ fn a_file_is_applied_once_and_then_changes_nothing() {
 
         let first = apply(&app.engine, folder.path(), "engine.toml", &[]).await;
         assert_eq!((actions(&first), &first["changed"]), (planned.map(str::to_owned).to_vec(), &json!(7)));
+        // The key that nobody gave is told this once; the endpoint that signs nothing needs none.
+        let drawn = first["signing_secrets"].as_array().unwrap();
+        assert_eq!((drawn.len(), &drawn[0]["name"]), (1, &json!("ons/Boletins")), "{first}");
+        assert!(drawn[0]["signing_secret"].as_str().unwrap().starts_with("whsec_"), "{first}");
+        assert_eq!(dry["signing_secrets"], json!([]));
         let before = everything(&app.api).await;
         let again = apply(&app.engine, folder.path(), "engine.toml", &[]).await;
-        assert_eq!(again["changed"], 0, "{again}");
+        assert_eq!((&again["changed"], &again["signing_secrets"]), (&json!(0), &json!([])), "{again}");
         assert_eq!(everything(&app.api).await, before, "no edition was made");
 
         // One field and one secret are otherwise: both are found, and nothing else.
@@ -135,17 +143,23 @@ fn what_is_exported_makes_another_engine_the_same() {
         write_files(folder.path());
         apply(&app.engine, folder.path(), "engine.toml", &[]).await;
         let first = exported(&app.engine).await;
-        assert!(first.contains("password = { env = ") || first.contains("env = \"ONS_BOLETINS_PASSWORD\""), "{first}");
+        assert!(first.contains("\"ENGATE_APPLY_ENDPOINT_ONS_BOLETINS_PASSWORD\""), "{first}");
         assert!(!first.contains("a:b ç") && !first.contains("the key that signs"), "a secret is exported: {first}");
 
         let database = Database::create(Backend::Sqlite).await.unwrap();
         let mut other = Engine::start(&database, Setup::new()).await;
         std::fs::write(folder.path().join("exported.toml"), &first).unwrap();
         let path = folder.path().join("exported.toml");
-        let secrets = [("ONS_BOLETINS_PASSWORD", "a:b ç"), ("SINTEGRE_LINK", "the key that signs links, long enough")];
+        let secrets = [
+            ("ENGATE_APPLY_ENDPOINT_ONS_BOLETINS_PASSWORD", "a:b ç"),
+            ("ENGATE_APPLY_ENDPOINT_ONS_BOLETINS_SIGNING_SECRET", KEY),
+            ("ENGATE_APPLY_SECRET_SINTEGRE_LINK", "the key that signs links, long enough"),
+        ];
         let args = ["apply", "--json", "-f", path.to_str().unwrap()];
         let output = other.client_with(&args, &secrets).await;
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(told["signing_secrets"], json!([]), "a key that is given is nobody's to tell");
         assert_eq!(exported(&other).await, first);
         let output = other.client_with(&args, &secrets).await;
         let again: Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -155,7 +169,7 @@ fn what_is_exported_makes_another_engine_the_same() {
         let output = other.client(&args).await;
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(2), "{said}");
-        assert!(said.contains("ONS_BOLETINS_PASSWORD") && said.contains("SINTEGRE_LINK"), "{said}");
+        assert!(secrets.iter().all(|(name, _)| said.contains(name)), "{said}");
         other.terminate().await;
         database.remove().await;
     });

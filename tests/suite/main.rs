@@ -34,6 +34,7 @@ mod contract;
 mod controls;
 mod data_storage;
 mod declared;
+mod declared_whole;
 mod developing;
 mod edge;
 mod event_schemas;

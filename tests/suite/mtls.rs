@@ -309,16 +309,24 @@ fn a_file_declares_a_client_certificate_and_an_export_refers_to_it() {
             assert!(!lines_of(&one.key).iter().any(|line| told.contains(line)), "{told}");
             serde_json::from_str::<Value>(&told).unwrap()
         };
-        assert_eq!(apply(&path, &[]).await["changed"], 1);
+        let first = apply(&path, &[]).await;
+        assert_eq!(first["changed"], 1);
         assert_eq!(apply(&path, &[]).await["changed"], 0);
         app.api.emit("P1", json!({})).await;
         app.api.settled().await;
         assert_eq!(partner.callers(), ["one"]);
         let exported = app.engine.client(&["export"]).await;
         let text = String::from_utf8(exported.stdout).unwrap();
-        assert!(text.contains("PARTNER_SECURED_KEY") && text.contains("PARTNER_SECURED_CERTIFICATE"), "{text}");
         write("exported.toml", &text);
-        let variables = [("PARTNER_SECURED_KEY", one.key.as_str()), ("PARTNER_SECURED_CERTIFICATE", &one.certificate)];
+        let variables = [
+            ("ENGATE_APPLY_ENDPOINT_PARTNER_SECURED_KEY", one.key.as_str()),
+            ("ENGATE_APPLY_ENDPOINT_PARTNER_SECURED_CERTIFICATE", &one.certificate),
+            (
+                "ENGATE_APPLY_ENDPOINT_PARTNER_SECURED_SIGNING_SECRET",
+                first["signing_secrets"][0]["signing_secret"].as_str().unwrap(),
+            ),
+        ];
+        assert!(variables.iter().all(|(name, _)| text.contains(name)), "{text}");
         let again = apply(&folder.path().join("exported.toml"), &variables).await;
         assert_eq!(again["changed"], 0, "{again}");
     });

@@ -138,6 +138,7 @@ enum Command {
     #[command(subcommand)]
     Tenant(tenant::TenantCommand),
     /// Write the tenant's configuration as one file
+    #[command(after_help = declared::EXPORT_HELP)]
     Export(declared::ExportArgs),
     /// Make the tenant's configuration as a file says; applied again, the same file changes nothing
     #[command(after_help = declared::APPLY_HELP)]

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use engate_model::Invalid;
 use serde_json::json;
 
-use super::{failure::Failure, present::Screen};
+use super::{declared, failure::Failure, present::Screen};
 use crate::config::{self, Config, Loaded, SETTINGS, Source};
 
 /// Read where nobody names another file.
@@ -75,6 +75,7 @@ fn read_file(path: &Path) -> Result<String, Failure> {
 fn stray_variables(names: impl Iterator<Item = String>) -> Vec<String> {
     let known = |name: &str| {
         OTHER_VARIABLES.contains(&name)
+            || name.starts_with(declared::VARIABLES)
             || config::is_connection_variable(name)
             || SETTINGS.iter().any(|s| s.variable() == name)
     };
@@ -189,7 +190,8 @@ mod tests {
 
     #[test]
     fn a_misspelt_variable_is_noticed() {
-        let names = ["ENGATE_LISTEN", "ENGATE_EGRES_ALLOW", "ENGATE_URL", "PATH"].map(str::to_owned);
+        let names = ["ENGATE_LISTEN", "ENGATE_EGRES_ALLOW", "ENGATE_URL", "ENGATE_APPLY_SECRET_A", "PATH"];
+        let names = names.map(str::to_owned);
         assert_eq!(stray_variables(names.into_iter()), ["ENGATE_EGRES_ALLOW"]);
     }
 }

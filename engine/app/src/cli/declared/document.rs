@@ -2,11 +2,10 @@
 
 use std::path::Path;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::{
     kind::{KINDS, Kind, name_of},
-    present::Present,
     references::Resolver,
 };
 use crate::cli::failure::Failure;
@@ -28,17 +27,19 @@ impl Document {
         folder: &Path,
         variable: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, String> {
-        let sections: Map<String, Value> = toml::from_str(text).map_err(|error| error.to_string())?;
-        let mut whole = Value::Object(sections);
+        let mut sections: Map<String, Value> = toml::from_str(text).map_err(|error| error.to_string())?;
         let mut resolver = Resolver { folder, variable, complaints: Vec::new() };
-        if let Value::Object(sections) = &mut whole {
-            for (name, section) in sections {
-                resolver.resolve(name, section);
+        for (name, section) in &mut sections {
+            match section {
+                Value::Object(fields) => resolver.resolve_each(name, fields),
+                other => resolver.resolve(name, other),
             }
         }
         let mut complaints = resolver.complaints;
-        let Value::Object(mut sections) = whole else { return Err("is no table".to_owned()) };
-        read_schemas(&mut sections, &mut complaints);
+        // Only now, so that nothing in such a text is taken for a reference.
+        for kind in KINDS {
+            read_texts(kind, &mut sections, &mut complaints);
+        }
         for (name, section) in &sections {
             check_section(name, section, &mut complaints);
         }
@@ -50,38 +51,12 @@ impl Document {
         self.sections.get(kind.section())
     }
 
-    /// What an engine has, as a file: secrets as references, what is as in anything new left out.
-    pub(in crate::cli) fn of(present: &Present) -> Self {
-        let mut sections = Map::new();
-        for kind in KINDS {
-            let section = match kind {
-                Kind::Secrets => {
-                    let names = present.names(kind);
-                    Value::Object(names.map(|name| (name.to_owned(), reference(&[name]))).collect())
-                }
-                Kind::Settings => present.settings(),
-                _ => {
-                    let entries =
-                        present.entries(kind).iter().filter(|entry| entry.get("system") != Some(&json!(true)));
-                    Value::Array(entries.map(|entry| exported(kind, entry)).collect())
-                }
-            };
-            let is_empty =
-                section.as_array().is_some_and(Vec::is_empty) || section.as_object().is_some_and(Map::is_empty);
-            if !is_empty {
-                sections.insert(kind.section().to_owned(), section);
-            }
-        }
-        Self { sections }
-    }
-
     /// As TOML.
     ///
     /// # Errors
     /// Where a value has no form in TOML.
     pub(in crate::cli) fn to_toml(&self) -> Result<String, Failure> {
-        let head = "# Written by `engate export`; `engate apply -f FILE` makes an engine so. Secrets are references.\n";
-        let mut text = head.to_owned();
+        let mut text = String::new();
         for kind in KINDS {
             if let Some(section) = self.sections.get(kind.section()) {
                 let mut whole = Map::new();
@@ -98,77 +73,21 @@ impl Document {
     }
 }
 
-/// A variable's name made of what it is for.
-fn reference(parts: &[&str]) -> Value {
-    let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' };
-    let name: String = parts.join("_").chars().map(plain).collect();
-    json!({ "env": name })
-}
-
-fn exported(kind: Kind, entry: &Value) -> Value {
-    let mut fields = Map::new();
-    for name in kind.fields() {
-        let Some(value) = entry.get(*name) else { continue };
-        let value = match (kind, *name) {
-            (Kind::Endpoints, "auth") => auth_exported(entry, value),
-            // As text: TOML has no null, which a schema may name, and a reader knows the text.
-            (Kind::EventTypes, "schema") if value.is_object() => {
-                Value::String(serde_json::to_string_pretty(value).unwrap_or_default())
-            }
-            (Kind::Endpoints, "signing") => json!({ "enabled": value.get("enabled") }),
-            _ => value.clone(),
-        };
-        if let Some(value) = without_nulls(value) {
-            fields.insert((*name).to_owned(), value);
-        }
-    }
-    Value::Object(fields)
-}
-
-/// Authentication with references in the place of its secret, and of what is told in another form than it is given in.
-fn auth_exported(endpoint: &Value, auth: &Value) -> Value {
-    let mut auth = auth.clone();
-    let kind = auth.get("type").and_then(Value::as_str).unwrap_or_default().to_owned();
-    let written: &[&str] = match kind.as_str() {
-        "basic" => &["password"],
-        "authorization" | "header" => &["value"],
-        "oauth2" => &["client_secret"],
-        "mtls" => &["certificate", "key"],
-        _ => &[],
-    };
-    if let Some(fields) = auth.as_object_mut() {
-        fields.remove("secret_set");
-        for field in written {
-            fields.insert((*field).to_owned(), reference(&[&name_of(Kind::Endpoints, endpoint), field]));
-        }
-    }
-    auth
-}
-
-/// TOML has no null: what is null is left out, which says the same in every shape of the API.
-fn without_nulls(value: Value) -> Option<Value> {
-    match value {
-        Value::Null => None,
-        Value::Object(fields) => {
-            let fields = fields.into_iter().filter_map(|(name, field)| Some((name, without_nulls(field)?)));
-            Some(Value::Object(fields.collect()))
-        }
-        Value::Array(items) => Some(Value::Array(items.into_iter().filter_map(without_nulls).collect())),
-        other => Some(other),
-    }
-}
-
-/// Reads the schemas of event types that are texts of JSON, as a file of its own is (`{file = "order.schema.json"}`).
-fn read_schemas(sections: &mut Map<String, Value>, complaints: &mut Vec<String>) {
-    let name = Kind::EventTypes.section();
+/// Reads the fields that are texts of JSON, as a file of its own is (`{file = "order.schema.json"}`).
+fn read_texts(kind: Kind, sections: &mut Map<String, Value>, complaints: &mut Vec<String>) {
+    let name = kind.section();
     let entries = sections.get_mut(name).and_then(Value::as_array_mut);
     for (n, entry) in entries.into_iter().flatten().enumerate() {
-        let Some(schema) = entry.get_mut("schema") else { continue };
-        let Value::String(text) = schema else { continue };
-        match serde_json::from_str(text) {
-            Ok(read) => *schema = read,
-            Err(error) => {
-                complaints.push(format!("{name}[{n}].schema: is neither a table nor a text of JSON: {error}"))
+        let Some(fields) = entry.as_object_mut() else { continue };
+        for field in kind.texts() {
+            let Some(Value::String(text)) = fields.get(*field) else { continue };
+            match serde_json::from_str::<Value>(text) {
+                Ok(read) => {
+                    fields.insert((*field).to_owned(), read);
+                }
+                Err(error) => {
+                    complaints.push(format!("{name}[{n}].{field}: is neither a table nor a text of JSON: {error}"));
+                }
             }
         }
     }
@@ -192,22 +111,15 @@ fn check_section(name: &str, section: &Value, complaints: &mut Vec<String>) {
     };
     let mut seen: Vec<String> = Vec::new();
     for (n, entry) in entries.iter().enumerate() {
-        let own = match kind {
-            Kind::Endpoints => ["integrator", "url"].as_slice(),
-            _ => std::slice::from_ref(match kind {
-                Kind::EventTypes => &"key",
-                Kind::Integrators => &"slug",
-                _ => &"name",
-            }),
-        };
+        let key = [kind.key()];
+        let own = if kind == Kind::Endpoints { ["integrator", "url"].as_slice() } else { &key };
         for field in own {
             if entry.get(field).and_then(Value::as_str).is_none_or(str::is_empty) {
                 complaints.push(format!("{name}[{n}].{field}: is required, a text"));
             }
         }
         for field in entry.as_object().into_iter().flat_map(Map::keys) {
-            let known = kind.fields().contains(&field.as_str()) || (kind == Kind::Plugins && field == "component");
-            if !known {
+            if !kind.fields().contains(&field.as_str()) {
                 complaints
                     .push(format!("{name}[{n}].{field}: is not known here; there is {}", kind.fields().join(", ")));
             }
@@ -217,5 +129,51 @@ fn check_section(name: &str, section: &Value, complaints: &mut Vec<String>) {
             complaints.push(format!("{name}[{n}]: {called} is there twice; give endpoints descriptions of their own"));
         }
         seen.push(called);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn read(text: &str) -> Result<Document, String> {
+        Document::read(text, Path::new("."), &|name| (name == "A").then(|| "resolved".to_owned()))
+    }
+
+    #[test]
+    fn what_is_somebodys_own_is_read_as_a_table_and_as_a_text_of_json() {
+        let text = r#"
+[[endpoints]]
+integrator = "ons"
+url = { env = "A" }
+filter = '{"path": "/a", "in": [null, 1]}'
+config = { link = { env = "A" } }
+headers = '{"env": "A"}'
+
+[[jobs]]
+name = "nightly"
+schedule = { kind = "cron", expression = "0 2 * * *", start = 2030-01-01T00:00:00Z }
+run = '{"kind": "emit", "event": {"type": "t", "payload": null}}'
+"#;
+        let document = read(text).unwrap();
+        let endpoint = &document.sections["endpoints"][0];
+        assert_eq!(endpoint["filter"], json!({"path": "/a", "in": [null, 1]}));
+        assert_eq!((&endpoint["url"], &endpoint["config"]), (&json!("resolved"), &json!({"link": "resolved"})));
+        assert_eq!(endpoint["headers"], json!({"env": "A"}), "what a text of JSON says is no reference");
+        let job = &document.sections["jobs"][0];
+        assert_eq!(job["run"]["event"], json!({"type": "t", "payload": null}));
+        assert_eq!(job["schedule"]["start"], "2030-01-01T00:00:00Z");
+        let refused = read("[[inbounds]]\nname = \"bank\"\nconfig = \"{\"\n").unwrap_err();
+        assert!(refused.contains("inbounds[0].config: is neither a table nor a text of JSON"), "{refused}");
+    }
+
+    #[test]
+    fn a_secret_may_be_called_as_references_are_written() {
+        let document = read("[secrets]\nenv = \"a text\"\n").unwrap();
+        assert_eq!(document.sections["secrets"], json!({"env": "a text"}));
+        let document = read("[secrets]\nfile = { env = \"A\" }\n").unwrap();
+        assert_eq!(document.sections["secrets"], json!({"file": "resolved"}));
     }
 }

@@ -17,20 +17,29 @@ pub(in crate::cli) enum Kind {
     Endpoints,
     /// Where partners call.
     Inbounds,
+    /// What runs when.
+    Jobs,
     /// The tenant's switches, by name.
     Settings,
 }
 
-/// Every kind, in the order in which one may lean on those before it.
-pub(in crate::cli) const KINDS: [Kind; 7] = [
+/// Every kind, in the order in which one may lean on those before it. Switches come first, so that nothing goes out, and no
+/// job runs, that a file holds back.
+pub(in crate::cli) const KINDS: [Kind; 8] = [
+    Kind::Settings,
     Kind::Secrets,
     Kind::EventTypes,
-    Kind::Integrators,
     Kind::Plugins,
+    Kind::Integrators,
     Kind::Endpoints,
     Kind::Inbounds,
-    Kind::Settings,
+    Kind::Jobs,
 ];
+
+/// What may be granted to a plugin: `grants` of an entry.
+pub(super) const GRANTS: [&str; 4] = ["hosts", "secrets", "reveal", "credentials"];
+/// What a plugin's calls may be limited by: `limits` of an entry.
+pub(super) const LIMITS: [&str; 4] = ["instances", "cpu_ms", "wall_ms", "memory_mib"];
 
 impl Kind {
     /// Its table in the file.
@@ -42,6 +51,7 @@ impl Kind {
             Self::Plugins => "plugins",
             Self::Endpoints => "endpoints",
             Self::Inbounds => "inbounds",
+            Self::Jobs => "jobs",
             Self::Settings => "settings",
         }
     }
@@ -55,6 +65,7 @@ impl Kind {
             Self::Plugins => "plugin",
             Self::Endpoints => "endpoint",
             Self::Inbounds => "inbound",
+            Self::Jobs => "job",
             Self::Settings => "setting",
         }
     }
@@ -81,10 +92,15 @@ impl Kind {
         }
     }
 
+    /// Whether the API knows its entries by an id, and not by their key.
+    pub(super) const fn has_id(self) -> bool {
+        matches!(self, Self::Endpoints | Self::Jobs)
+    }
+
     /// Fields of the API's view that a file says, in the order it says them.
     pub(super) const fn fields(self) -> &'static [&'static str] {
         match self {
-            Self::EventTypes => &["key", "title", "macro_process", "process", "schema"],
+            Self::EventTypes => &["key", "title", "macro_process", "process", "enabled", "schema"],
             Self::Integrators => &["slug", "name", "active", "services", "plugin", "config"],
             Self::Endpoints => &[
                 "integrator",
@@ -93,6 +109,7 @@ impl Kind {
                 "enabled",
                 "plugin",
                 "event_types",
+                "callbacks",
                 "max_in_flight",
                 "timeout_ms",
                 "ordering",
@@ -105,7 +122,32 @@ impl Kind {
                 "signing",
             ],
             Self::Inbounds => &["name", "description", "plugin", "enabled", "max_body_bytes", "config", "rate_limit"],
-            Self::Plugins => &["name", "channels", "grants", "limits", "config"],
+            Self::Plugins => &["name", "component", "channels", "grants", "limits", "config"],
+            Self::Jobs => &[
+                "name",
+                "enabled",
+                "jitter_ms",
+                "timeout_ms",
+                "start_deadline_ms",
+                "pause_after_failures",
+                "schedule",
+                "run",
+                "overlap",
+                "catchup",
+                "retry",
+            ],
+            Self::Secrets | Self::Settings => &[],
+        }
+    }
+
+    /// Fields whose content is somebody's own: a file may have them as a text of JSON, for what TOML has no form for.
+    pub(super) const fn texts(self) -> &'static [&'static str] {
+        match self {
+            Self::EventTypes => &["schema"],
+            Self::Integrators | Self::Inbounds => &["config"],
+            Self::Endpoints => &["filter", "config", "headers"],
+            Self::Plugins => &["channels", "config"],
+            Self::Jobs => &["run"],
             Self::Secrets | Self::Settings => &[],
         }
     }
@@ -120,5 +162,75 @@ pub(in crate::cli) fn name_of(kind: Kind, entry: &Value) -> String {
             format!("{}/{}", text("integrator"), told.unwrap_or_default())
         }
         _ => text(kind.key()).to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::{
+        super::plan::{SEALED, SECRETS},
+        *,
+    };
+    use crate::api::contract;
+
+    /// The schema that is meant: an optional one is told as a choice between it and null.
+    fn resolved(schema: &'static Value) -> &'static Value {
+        let choices =
+            ["oneOf", "anyOf", "allOf"].iter().find_map(|word| schema.get(*word)?.as_array()).into_iter().flatten();
+        let reference = choices.chain([schema]).find_map(|one| one.get("$ref")?.as_str());
+        let Some(reference) = reference else { return schema };
+        contract().value.pointer(reference.trim_start_matches('#')).expect("a reference that leads somewhere")
+    }
+
+    /// What a route's body may hold, by the API's description.
+    fn body(method: &str, path: &str) -> &'static Value {
+        let operation = &contract().value["paths"][path][method];
+        let schema = operation.pointer("/requestBody/content/application~1json/schema");
+        &resolved(schema.unwrap_or_else(|| panic!("{method} {path} takes no JSON")))["properties"]
+    }
+
+    fn names(properties: &'static Value) -> BTreeSet<&'static str> {
+        let names: BTreeSet<_> = properties.as_object().unwrap().keys().map(String::as_str).collect();
+        assert!(!names.is_empty());
+        names
+    }
+
+    #[test]
+    fn every_field_that_the_api_takes_is_in_a_file() {
+        // What a file does not say, and why: what the engine's own types are is nobody else's to set.
+        let left_out = [(Kind::EventTypes, "system")];
+        for (kind, parameter) in [
+            (Kind::EventTypes, "key"),
+            (Kind::Integrators, "integrator"),
+            (Kind::Endpoints, "id"),
+            (Kind::Inbounds, "name"),
+            (Kind::Jobs, "id"),
+        ] {
+            let path = format!("/v1/{}", kind.path());
+            let mut taken = names(body("post", &path));
+            taken.extend(names(body("patch", &format!("{path}/{{{parameter}}}"))));
+            for (_, name) in left_out.iter().filter(|(of, _)| *of == kind) {
+                assert!(taken.remove(name), "{name} of {path} is no exception any more");
+            }
+            let told: BTreeSet<_> = kind.fields().iter().copied().collect();
+            assert_eq!(told, taken, "{}: what a file says, and what the API takes", kind.section());
+        }
+        assert_eq!(BTreeSet::from(GRANTS), names(body("put", "/v1/plugins/{name}/grants")));
+        assert_eq!(BTreeSet::from(LIMITS), names(body("put", "/v1/plugins/{name}/limits")));
+    }
+
+    #[test]
+    fn every_part_that_is_only_written_is_known_as_a_secret() {
+        let endpoint = body("post", "/v1/endpoints");
+        for field in SEALED {
+            let parts = resolved(&endpoint[field])["properties"].as_object().unwrap();
+            let written = parts.iter().filter(|(_, part)| part["writeOnly"] == true);
+            let written: BTreeSet<_> = written.map(|(name, _)| name.as_str()).collect();
+            let known: BTreeSet<_> = SECRETS.into_iter().filter(|name| parts.contains_key(*name)).collect();
+            assert!(!written.is_empty(), "{field}");
+            assert_eq!(written, known, "{field}");
+        }
     }
 }

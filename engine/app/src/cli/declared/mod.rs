@@ -1,42 +1,67 @@
 //! `engate export` and `engate apply`: a tenant's configuration as one declarative file.
 //!
 //! Who acts here: [`document`] is the file, TOML read into the API's own shapes, with secrets as references that
-//! [`references`] resolves; [`present`] is what the engine has; [`plan`] names each difference between the two; and
-//! [`carry`] makes them, over the HTTP API like any other client. TOML, since the engine's own settings are TOML, a value's
-//! type is spelled and never guessed, and its parser is here already.
+//! [`references`] resolves; [`present`] is what the engine has; [`export`] makes a file of that, with variables that
+//! [`names`] calls and the [`components`] of plugins beside it; [`plan`] names each difference between file and engine
+//! ([`plugins`] those of plugins); and [`carry`] makes them, over the HTTP API like any other client. TOML, since the
+//! engine's own settings are TOML, a value's type is spelled and never guessed, and its parser is here already.
 
 mod carry;
+mod components;
 mod document;
+mod export;
+mod job_run;
 mod kind;
+mod names;
 mod plan;
+mod plugins;
 mod present;
 mod references;
 
-use std::path::{Path, PathBuf};
+use std::{
+    io::{Write as _, stderr},
+    path::{Path, PathBuf},
+};
 
 use clap::Args;
 use serde_json::{Value, json};
 
-pub(super) use self::{document::Document, plan::Plan, present::Present};
+use self::{
+    carry::{Done, DrawnKey},
+    export::Exported,
+    plan::Plan,
+    present::Present,
+};
+pub(super) use self::{document::Document, names::VARIABLES};
 use super::{
     client::Client,
     failure::Failure,
+    plain::plain,
     present::{Screen, Tone},
     remote::Remote,
 };
 
+/// What `engate export --help` adds.
+pub(super) const EXPORT_HELP: &str = "\
+The file holds settings, secrets, event types, plugins, integrators, endpoints, inbounds and jobs. Secrets are references \
+to variables (ENGATE_APPLY_...): nobody can read them back, so give the values that partners have. With --output the \
+components of your own plugins are written into FILE's folder, below NAME.plugins; without it they are named. Not in it: \
+tokens, tenants, wizards, pauses of queues and jobs, passed challenges, development versions, checkpoints of syncs, what \
+plugins keep, and everything that happened. The file's first lines say so, with what of this engine it concerns.";
+
 /// What `engate apply --help` adds.
 pub(super) const APPLY_HELP: &str = "\
-The file has a table for each kind of thing: settings, secrets, event_types, integrators, plugins, endpoints, inbounds; \
-`engate export` writes one. What an entry leaves out stays as it is in the engine, and kinds that the file does not have \
-are not looked at. A value that is a secret, or differs between installations, is a reference: {env = \"NAME\"} or \
+The file has a table for each kind of thing: settings, secrets, event_types, plugins, integrators, endpoints, inbounds, \
+jobs; `engate export` writes one. What an entry leaves out stays as it is in the engine, and kinds that the file does not \
+have are not looked at. A value that is a secret, or differs between installations, is a reference: {env = \"NAME\"} or \
 {file = \"PATH\"}. An endpoint is known by its integrator and description (its url where it has none), anything else by \
-its name. Applied again, the same file changes nothing.";
+its name. Where a new endpoint is given no signing.secret the engine draws one, which is told here and never again. \
+Applied again, the same file changes nothing.";
 
 /// `engate export`
 #[derive(Debug, Args)]
 pub(super) struct ExportArgs {
-    /// Where to write; without it standard output
+    /// Where to write, components of plugins beside it; without it standard output
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
 }
@@ -60,21 +85,35 @@ pub(super) struct ApplyArgs {
 /// Runs `engate export`.
 pub(super) async fn export(args: &ExportArgs, remote: &Remote) -> Result<(), Failure> {
     let (client, screen) = (remote.client()?, remote.screen());
-    let document = Document::of(&Present::read(&client).await?);
-    if screen.json && args.output.is_none() {
-        return screen.line(Value::Object(document.sections).to_string());
+    let present = Present::read(&client).await?;
+    let folder = args.output.as_deref().map(components_folder);
+    let exported = Exported::of(&present, folder.as_deref())?;
+    for note in &exported.notes {
+        // Nobody there to tell is no reason not to export.
+        let _ = writeln!(stderr(), "note: {}", plain(note));
     }
-    let text = document.to_toml()?;
-    match &args.output {
-        None => screen.line(text.trim_end()),
-        Some(file) => {
-            std::fs::write(file, text).map_err(|error| Failure::usage(format!("{}: {error}", file.display())))?;
-            screen.line(format!(
-                "{} is written; secrets are references in it, which `engate apply` resolves.",
-                file.display()
-            ))
+    let Some(file) = &args.output else {
+        if screen.json {
+            return screen.line(Value::Object(exported.document.sections).to_string());
         }
+        return screen.line(exported.to_toml()?.trim_end());
+    };
+    let text = exported.to_toml()?;
+    for component in &exported.components {
+        component.write(&client, folder_of(file)).await?;
     }
+    std::fs::write(file, text).map_err(|error| Failure::usage(format!("{}: {error}", file.display())))?;
+    screen.line(format!("{} is written; secrets are references in it, which `engate apply` resolves.", file.display()))
+}
+
+/// Where a file's components are, relative to it: `engate.plugins` beside `engate.toml`.
+fn components_folder(file: &Path) -> String {
+    format!("{}.plugins", file.file_stem().unwrap_or_default().to_string_lossy())
+}
+
+/// Where a file's relative paths begin.
+fn folder_of(file: &Path) -> &Path {
+    file.parent().unwrap_or(Path::new("."))
 }
 
 /// Runs `engate apply`.
@@ -82,29 +121,65 @@ pub(super) async fn apply(args: &ApplyArgs, remote: &Remote) -> Result<(), Failu
     let (client, screen) = (remote.client()?, remote.screen());
     let named = |error: std::io::Error| Failure::usage(format!("{}: {error}", args.file.display()));
     let text = std::fs::read_to_string(&args.file).map_err(named)?;
-    let folder = args.file.parent().unwrap_or(Path::new("."));
+    let folder = folder_of(&args.file);
     let document = Document::read(&text, folder, &|name| std::env::var(name).ok())
         .map_err(|complaint| Failure::usage(format!("{}: {complaint}", args.file.display())))?;
     let plan = Plan::make(&document, &Present::read(&client).await?, args.prune, folder)?;
     if !screen.json {
         show(&plan, screen)?;
     }
-    let done = if args.dry_run { None } else { Some(carry::out(&plan, &client).await?) };
-    if screen.json {
-        let told = json!({ "actions": plan.told(), "applied": done.is_some(), "changed": done });
-        return screen.line(told.to_string());
+    if args.dry_run {
+        let said = "Nothing was changed: this was a dry run.".to_owned();
+        return screen.line(if screen.json { told(&plan, None).to_string() } else { said });
     }
-    match done {
-        None => screen.line("Nothing was changed: this was a dry run."),
-        Some(0) => screen.line("Nothing was changed: the engine is as the file says."),
-        Some(changed) => screen.line(format!("{changed} changed.")),
+    let mut done = Done::default();
+    let ended = carry::out(&plan, &client, &mut done).await;
+    // What was drawn before a call was refused is told too: the engine does not tell it twice.
+    if screen.json && (ended.is_ok() || !done.drawn.is_empty()) {
+        screen.line(told(&plan, Some((&done, ended.is_ok()))).to_string())?;
+    } else if !screen.json {
+        show_drawn(&done.drawn, screen)?;
+    }
+    ended?;
+    match done.changed {
+        _ if screen.json => Ok(()),
+        0 => screen.line("Nothing was changed: the engine is as the file says."),
+        changed => screen.line(format!("{changed} changed.")),
     }
 }
 
 /// Applies a document without a word, for the engine's own use.
-pub(super) async fn settle(document: &Document, client: &Client, folder: &Path) -> Result<u64, Failure> {
+pub(super) async fn settle(document: &Document, client: &Client, folder: &Path) -> Result<(), Failure> {
     let plan = Plan::make(document, &Present::read(client).await?, false, folder)?;
-    carry::out(&plan, client).await
+    carry::out(&plan, client, &mut Done::default()).await
+}
+
+/// For programs: what was planned, and what came of it.
+fn told(plan: &Plan, done: Option<(&Done, bool)>) -> Value {
+    let drawn = done.map(|(done, _)| done.drawn.as_slice()).unwrap_or_default().iter();
+    let drawn: Vec<Value> = drawn
+        .map(|DrawnKey { name, endpoint, key }| {
+            json!({ "name": name, "endpoint": endpoint, "signing_secret": key.expose() })
+        })
+        .collect();
+    json!({
+        "actions": plan.told(), "applied": done.is_some_and(|(_, is_whole)| is_whole),
+        "changed": done.map(|(done, _)| done.changed), "signing_secrets": drawn,
+    })
+}
+
+fn show_drawn(drawn: &[DrawnKey], screen: Screen) -> Result<(), Failure> {
+    if drawn.is_empty() {
+        return Ok(());
+    }
+    screen.line(screen.paint(
+        "Signing keys that the engine drew, told this once: give each to its partner, and keep it for signing.secret",
+        Tone::Waiting,
+    ))?;
+    for DrawnKey { name, endpoint, key } in drawn {
+        screen.line(format!("    {} ({endpoint}): {}", plain(name), key.expose()))?;
+    }
+    Ok(())
 }
 
 fn show(plan: &Plan, screen: Screen) -> Result<(), Failure> {

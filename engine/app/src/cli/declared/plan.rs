@@ -3,11 +3,11 @@
 
 use std::path::Path;
 
-use ring::digest::{SHA256, digest};
 use serde_json::{Map, Value, json};
 
 use super::{
     document::Document,
+    job_run,
     kind::{KINDS, Kind, name_of},
     present::Present,
 };
@@ -69,8 +69,8 @@ pub(in crate::cli) enum Body {
     None,
     /// JSON.
     Json(Value),
-    /// A component.
-    Component(Vec<u8>),
+    /// A component, and the channel that is to mean it.
+    Component(Vec<u8>, String),
 }
 
 /// Everything to do, in an order in which it can be done.
@@ -82,14 +82,15 @@ pub(in crate::cli) struct Plan {
 
 /// Fields of an entry that hold secrets, and which parts of them are: never shown, never read back. (A certificate is told as what
 /// it says of itself.)
-const SEALED: [&str; 2] = ["auth", "signing"];
-const SECRETS: [&str; 6] = ["password", "value", "client_secret", "certificate", "key", "secret"];
+pub(super) const SEALED: [&str; 2] = ["auth", "signing"];
+pub(super) const SECRETS: [&str; 6] = ["password", "value", "client_secret", "certificate", "key", "secret"];
 
 impl Plan {
     /// Compares a file with an engine.
     ///
     /// # Errors
-    /// Where a component cannot be read.
+    /// Where a component is missing or cannot be read, where the engine has two endpoints of a name, and where a job names
+    /// an endpoint that is not there.
     pub(in crate::cli) fn make(
         document: &Document,
         present: &Present,
@@ -107,7 +108,16 @@ impl Plan {
                         plan.plugin(entry, present, folder)?;
                     }
                 }
-                _ => section.as_array().into_iter().flatten().for_each(|entry| plan.entry(kind, entry, present)),
+                _ => {
+                    for entry in section.as_array().into_iter().flatten() {
+                        let mut entry = entry.clone();
+                        if kind == Kind::Jobs {
+                            job_run::name_endpoints(&mut entry, present.entries(Kind::Endpoints));
+                            require_endpoints(&entry, document, present)?;
+                        }
+                        plan.entry(kind, &entry, present)?;
+                    }
+                }
             }
         }
         if prune {
@@ -174,9 +184,16 @@ impl Plan {
         }
     }
 
-    fn entry(&mut self, kind: Kind, entry: &Value, present: &Present) {
+    fn entry(&mut self, kind: Kind, entry: &Value, present: &Present) -> Result<(), Failure> {
         let name = name_of(kind, entry);
-        let there = present.entries(kind).iter().find(|there| name_of(kind, there) == name);
+        let mut alike = present.entries(kind).iter().filter(|there| name_of(kind, there) == name);
+        let there = alike.next();
+        if alike.next().is_some() {
+            return Err(Failure::usage(format!(
+                "{name}: the engine has more than one {} of this name; give each a description of its own there first",
+                kind.noun()
+            )));
+        }
         let Some(there) = there else {
             let fields = entry.as_object().into_iter().flatten();
             let differences = fields.map(|(field, value)| format!("{field}: {}", masked(field, value)));
@@ -189,7 +206,7 @@ impl Plan {
                 method: reqwest::Method::POST,
                 body: Body::Json(entry.clone()),
             });
-            return;
+            return Ok(());
         };
         let mut change = Map::new();
         let mut differences = Vec::new();
@@ -210,62 +227,15 @@ impl Plan {
             }
         }
         if !change.is_empty() {
-            let id = if kind == Kind::Endpoints { text(there, "id") } else { text(there, kind.key()) };
             self.actions.push(Action {
                 kind,
                 name,
                 verb: Verb::Change,
                 differences,
-                path: vec![kind.path().into(), id],
+                path: vec![kind.path().into(), id_of(kind, there)],
                 method: reqwest::Method::PATCH,
                 body: Body::Json(Value::Object(change)),
             });
-        }
-    }
-
-    fn plugin(&mut self, entry: &Value, present: &Present, folder: &Path) -> Result<(), Failure> {
-        let name = text(entry, "name");
-        let there = present.entries(Kind::Plugins).iter().find(|plugin| text(plugin, "name") == name);
-        let mut act = |verb, differences: Vec<String>, path: &[&str], method, body| {
-            let path = ["plugins"].iter().chain(path).map(|part| (*part).to_owned()).collect();
-            self.actions.push(Action {
-                kind: Kind::Plugins,
-                name: name.clone(),
-                verb,
-                differences,
-                path,
-                method,
-                body,
-            });
-        };
-        if let Some(file) = entry.get("component").and_then(Value::as_str) {
-            let path = folder.join(file);
-            let bytes = std::fs::read(&path);
-            let bytes = bytes.map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?;
-            let found: String = digest(&SHA256, &bytes).as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-            let versions = there.and_then(|there| there.get("versions")?.as_array()).into_iter().flatten();
-            if !versions.into_iter().any(|version| text(version, "digest") == found) {
-                let verb = if there.is_some() { Verb::Change } else { Verb::Create };
-                act(verb, vec![format!("component: {file}")], &[], reqwest::Method::POST, Body::Component(bytes));
-            }
-        }
-        let empty = json!({});
-        for field in ["grants", "config", "limits"] {
-            let Some(wanted) = entry.get(field) else { continue };
-            let now = there.and_then(|there| there.get(field)).unwrap_or(&empty);
-            if now != wanted {
-                let difference = format!("{field}: {now} -> {wanted}");
-                let body = Body::Json(wanted.clone());
-                act(Verb::Change, vec![difference], &[&name, field], reqwest::Method::PUT, body);
-            }
-        }
-        for (channel, version) in entry.get("channels").and_then(Value::as_object).into_iter().flatten() {
-            let now = there.and_then(|there| there.get("channels")?.get(channel));
-            if now != Some(version) {
-                let difference = format!("channels.{channel}: {} -> {version}", shown(now));
-                let body = Body::Json(json!({ "version": version }));
-                act(Verb::Change, vec![difference], &[&name, "channels", channel], reqwest::Method::POST, body);
-            }
         }
         Ok(())
     }
@@ -281,19 +251,19 @@ impl Plan {
         };
         for there in present.entries(kind) {
             let name = name_of(kind, there);
-            // The engine's own types stay; an integrator that is inactive already is as gone as its deliveries let it be.
-            let stays =
-                [("system", true), ("active", false)].iter().any(|(field, is)| there.get(*field) == Some(&json!(is)));
+            // The engine's own types stay, and what a wizard is about to set up; an integrator that is inactive already is as
+            // gone as its deliveries let it be.
+            let stays = [("system", json!(true)), ("active", json!(false)), ("state", json!("needs_configuration"))];
+            let stays = stays.iter().any(|(field, is)| there.get(*field) == Some(is));
             if named.contains(&name) || stays {
                 continue;
             }
-            let id = if kind == Kind::Endpoints { text(there, "id") } else { text(there, kind.key()) };
             self.actions.push(Action {
                 kind,
                 name,
                 verb: Verb::Delete,
                 differences: Vec::new(),
-                path: vec![kind.path().into(), id],
+                path: vec![kind.path().into(), id_of(kind, there)],
                 method: reqwest::Method::DELETE,
                 body: Body::None,
             });
@@ -301,7 +271,28 @@ impl Plan {
     }
 }
 
-fn text(entry: &Value, field: &str) -> String {
+/// What a route names an entry by.
+fn id_of(kind: Kind, entry: &Value) -> String {
+    text(entry, if kind.has_id() { "id" } else { kind.key() })
+}
+
+/// The endpoints that a job names are there, or will be.
+fn require_endpoints(job: &Value, document: &Document, present: &Present) -> Result<(), Failure> {
+    let in_file = document.entries(Kind::Endpoints).and_then(Value::as_array).into_iter().flatten();
+    let known = in_file.chain(present.entries(Kind::Endpoints)).map(|endpoint| name_of(Kind::Endpoints, endpoint));
+    let known: Vec<String> = known.collect();
+    for named in job_run::endpoints_of(job).filter(|named| !job_run::is_id(named)) {
+        if !known.iter().any(|name| name == named) {
+            let job = name_of(Kind::Jobs, job);
+            return Err(Failure::usage(format!(
+                "jobs: {job}: its run names the endpoint {named}, which neither the file nor the engine has; write                  INTEGRATOR/DESCRIPTION (INTEGRATOR/URL where it has none)"
+            )));
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn text(entry: &Value, field: &str) -> String {
     entry.get(field).and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 
@@ -327,7 +318,7 @@ fn has_secret(field: &str, value: &Value) -> bool {
     parts.is_some_and(|parts| parts.keys().any(|part| SECRETS.contains(&part.as_str())))
 }
 
-fn shown(value: Option<&Value>) -> String {
+pub(super) fn shown(value: Option<&Value>) -> String {
     value.filter(|value| !value.is_null()).map_or_else(|| "none".to_owned(), ToString::to_string)
 }
 

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use super::kind::{KINDS, Kind};
+use super::{
+    job_run,
+    kind::{GRANTS, KINDS, Kind, LIMITS},
+};
 use crate::cli::{
     client::{Client, read},
     failure::Failure,
@@ -32,6 +35,13 @@ impl Present {
                     complete(client, plugin).await?;
                 }
             }
+            if kind == Kind::Jobs {
+                // Endpoints come before them.
+                for job in &mut entries {
+                    job_run::name_endpoints(job, present.entries(Kind::Endpoints));
+                    job_run::drop_null_payload(job);
+                }
+            }
             present.entries.insert(kind.section(), entries);
         }
         Ok(present)
@@ -49,7 +59,8 @@ impl Present {
 
     /// Each setting once: by its dotted name where it has a short one too.
     pub(in crate::cli) fn settings(&self) -> Value {
-        let is_short = |name: &str| self.settings.keys().any(|key| key.ends_with(&format!(".{name}")));
+        let is_short =
+            |name: &str| !name.contains('.') && self.settings.keys().any(|key| key.ends_with(&format!(".{name}")));
         let settings = self.settings.iter().filter(|(name, value)| !is_short(name) && !value.is_null());
         Value::Object(settings.map(|(name, value)| (name.clone(), value.clone())).collect())
     }
@@ -70,16 +81,8 @@ async fn complete(client: &Client, plugin: &mut Value) -> Result<(), Failure> {
     let channels = shown.get("channels").and_then(Value::as_array).into_iter().flatten();
     let channels = channels.map(|channel| (text(channel, "channel"), Value::String(text(channel, "version"))));
     fields.insert("channels".to_owned(), Value::Object(channels.collect()));
-    let part = |value: &Value, names: &[&str]| {
-        let told = names.iter().filter_map(|name| Some(((*name).to_owned(), value.get(*name)?.clone())));
-        let told = told.filter(|(_, value)| !value.is_null() && value.as_array().is_none_or(|list| !list.is_empty()));
-        told.collect::<Map<_, _>>()
-    };
-    let grants = shown
-        .get("grants")
-        .map(|grants| part(grants, &["hosts", "secrets", "reveal", "credentials"]))
-        .unwrap_or_default();
-    let limits = part(&limits, &["instances", "cpu_ms", "wall_ms", "memory_mib"]);
+    let grants = shown.get("grants").map(|grants| said(grants, &GRANTS)).unwrap_or_default();
+    let limits = said(&limits, &LIMITS);
     for (field, value) in [("grants", grants), ("limits", limits)] {
         if !value.is_empty() {
             fields.insert(field.to_owned(), Value::Object(value));
@@ -93,4 +96,10 @@ async fn complete(client: &Client, plugin: &mut Value) -> Result<(), Failure> {
     let versions = shown.get("versions").cloned().unwrap_or_default();
     fields.insert("versions".to_owned(), versions);
     Ok(())
+}
+
+/// The parts of grants or limits that say something: one that is left out means nothing, as an empty one does.
+pub(super) fn said(value: &Value, names: &[&str]) -> Map<String, Value> {
+    let told = names.iter().filter_map(|name| Some(((*name).to_owned(), value.get(*name)?.clone())));
+    told.filter(|(_, value)| !value.is_null() && value.as_array().is_none_or(|list| !list.is_empty())).collect()
 }

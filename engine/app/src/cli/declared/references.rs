@@ -1,4 +1,6 @@
 //! `{env = "NAME"}` and `{file = "PATH"}` in the place of a text.
+//!
+//! What was made of a text of JSON is not looked through: there such a table is only what it says.
 
 use std::path::Path;
 
@@ -14,7 +16,22 @@ pub(super) struct Resolver<'r> {
     pub(super) complaints: Vec<String>,
 }
 
+/// How the parser hands on a date that is not written as a text.
+const DATE: &str = "$__toml_private_datetime";
+
+/// Whether a table would be taken for a reference, or for what the parser makes of a date.
+pub(super) fn is_reference(fields: &Map<String, Value>) -> bool {
+    reference(fields).is_some() || fields.contains_key(DATE)
+}
+
 impl Resolver<'_> {
+    /// The same below a table whose own names are somebody's (`[secrets] file = ..`).
+    pub(super) fn resolve_each(&mut self, at: &str, fields: &mut Map<String, Value>) {
+        for (name, field) in fields {
+            self.resolve(&format!("{at}.{name}"), field);
+        }
+    }
+
     /// Puts texts in the place of all references below `value`.
     pub(super) fn resolve(&mut self, at: &str, value: &mut Value) {
         match value {
@@ -23,11 +40,11 @@ impl Resolver<'_> {
                     let text = self.text(at, reference);
                     *value = Value::String(text.unwrap_or_default());
                 }
-                None => {
-                    for (name, field) in fields {
-                        self.resolve(&format!("{at}.{name}"), field);
-                    }
-                }
+                // The API has dates as texts.
+                None => match fields.get(DATE).cloned() {
+                    Some(date) => *value = date,
+                    None => self.resolve_each(at, fields),
+                },
             },
             Value::Array(items) => {
                 for (n, item) in items.iter_mut().enumerate() {
