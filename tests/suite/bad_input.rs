@@ -190,6 +190,7 @@ fn filled(template: &str) -> String {
             (true, "runs" | "debug") => format!("run_{zeros}"),
             (true, "checkpoints") => format!("trk_{zeros}"),
             (true, "quarantine") => format!("qua_{zeros}"),
+            (true, "recoveries") => format!("rec_{zeros}"),
             (true, "wizards") => format!("wiz_{zeros}"),
             (true, _) => "x".to_owned(),
         });

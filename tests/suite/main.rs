@@ -58,6 +58,7 @@ mod pages;
 mod payloads;
 mod plugin_limits;
 mod receivers;
+mod recoveries;
 mod redaction;
 mod registration;
 mod replays;

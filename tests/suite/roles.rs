@@ -56,6 +56,8 @@ const MAY: &[(&str, &str)] = &[
     ("admin operator auditor", "connection_list connection_tables"),
     ("admin operator auditor", "delivery_export_pdf delivery_print"),
     ("admin operator integrator", "delivery_cancel delivery_retry"),
+    ("admin operator", "recovery_start recovery_cancel"),
+    ("admin operator auditor", "recovery_list recovery_get"),
     (
         "admin operator integrator",
         "endpoint_create endpoint_delete endpoint_update endpoint_rotate_secret endpoint_verify",
@@ -101,6 +103,7 @@ fn filled(template: &str) -> String {
         .replace("/events/{id}", &format!("/events/{}", id("evt")))
         .replace("/tokens/{id}", &format!("/tokens/{}", id("tok")))
         .replace("/wizards/{id}", &format!("/wizards/{}", id("wiz")))
+        .replace("/recoveries/{id}", &format!("/recoveries/{}", id("rec")))
         .replace("/diffs/{id}", &format!("/diffs/{}", id("dif")))
         .split('/')
         .map(|part| if part.starts_with('{') { "nobody" } else { part })

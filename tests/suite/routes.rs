@@ -9,7 +9,7 @@ use crate::harness::{App, run};
 /// Routes that ask for no token: health, and what is checked by something else than a token.
 const PUBLIC: [&str; 5] = ["/healthz", "/readyz", "/v1/files", "/v1/inbound/{name}", "/console/login"];
 /// Routes that must be described; a sweep over an empty description proves nothing.
-const EXPECTED: [&str; 24] = [
+const EXPECTED: [&str; 25] = [
     "/metrics",
     "/openapi.json",
     "/docs",
@@ -21,6 +21,7 @@ const EXPECTED: [&str; 24] = [
     "/v1/endpoints/{id}/rotate-secret",
     "/v1/deliveries",
     "/v1/deliveries/{id}/attempts",
+    "/v1/recoveries",
     "/v1/inbounds",
     "/v1/inbounds/{name}",
     "/v1/inbound/{name}",

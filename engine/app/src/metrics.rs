@@ -68,8 +68,15 @@ pub(crate) struct StreamLabels {
 /// What is forgotten because it is old.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct HistoryLabels {
-    /// `events`, `attempts`, `deliveries`, `idempotency_keys`, `access`, `runs`.
+    /// `events`, `attempts`, `deliveries`, `idempotency_keys`, `access`, `runs`, `recoveries`.
     pub(crate) kind: &'static str,
+}
+
+/// A delivery that a recovery went through.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct RecoveryLabels {
+    /// `retried`, or why it was left out: `in_progress`, `succeeded`, `newer_version` and so on.
+    pub(crate) outcome: &'static str,
 }
 
 /// An API call.
@@ -111,6 +118,8 @@ pub(crate) struct Metrics {
     pub(crate) texts_lag: Gauge,
     /// Rows forgotten because they are old.
     pub(crate) history_purged: Family<HistoryLabels, Counter>,
+    /// Deliveries that recoveries went through, by what became of each.
+    pub(crate) recovered: Family<RecoveryLabels, Counter>,
     /// API calls.
     pub(crate) calls: Family<CallLabels, Counter>,
     /// Partners' calls at inbounds, by how they ended.
@@ -145,6 +154,7 @@ impl Metrics {
             access_entries_lost: Gauge::default(),
             texts_lag: Gauge::default(),
             history_purged: Family::default(),
+            recovered: Family::default(),
             calls: Family::default(),
             inbound_calls: Family::default(),
             leases_lost: Counter::default(),
@@ -184,6 +194,11 @@ impl Metrics {
             "history_purged",
             "Rows forgotten because they are old, by kind",
             metrics.history_purged.clone(),
+        );
+        registry.register(
+            "recovery_deliveries",
+            "Deliveries that recoveries went through, by what became of each",
+            metrics.recovered.clone(),
         );
         registry.register("api_calls", "API calls", metrics.calls.clone());
         registry.register(

@@ -61,8 +61,12 @@ impl Engine {
                 tracing::warn!(%error, kind = history.name(), "old history could not be forgotten; trying again");
             }
         }
-        let small =
-            [("idempotency_keys", kept.idempotency_keys), ("access", self.config.audit.access), ("runs", kept.runs)];
+        let small = [
+            ("idempotency_keys", kept.idempotency_keys),
+            ("access", self.config.audit.access),
+            ("runs", kept.runs),
+            ("recoveries", kept.runs),
+        ];
         for (kind, age) in small {
             let Some(before) = age.map(|age| self.now().before(age)) else { continue };
             if let Err(error) = self.forget_entries(kind, before).await {
@@ -129,6 +133,7 @@ impl Engine {
             let rows = match kind {
                 "access" => self.store.access_purge(before, STEP).await?,
                 "runs" => self.store.run_purge(before, RUNS_KEPT, STEP).await?,
+                "recoveries" => self.store.recovery_purge(before, STEP).await?,
                 _ => self.store.idempotency_purge(before, STEP).await?,
             };
             self.metrics.history_purged.get_or_create(&HistoryLabels { kind }).inc_by(rows);

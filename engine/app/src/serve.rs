@@ -113,6 +113,7 @@ impl Server {
             tokio::spawn(Arc::clone(&engine).upkeep(stopped.clone())),
             tokio::spawn(Arc::clone(&engine).retain(stopped.clone())),
             tokio::spawn(Arc::clone(&engine).wizards_keep(stopped.clone())),
+            tokio::spawn(Arc::clone(&engine).recoveries_keep(stopped.clone())),
             tokio::spawn(listener::serve(listener, router, tls.clone(), connections, proxies, stopped.clone())),
         ];
         tasks.extend(tls.map(|tls| tokio::spawn(tls.keep_fresh(stopped))));

@@ -129,6 +129,8 @@ ids! {
     BackfillId, "bkf", "a backfill";
     /// A setting-up, step by step.
     WizardId, "wiz", "a wizard";
+    /// Deliveries of a filter and a time, tried again.
+    RecoveryId, "rec", "a recovery";
 }
 
 /// UUIDv7 carries 48 bits of milliseconds.

@@ -27,6 +27,7 @@ pub mod line;
 pub mod listing;
 pub mod plugin;
 pub mod rate;
+pub mod recovery;
 pub mod redaction;
 pub mod retry;
 pub mod routing;
@@ -45,8 +46,8 @@ pub mod wizard;
 pub mod zone;
 
 pub use id::{
-    AuditId, BackfillId, CallId, DeliveryId, DiffId, EndpointId, EventId, IntegratorId, JobId, QuarantineId, RunId,
-    TenantId, TokenId, TrackId, TypedId, WizardId,
+    AuditId, BackfillId, CallId, DeliveryId, DiffId, EndpointId, EventId, IntegratorId, JobId, QuarantineId,
+    RecoveryId, RunId, TenantId, TokenId, TrackId, TypedId, WizardId,
 };
 pub use invalid::{FieldError, Invalid};
 pub use secret::Secret;

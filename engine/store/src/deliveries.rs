@@ -1,7 +1,7 @@
 //! Reading deliveries, and what people do to them.
 
 use engate_model::{
-    DeliveryId, EndpointId, EventId, TenantId,
+    DeliveryId, EndpointId, EventId, TenantId, Timestamp,
     delivery::{Delivery, DeliveryState},
     line::Ordering,
 };
@@ -10,6 +10,7 @@ use serde_json::json;
 use crate::{
     Store,
     audit::Actor,
+    db::Session,
     error::StoreError,
     events::event_hold,
     lines,
@@ -120,39 +121,14 @@ impl Store {
         let missing = StoreError::NotFound { what: "delivery" };
         let wanted = self.delivery_get(tenant, id).await?.ok_or(missing)?;
         let mut session = self.db().begin().await?;
-        let held = lines::lock(&mut session, [wanted.endpoint]).await?;
-        let ordering = held.get(&wanted.endpoint).copied().unwrap_or_default();
-        let line = ordering.line(&wanted.event_type, wanted.subject.as_deref());
-        if ordering == Ordering::Latest
-            && let Some(newer) = lines::newer(&mut session, &wanted).await?
-        {
-            session.rollback().await?;
-            return Ok(Retried::Outdated(newer));
-        }
-        if !event_hold(&mut session, tenant, wanted.event).await? {
-            session.rollback().await?;
-            return Ok(Retried::EventForgotten);
-        }
-        // In a line it joins those that wait; whether it may go follows from who is there.
-        let sql = "UPDATE deliveries SET state = 'pending', due_at = CASE WHEN $5 IS NULL THEN $3 END, next_trigger = 'manual', \
-                   line = $5, waits_behind = CASE WHEN $5 IS NOT NULL THEN $3 END WHERE id = $1 AND tenant_id = $2 \
-                   AND (state IN ('failed', 'pending') OR (state = 'parked' AND reason = $4)) \
-                   AND endpoint_id IN (SELECT id FROM endpoints WHERE deleted_at IS NULL)";
-        let values = args![id, tenant, actor.now, PLUGIN_FAULTY, line.as_deref()];
-        if session.execute(sql, values).await? == 1 {
-            let lines = line.map(|line| (wanted.endpoint, line.into())).into_iter().collect();
-            lines::settle_lines(&mut session, &held, lines).await?;
+        let retried = retry(&mut session, actor.now, &wanted).await?;
+        if retried == Retried::Scheduled {
             self.audit(&mut session, actor, tenant, "delivery.retry", &id.to_string(), &json!({})).await?;
             session.commit().await?;
-            return Ok(Retried::Scheduled);
+        } else {
+            session.rollback().await?;
         }
-        session.rollback().await?;
-        let found = self.delivery_get(tenant, id).await?.ok_or(StoreError::NotFound { what: "delivery" })?;
-        Ok(match found.state {
-            DeliveryState::Delivering => Retried::InProgress,
-            DeliveryState::Failed | DeliveryState::Pending => Retried::EndpointDeleted,
-            state => Retried::NotAllowed(state),
-        })
+        Ok(retried)
     }
 
     /// Calls off a delivery that waits.
@@ -182,4 +158,47 @@ impl Store {
         let found = self.delivery_get(tenant, id).await?.ok_or(StoreError::NotFound { what: "delivery" })?;
         Ok(if found.state.is_finished() { Cancelled::AlreadyFinished(found.state) } else { Cancelled::InProgress })
     }
+}
+
+/// Makes `wanted` due at `now`, where that may be; otherwise nothing is changed.
+pub(crate) async fn retry(session: &mut Session, now: Timestamp, wanted: &Delivery) -> Result<Retried, StoreError> {
+    let held = lines::lock(session, [wanted.endpoint]).await?;
+    let ordering = held.get(&wanted.endpoint).copied().unwrap_or_default();
+    let line = ordering.line(&wanted.event_type, wanted.subject.as_deref());
+    if ordering == Ordering::Latest
+        && let Some(newer) = lines::newer(session, wanted).await?
+    {
+        return Ok(Retried::Outdated(newer));
+    }
+    if !event_hold(session, wanted.tenant, wanted.event).await? {
+        return Ok(Retried::EventForgotten);
+    }
+    // In a line it joins those that wait; whether it may go follows from who is there.
+    let sql = "UPDATE deliveries SET state = 'pending', due_at = CASE WHEN $5 IS NULL THEN $3 END, next_trigger = 'manual', \
+               line = $5, waits_behind = CASE WHEN $5 IS NOT NULL THEN $3 END WHERE id = $1 AND tenant_id = $2 \
+               AND (state IN ('failed', 'pending') OR (state = 'parked' AND reason = $4)) \
+               AND endpoint_id IN (SELECT id FROM endpoints WHERE deleted_at IS NULL)";
+    let values = args![wanted.id, wanted.tenant, now, PLUGIN_FAULTY, line.as_deref()];
+    if session.execute(sql, values).await? == 1 {
+        let lines = line.map(|line| (wanted.endpoint, line.into())).into_iter().collect();
+        lines::settle_lines(session, &held, lines).await?;
+        return Ok(Retried::Scheduled);
+    }
+    let found = delivery_in(session, wanted.tenant, wanted.id).await?;
+    Ok(match found.ok_or(StoreError::NotFound { what: "delivery" })?.state {
+        DeliveryState::Delivering => Retried::InProgress,
+        DeliveryState::Failed | DeliveryState::Pending => Retried::EndpointDeleted,
+        state => Retried::NotAllowed(state),
+    })
+}
+
+/// A delivery as the transaction finds it.
+pub(crate) async fn delivery_in(
+    session: &mut Session,
+    tenant: TenantId,
+    id: DeliveryId,
+) -> Result<Option<Delivery>, StoreError> {
+    let sql = concat!("SELECT ", delivery_columns!(), " FROM deliveries WHERE id = $1 AND tenant_id = $2");
+    let row = session.row(sql, args![id, tenant]).await?;
+    row.map(|row| delivery(&mut row.cells())).transpose()
 }

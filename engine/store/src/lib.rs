@@ -38,6 +38,7 @@ mod partitions;
 mod plugin_data;
 mod plugins;
 mod queues;
+mod recoveries;
 mod retention;
 mod rotation;
 mod runs;
@@ -86,6 +87,7 @@ pub use parking::{ENDPOINT_DISABLED, PAUSED, PLUGIN_FAULTY};
 pub use plugin_data::PluginSettings;
 pub use plugins::{PluginChannel, PluginDeleted, PluginState, PluginVersion, Pushed};
 pub use queues::QueueDepth;
+pub use recoveries::{RecoveryCancelled, RecoveryPage, Stepped};
 pub use retention::{Forgotten, History, Sweep};
 pub use rotation::Rotated;
 pub use runs::{

@@ -26,6 +26,7 @@ const LIST: &[(i64, &str, &str)] = &[
     (6, "feeds", include_str!("../migrations/0006_feeds.sql")),
     (7, "taken before", include_str!("../migrations/0007_taken_before.sql")),
     (8, "event schemas", include_str!("../migrations/0008_event_schemas.sql")),
+    (9, "recoveries", include_str!("../migrations/0009_recoveries.sql")),
 ];
 
 /// Brings the database to this version's schema.

@@ -72,8 +72,8 @@ impl Store {
     }
 
     /// Deletes a tenant: its tokens, secrets, inbounds, wizards and jobs go, its endpoints as [`Store::endpoint_delete`] has
-    /// it; what waits for them is called off, and so are runs: one under way is no longer its holder's. Its history stays as
-    /// long as any history does. The slug is free again. Gives the jobs that there were.
+    /// it; what waits for them is called off, and so are recoveries and runs: one under way is no longer its holder's. Its
+    /// history stays as long as any history does. The slug is free again. Gives the jobs that there were.
     ///
     /// # Errors
     /// [`StoreError::NotFound`], [`StoreError::Stale`] where it is no longer as `seen`, or when the database gives no answer.
@@ -90,6 +90,9 @@ impl Store {
                    owner = NULL, lease_until = NULL WHERE tenant_id = $1 AND state IN ('queued', 'running')";
         session.execute(sql, args![id, actor.now, TENANT_DELETED]).await?;
         let at = [
+            // Before its endpoints: whoever goes on with one holds the recovery's row first.
+            "UPDATE recoveries SET state = 'cancelled', finished_at = $2, due_at = NULL WHERE tenant_id = $1 \
+             AND state = 'running'",
             "UPDATE tokens SET revoked_at = $2 WHERE tenant_id = $1 AND (revoked_at IS NULL OR revoked_at > $2)",
             "UPDATE endpoints SET deleted_at = $2, updated_at = $2, enabled = 0, sealed = NULL \
              WHERE tenant_id = $1 AND deleted_at IS NULL",

@@ -5,8 +5,8 @@
 use std::{str::FromStr, sync::Arc};
 
 use engate_model::{
-    AuditId, BackfillId, CallId, DeliveryId, EndpointId, EventId, IntegratorId, JobId, QuarantineId, RunId, TenantId,
-    Timestamp, TokenId, TrackId, TypedId, WizardId,
+    AuditId, BackfillId, CallId, DeliveryId, EndpointId, EventId, IntegratorId, JobId, QuarantineId, RecoveryId, RunId,
+    TenantId, Timestamp, TokenId, TrackId, TypedId, WizardId,
     delivery::{DeliveryState, Trigger},
     job::{RunState, RunTrigger},
 };
@@ -138,6 +138,7 @@ into_value! { Id,
     RunId, id => id.uuid();
     BackfillId, id => id.uuid();
     WizardId, id => id.uuid();
+    RecoveryId, id => id.uuid();
 }
 into_value! { Blob,
     &[u8], bytes => Arc::from(bytes);

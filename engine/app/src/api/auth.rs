@@ -69,6 +69,10 @@ pub(crate) async fn admit(gate: &Gate, mut request: Request, call: Arc<Call>, ne
             }
             let principal = grant.principal();
             request.extensions_mut().insert(principal.clone());
+            if grant.redaction.is_some() {
+                // Who asks about fields in a body is to know which of them are hidden.
+                request.extensions_mut().insert(Arc::clone(&grant));
+            }
             let response = if rule.repeats == Repeats::ByKey && request.headers().contains_key(IDEMPOTENCY_KEY) {
                 idempotency::once(&gate.engine, &principal, request, next).await
             } else {

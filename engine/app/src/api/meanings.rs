@@ -210,6 +210,12 @@ pub(crate) const MEANINGS: &[Meaning] = &[
         "Wait for one of them to end, or cancel one.",
     ),
     meaning(
+        "too_many_recoveries",
+        StatusCode::TOO_MANY_REQUESTS,
+        "As many recoveries run as may",
+        "Wait for one of them to end, or cancel one.",
+    ),
+    meaning(
         "newer_version",
         StatusCode::CONFLICT,
         "A newer version took its place",

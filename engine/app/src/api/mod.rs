@@ -41,6 +41,7 @@ mod portuguese;
 mod problem;
 mod queues;
 mod rate;
+mod recoveries;
 mod redact;
 mod replays;
 mod routes;
@@ -81,6 +82,7 @@ fn routes() -> Routes {
         .merge(deliveries::routes())
         .merge(help::routes())
         .merge(queues::routes())
+        .merge(recoveries::routes())
         .merge(files::routes())
         .merge(event_types::routes())
         .merge(integrators::routes())

@@ -24,6 +24,10 @@ pub(crate) enum Permission {
     ExportDeliveries,
     /// Retry and cancel; an integrator its own.
     ManageDeliveries,
+    /// Recoveries and how far they are.
+    ReadRecoveries,
+    /// Starting recoveries, and calling them off.
+    ManageRecoveries,
     /// Depths of queues; an integrator sees its own.
     ReadQueues,
     /// Pause and resume of queues; an integrator its own.
@@ -89,6 +93,7 @@ impl Permission {
             | Self::ReadInbounds
             | Self::ReadWizards
             | Self::ReadJobs
+            | Self::ReadRecoveries
             | Self::ExportDeliveries => &[Admin, Operator, Auditor],
             Self::ReadDeliveries
             | Self::ReadQueues
@@ -101,6 +106,7 @@ impl Permission {
             | Self::ManageIntegrators
             | Self::ManageInbounds
             | Self::ManageJobs
+            | Self::ManageRecoveries
             | Self::ManagePlugins => &[Admin, Operator],
             Self::ReadSecrets | Self::ReadSettings | Self::ReadTokens | Self::ReadAudit => &[Admin, Auditor],
             Self::ManageSecrets
@@ -120,8 +126,8 @@ impl Permission {
             Self::ReadDocs => "docs:read",
             Self::SendEvents => "events:write",
             Self::ReadEvents => "events:read",
-            Self::ReadDeliveries | Self::ExportDeliveries => "deliveries:read",
-            Self::ManageDeliveries => "deliveries:write",
+            Self::ReadDeliveries | Self::ExportDeliveries | Self::ReadRecoveries => "deliveries:read",
+            Self::ManageDeliveries | Self::ManageRecoveries => "deliveries:write",
             Self::ReadQueues => "queues:read",
             Self::ManageQueues => "queues:write",
             Self::ReadEventTypes => "event-types:read",
@@ -175,6 +181,7 @@ mod tests {
         let changes = [
             P::SendEvents,
             P::ManageDeliveries,
+            P::ManageRecoveries,
             P::ManageQueues,
             P::ManageEventTypes,
             P::ManageIntegrators,
@@ -193,6 +200,7 @@ mod tests {
         assert!(!P::ReadEvents.allows(Role::Producer) && !P::ReadDocs.allows(Role::Producer));
         assert!(!P::ManageSecrets.allows(Role::Operator) && !P::ReadTokens.allows(Role::Operator));
         assert!(!P::ReadInbounds.allows(Role::Integrator) && !P::ManageInbounds.allows(Role::Integrator));
+        assert!(!P::ReadRecoveries.allows(Role::Integrator) && !P::ManageRecoveries.allows(Role::Integrator));
         assert!(!P::ReadEvents.allows(Role::Integrator) && !P::ManageIntegrators.allows(Role::Integrator));
     }
 }

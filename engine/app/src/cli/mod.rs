@@ -27,6 +27,7 @@ mod plugin;
 mod present;
 mod prompt;
 mod queue;
+mod recovery;
 mod remote;
 mod scratch;
 mod secret;
@@ -110,6 +111,9 @@ enum Command {
     /// See what waits for each partner, and hold it back
     #[command(subcommand)]
     Queue(queue::QueueCommand),
+    /// Try all that failed in a time again: after an outage, or a plugin's defect
+    #[command(subcommand)]
+    Recovery(recovery::RecoveryCommand),
     /// Let partners call, and have a plugin answer
     #[command(subcommand)]
     Inbound(inbound::InboundCommand),
@@ -236,6 +240,7 @@ async fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Command::Delivery(command) => delivery::run(command, &remote).await?,
         Command::Endpoint(command) => return endpoint::run(command, &remote).await,
         Command::Queue(command) => queue::run(command, &remote).await?,
+        Command::Recovery(command) => recovery::run(command, &remote).await?,
         Command::Inbound(command) => inbound::run(command, &remote).await?,
         Command::Wizard(command) => wizard::run(command, &remote).await?,
         Command::Job(command) => job::run(command, &remote).await?,

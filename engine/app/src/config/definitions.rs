@@ -151,7 +151,7 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "retention.run_days",
         "90",
-        "How long runs of jobs that are over are kept, the newest 1,000 of each job at most (1 to 36500); 0 keeps all.",
+        "How long runs of jobs and recoveries that are over are kept, of each job's runs the newest 1,000 at most (1 to 36500); 0 keeps all.",
     ),
     setting(
         "audit.keep_days",

@@ -18,6 +18,7 @@ pub(crate) mod jobs;
 pub(crate) mod links;
 pub(crate) mod plugins;
 pub(crate) mod queues;
+pub(crate) mod recoveries;
 pub(crate) mod replays;
 pub(crate) mod runs;
 mod search;

@@ -16,6 +16,7 @@ mod opening;
 mod ordering;
 mod orders;
 mod plugins;
+mod recovering;
 mod retaining;
 mod running;
 mod syncing;
@@ -115,6 +116,14 @@ conformance! {
         v26_v37_any_filter_order_and_page_is_what_memory_would_give,
         pages_go_on_where_they_were_whatever_is_written_meanwhile,
         a_search_that_takes_too_long_is_told_so;
+    recovering:
+        a_recovery_comes_back_as_it_was_put_and_belongs_to_its_tenant,
+        a_step_sets_one_due_and_moves_on_or_does_nothing,
+        what_a_recovery_cannot_try_again_is_counted_by_why,
+        of_two_nodes_one_sets_each_delivery_due,
+        a_recovery_is_due_by_its_rate_until_it_is_over,
+        a_deleted_tenants_recoveries_are_over,
+        so_many_recoveries_run_and_old_ones_are_forgotten;
     running:
         a_tick_makes_its_runs_and_moves_the_job_on_once,
         two_schedulers_and_ten_thousand_fires_make_no_duplicate,

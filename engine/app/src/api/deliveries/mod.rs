@@ -13,8 +13,11 @@ use axum::{Json, extract::State, http::StatusCode};
 use engate_model::{DeliveryId, delivery::Delivery, token::Principal};
 use engate_store::Page;
 
-pub(super) use self::shapes::{DeliveryView, ResponseView, by_name};
 use self::{query::DeliveryQuery, shapes::AttemptView};
+pub(super) use self::{
+    query::Success,
+    shapes::{DeliveryView, ResponseView, by_name},
+};
 use super::{
     extract::{At, Caller, Params},
     page::{LIMIT_DEFAULT, Listing, PageParams},

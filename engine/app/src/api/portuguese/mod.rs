@@ -101,6 +101,7 @@ const TEXTS: &[(&str, &str, &str)] = &[
     ),
     ("not_allowed_in_state", "Não é possível neste estado", "Veja em que estado está."),
     ("too_many_diffs", "Já correm tantas comparações quantas podem", "Espere que uma termine ou cancele uma."),
+    ("too_many_recoveries", "Já correm tantas recuperações quantas podem", "Espere que uma termine ou cancele uma."),
     (
         "newer_version",
         "Uma versão mais nova tomou o lugar",

@@ -181,6 +181,22 @@ const SENTENCES: &[(&str, &str)] = &[
         "encontrar estes demora demais; diga a partir de quando (created_from), filtre também por endpoint, integrator, \
          event_type ou state, ou ordene por outra coluna",
     ),
+    // Recoveries.
+    (
+        "{} recoveries of this tenant are under way; wait for one to end, or cancel one",
+        "{} recuperações deste tenant estão em andamento; espere que uma termine ou cancele uma",
+    ),
+    ("the recovery is {} already", "a recuperação já está em {}"),
+    (
+        "finding these takes too long; give a later time, or filter by endpoint, integrator, event_type or state as well",
+        "encontrar estes demora demais; dê um horário posterior, ou filtre também por endpoint, integrator, event_type ou state",
+    ),
+    ("must be in the past", "deve estar no passado"),
+    ("must be later than `since`", "deve ser posterior a `since`"),
+    (
+        "is not built yet: pin the version on the endpoint (`plugin`: `name@1.2.0`), then recover",
+        "ainda não existe: fixe a versão no endpoint (`plugin`: `name@1.2.0`) e depois recupere",
+    ),
     // Events.
     (
         "the id of event {} was used before with another body; a new fact needs a new id",
