@@ -231,7 +231,7 @@ fn what_a_token_may_not_move_along_is_told_and_goes_where_it_is_given_anew() {
             app.api.post("/v1/tokens", &body).await.expect(201)["token"].as_str().unwrap().to_owned()
         };
         let operator = token(json!({"client": "operator", "role": "operator"})).await;
-        let read = ["secrets", "settings", "event-types", "integrators", "plugins", "endpoints", "inbounds"];
+        let read = ["secrets", "settings", "event-types", "integrators", "plugins", "endpoints", "inbounds", "jobs"];
         let mut scopes: Vec<_> = read.iter().map(|noun| format!("{noun}:read")).collect();
         scopes.push("endpoints:write".to_owned());
         let narrowed = token(json!({"client": "narrowed", "role": "admin", "scopes": scopes})).await;

@@ -10,7 +10,7 @@ use crate::harness::{
     App, Backend, Database, Engine, Setup,
     api::{Api, id},
     guests::{Guest, guest, receiver},
-    run,
+    run, run_with,
 };
 
 /// A signing key of the right form.
@@ -221,10 +221,15 @@ fn read(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
+/// An engine that knows the connection which a job reads; nobody is there.
+fn connected() -> Setup {
+    Setup::new().set("connections.erp.url", "postgres://engate@127.0.0.1:9/erp")
+}
+
 /// Another engine with nothing in it.
 async fn with_another(test: impl AsyncFnOnce(&Engine, &Api)) {
     let database = Database::create(Backend::Sqlite).await.unwrap();
-    let mut other = Engine::start(&database, Setup::new()).await;
+    let mut other = Engine::start(&database, connected()).await;
     let api = Api::admin(other.url());
     test(&other, &api).await;
     other.terminate().await;
@@ -233,7 +238,7 @@ async fn with_another(test: impl AsyncFnOnce(&Engine, &Api)) {
 
 #[test]
 fn everything_that_can_be_set_comes_back_on_another_engine() {
-    run(async |app| {
+    run_with(connected(), async |app| {
         set_up(&app.api).await;
         let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let file = one.path().join("engine.toml");

@@ -124,6 +124,7 @@ fn a_plugins_credentials_go_to_no_address_that_was_not_granted_to_it() {
         push(&app.api, showing(&url), "channel=stable").await.expect_any();
         app.api.put("/v1/secrets/key", &json!({"value": SECRET})).await.expect_any();
         app.api.put("/v1/plugins/guest/grants", &json!({"credentials": [profile("key")]})).await.expect(200);
+        app.api.post("/v1/event-types", &json!({"key": "P1"})).await.expect(201);
         let operator = client(app, "operator", json!({})).await;
         let partner = client(app, "integrator", json!({})).await;
         let new = |fields: Value| endpoint(fields);

@@ -213,6 +213,7 @@ fn a_token_of_one_integrator_hears_of_that_integrator_only() {
         assert_eq!(own.post("/v1/endpoints", &greedy).await.expect_problem(422, "invalid"), ["callbacks"]);
         let all = app.api.post("/v1/endpoints", &body("/all", &["delivery.*"])).await.expect(201);
         assert_eq!(all["callbacks"], "tenant");
+        app.api.post("/v1/event-types", &json!({"key": "P2"})).await.expect(201);
         own.post("/v1/endpoints", &body("/theirs", &["P2"])).await.expect(201);
         app.endpoint_at("/works", &["P1"]).await;
         app.api.emit("P1", json!({})).await;

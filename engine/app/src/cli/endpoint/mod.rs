@@ -103,10 +103,10 @@ Here --url is the partner's; the engine's own is ENGATE_URL, --engine-url, or --
 
 Examples:
   engate endpoint create --integrator acme --url https://acme.example/hook --event-type 'order.*'
-  engate endpoint create --integrator ons --url https://ons.example/in --description Boletins --event-type boletim.diario \\
-    --plugin sintegre --auth basic --auth-user ons --auth-secret-file ons.password
-  pass show acme/key | engate endpoint create --integrator acme --url https://acme.example/hook --event-type '*' \\
-    --auth header --auth-header x-api-key --auth-secret-file -";
+  engate endpoint create --integrator ons --url https://ons.example/in --event-type boletim.diario \\
+    --description Boletins --plugin sintegre --auth basic --auth-user ons --auth-secret-file ons.password
+  pass show acme/key | engate endpoint create --integrator acme --event-type '*' \\
+    --url https://acme.example/hook --auth header --auth-header x-api-key --auth-secret-file -";
 
 /// What `engate endpoint update --help` adds.
 const UPDATE_HELP: &str = "\
