@@ -24,6 +24,7 @@ fn of_type(t: &Subject, event_type: &str, millis: i64) -> Event {
 
 /// An event that goes to no endpoint.
 async fn unrouted(t: &Subject, event: Event) -> Version {
+    let event = Event { reason: Some(NoDelivery::NoMatch), ..event };
     let version = Version { event_type: event.event_type.clone(), event: event.id, delivery: None };
     t.accept(AcceptEvent { event: Arc::new(event), body_hash: [0; 32], deliveries: Vec::new() }).await;
     version
