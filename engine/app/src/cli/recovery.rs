@@ -2,14 +2,14 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use clap::{Args, Subcommand, builder::PossibleValuesParser};
-use engate_model::delivery::DeliveryState;
+use clap::{Args, Subcommand};
 use reqwest::Method;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::{
     client::{Client, read},
+    delivery::SelectionArgs,
     failure::Failure,
     present::{Field, Screen, Tone, plain, short_time},
     remote::Remote,
@@ -23,6 +23,8 @@ const WATCH_INTERVAL: Duration = Duration::from_millis(500);
 pub(super) enum RecoveryCommand {
     /// Try all deliveries of a filter and a time again, one after the other
     #[command(after_help = "\
+Without --state and --success it is what failed for good.
+
 Examples:
   engate recovery start --since 2026-11-28 --endpoint ep_... --dry-run   how much it would be
   engate recovery start --since 2026-11-28T09:00:00Z --endpoint ep_... --watch
@@ -69,37 +71,8 @@ pub(super) struct StartArgs {
     #[arg(long, conflicts_with = "dry_run")]
     watch: bool,
 
-    /// Where it stands; failed where neither this nor --success is said; several with commas
-    #[arg(long, value_delimiter = ',', value_parser = PossibleValuesParser::new(DeliveryState::ALL.map(DeliveryState::code)))]
-    state: Vec<String>,
-
-    /// How the last attempt ended; pending: there was none yet; several with commas
-    #[arg(long, value_delimiter = ',', value_parser = ["yes", "no", "pending"])]
-    success: Vec<String>,
-
-    /// The partner: its slug or id; several with commas
-    #[arg(long, value_name = "SLUG|ID", value_delimiter = ',')]
-    integrator: Vec<String>,
-
-    /// Key of the event's type; several with commas
-    #[arg(long, value_name = "KEY", value_delimiter = ',')]
-    event_type: Vec<String>,
-
-    /// The endpoint's id (ep_...); several with commas
-    #[arg(long, value_name = "ID", value_delimiter = ',')]
-    endpoint: Vec<String>,
-
-    /// Tried that often or more
-    #[arg(long, value_name = "TRIES")]
-    attempts_gte: Option<u32>,
-
-    /// Tried that often or less
-    #[arg(long, value_name = "TRIES")]
-    attempts_lte: Option<u32>,
-
-    /// Tried exactly that often
-    #[arg(long, value_name = "TRIES")]
-    attempts_eq: Option<u32>,
+    #[command(flatten)]
+    of: SelectionArgs,
 }
 
 /// A recovery as the API tells it.
@@ -148,20 +121,8 @@ struct OfReason {
 impl StartArgs {
     /// As the API takes it.
     fn body(&self) -> Value {
-        let lists = [
-            ("state", &self.state),
-            ("success", &self.success),
-            ("integrator", &self.integrator),
-            ("event_type", &self.event_type),
-            ("endpoint", &self.endpoint),
-        ];
-        let numbers = [
-            ("attempts_gte", self.attempts_gte),
-            ("attempts_lte", self.attempts_lte),
-            ("attempts_eq", self.attempts_eq),
-        ];
-        let lists = lists.into_iter().filter(|(_, list)| !list.is_empty()).map(|(name, list)| (name, json!(list)));
-        let numbers = numbers.into_iter().filter_map(|(name, number)| Some((name, json!(number?))));
+        let lists = self.of.lists().map(|(name, list)| (name, json!(list)));
+        let numbers = self.of.numbers().map(|(name, number)| (name, json!(number)));
         let filter: Map<_, _> = lists.chain(numbers).map(|(name, value)| (name.to_owned(), value)).collect();
         let mut body = json!({ "filter": filter, "since": self.since, "dry_run": self.dry_run });
         let given = [("until", self.until.as_ref().map(|until| json!(until))), ("rate", self.rate.map(|n| json!(n)))];
@@ -346,14 +307,7 @@ mod tests {
             rate: Some(5),
             dry_run: true,
             watch: false,
-            state: Vec::new(),
-            success: vec!["no".into()],
-            integrator: Vec::new(),
-            event_type: Vec::new(),
-            endpoint: Vec::new(),
-            attempts_gte: None,
-            attempts_lte: Some(3),
-            attempts_eq: None,
+            of: SelectionArgs { success: vec!["no".into()], attempts_lte: Some(3), ..SelectionArgs::default() },
         };
         let body = json!({"filter": {"success": ["no"], "attempts_lte": 3}, "since": "2026-11-28", "rate": 5, "dry_run": true});
         assert_eq!(args.body(), body);

@@ -1,12 +1,15 @@
 //! Components of an export: those that channels mean or that something names by version, and that do not come with every
 //! engine.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 use ring::digest::{SHA256, digest};
 use serde_json::{Map, Value, json};
 
-use super::{export::pinned, kind::Kind, kind::name_of, present::Present};
+use super::{kind::Kind, kind::name_of, present::Present};
 use crate::cli::{client::Client, failure::Failure};
 
 /// A component that a file refers to.
@@ -140,6 +143,19 @@ pub(super) fn sha256(bytes: &[u8]) -> String {
 fn file_name(plugin: &str, version: &str) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '+') { c } else { '_' };
     format!("{plugin}-{version}.wasm").chars().map(plain).collect()
+}
+
+/// The versions of a plugin that something names: `name@1.2.0`.
+fn pinned(present: &Present, plugin: &Value) -> BTreeSet<String> {
+    let name = plugin.get("name").and_then(Value::as_str).unwrap_or_default();
+    let versions: BTreeSet<&str> = versions_of(plugin).filter_map(|version| version.get("version")?.as_str()).collect();
+    let bound = [Kind::Integrators, Kind::Endpoints, Kind::Inbounds].into_iter().flat_map(|kind| present.entries(kind));
+    let bound = bound.filter_map(|entry| entry.get("plugin"));
+    let places = ["/run/plugin", "/run/source/plugin", "/run/sink/plugin"];
+    let run = present.entries(Kind::Jobs).iter().flat_map(|job| places.iter().filter_map(|place| job.pointer(place)));
+    let references = bound.chain(run).filter_map(Value::as_str).filter_map(|reference| reference.split_once('@'));
+    let pins = references.filter(|(of, pin)| *of == name && versions.contains(pin));
+    pins.map(|(_, version)| version.to_owned()).collect()
 }
 
 #[cfg(test)]

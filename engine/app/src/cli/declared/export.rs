@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value, json};
 
 use super::{
-    components::{Component, Needs, versions_of},
+    components::{Component, Needs},
     document::Document,
     job_run,
     kind::{KINDS, Kind, name_of},
@@ -249,19 +249,6 @@ fn without_nulls(value: Value) -> Value {
         }
         other => other,
     }
-}
-
-/// The versions of a plugin that something names: `name@1.2.0`.
-pub(super) fn pinned(present: &Present, plugin: &Value) -> BTreeSet<String> {
-    let name = plugin.get("name").and_then(Value::as_str).unwrap_or_default();
-    let versions: BTreeSet<&str> = versions_of(plugin).filter_map(|version| version.get("version")?.as_str()).collect();
-    let bound = [Kind::Integrators, Kind::Endpoints, Kind::Inbounds].into_iter().flat_map(|kind| present.entries(kind));
-    let bound = bound.filter_map(|entry| entry.get("plugin"));
-    let places = ["/run/plugin", "/run/source/plugin", "/run/sink/plugin"];
-    let run = present.entries(Kind::Jobs).iter().flat_map(|job| places.iter().filter_map(|place| job.pointer(place)));
-    let references = bound.chain(run).filter_map(Value::as_str).filter_map(|reference| reference.split_once('@'));
-    let pins = references.filter(|(of, pin)| *of == name && versions.contains(pin));
-    pins.map(|(_, version)| version.to_owned()).collect()
 }
 
 #[cfg(test)]

@@ -11,6 +11,8 @@ use reqwest::Method;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+pub(super) use filter::SelectionArgs;
+
 use super::{
     client::{Client, read},
     failure::Failure,
