@@ -18,6 +18,7 @@ use crate::{
     engine::Engine,
     media_type::JSON,
     metrics::FaultLabels,
+    plugin_calls::REVEALED,
     views::{Binding, PluginBinding, View},
 };
 
@@ -179,8 +180,8 @@ impl Engine {
         }
         for secret in &record.revealed {
             let detail = json!({ "plugin": binding.name, "inbound": inbound.name });
-            let (actor, action) = (self.system_actor(), "secret.reveal");
-            self.store.audit_append(&actor, inbound.tenant, action, secret, &detail).await?;
+            let actor = self.system_actor();
+            self.store.audit_append(&actor, inbound.tenant, REVEALED, secret, &detail).await?;
         }
         Ok((outcome.map_err(fault)?, record))
     }

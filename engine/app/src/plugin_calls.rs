@@ -18,7 +18,7 @@ use crate::{engine::Engine, views::PluginBinding};
 const WARM_IDLE_MAX: u32 = 16;
 
 /// The audit's word for a secret that was read whole.
-const REVEALED: &str = "secret.reveal";
+pub(crate) const REVEALED: &str = "secret.reveal";
 
 impl Engine {
     /// The component in memory; read from the store where neither it nor its compiled code is at hand. What a developer
