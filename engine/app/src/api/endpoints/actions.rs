@@ -21,7 +21,8 @@ use crate::{
     },
     engine::Engine,
     verbs::endpoints::{
-        actions::{CatalogEntry, Sent, SentAll, Which},
+        actions::{Sent, SentAll, Which},
+        catalog::CatalogEntry,
         trial::Trial,
     },
 };

@@ -1,5 +1,5 @@
-//! What people do with one endpoint's versions: see how the last of each event type went, send it now (*Enviar*), all
-//! of them (*Enviar Tudo*), those that failed (*Reenviar Pendentes*), or try the endpoint with an example.
+//! What people do with one endpoint's versions: send the newest of an event type now (*Enviar*), of all of them (*Enviar
+//! Tudo*), or of those that failed (*Reenviar Pendentes*).
 
 use std::{
     collections::{HashMap, HashSet},
@@ -9,9 +9,9 @@ use std::{
 
 use engate_model::{
     DeliveryId, EndpointId, EventId, callback,
-    delivery::{Attempt, Delivery, DeliveryState, NotificationStatus},
-    endpoint::{Endpoint, subscribes},
-    event::{Event, EventType, NoDelivery},
+    delivery::{Attempt, Delivery, DeliveryState},
+    endpoint::Endpoint,
+    event::{Event, NoDelivery},
     line::Ordering,
     routing::FILTERED,
     token::Principal,
@@ -20,10 +20,11 @@ use engate_store::{Actor, Taken, Version, WantedNow};
 use futures_util::{StreamExt as _, stream};
 use tokio::time::Instant;
 
+use super::catalog::takes;
 use crate::{
     carried::Carried,
     engine::Engine,
-    verbs::{VerbError, event_types::unplaced},
+    verbs::VerbError,
     worker::{Doubt, Job},
 };
 
@@ -36,26 +37,11 @@ const AT_ONCE_MAX: usize = 16;
 
 /// Newest events of a type that are looked through for one that the endpoint's filter takes.
 const LOOKED_BACK_MAX: u32 = 200;
-/// Types of a tenant's events that are looked through for those that the catalogue lacks and a pattern takes.
-const PUBLISHED_MAX: u32 = 10_000;
 
 /// Why a version was not sent that the engine could not send at the moment; its log says more.
 pub(crate) const UNAVAILABLE: &str = "unavailable";
 /// The endpoint has a newer version than the one that would be sent.
 const NEWER_VERSION: &str = "newer_version";
-
-/// An event type as one endpoint has it.
-#[derive(Debug, Clone)]
-pub(crate) struct CatalogEntry {
-    /// The type.
-    pub(crate) event_type: EventType,
-    /// Whether the endpoint gets its events.
-    pub(crate) subscribed: bool,
-    /// How the last notification went.
-    pub(crate) status: NotificationStatus,
-    /// That notification.
-    pub(crate) last: Option<Delivery>,
-}
 
 /// A version that was sent.
 #[derive(Debug, Clone)]
@@ -102,69 +88,6 @@ enum Sending {
 }
 
 impl Engine {
-    /// Every event type with what an endpoint has of it, by its place in the tree; of those that the catalogue lacks, the
-    /// ones that it gets by a pattern.
-    pub(crate) async fn endpoint_catalog(
-        &self,
-        principal: &Principal,
-        id: EndpointId,
-    ) -> Result<Vec<CatalogEntry>, VerbError> {
-        let (endpoint, _) = self.endpoint_find(principal, id).await?;
-        let (types, versions) = self.types_of(&endpoint).await?;
-        let mut lasts = self.lasts(&endpoint, &versions).await?;
-        let entry = |event_type: EventType| {
-            let last = lasts.remove(&event_type.key);
-            let (subscribed, status) = (takes(&endpoint, &event_type.key), NotificationStatus::of(last.as_ref()));
-            CatalogEntry { event_type, subscribed, status, last }
-        };
-        Ok(types.into_iter().map(entry).collect())
-    }
-
-    /// The types of the catalogue and those beyond it that were published and that the endpoint gets by a pattern, by their
-    /// place in the tree; and the newest version of each that has one.
-    async fn types_of(&self, endpoint: &Endpoint) -> Result<(Vec<EventType>, Vec<Version>), VerbError> {
-        let tenant = endpoint.tenant;
-        let mut types = self.store.event_type_list(tenant).await?;
-        let listed: HashSet<_> = types.iter().map(|entry| entry.key.clone()).collect();
-        if endpoint.event_types.iter().any(|subscription| subscription.ends_with('*')) {
-            let published = self.store.event_types_published(tenant, PUBLISHED_MAX).await?;
-            let beyond = published
-                .into_iter()
-                .filter(|key| takes(endpoint, key) && !listed.contains(key) && !callback::is_system(key));
-            types.extend(beyond.map(|key| unplaced(tenant, key, endpoint.created_at)));
-        }
-        let keys: Vec<_> = types.iter().map(|entry| entry.key.as_str()).collect();
-        let versions = self.store.version_list(tenant, endpoint.id, &keys).await?;
-        // Of what the catalogue lacks there may be nothing but test events.
-        let published: HashSet<_> = versions.iter().map(|version| version.event_type.as_str()).collect();
-        types.retain(|entry| listed.contains(&entry.key) || published.contains(entry.key.as_str()));
-        let place = |entry: &EventType| (entry.macro_process.clone(), entry.process.clone(), entry.key.clone());
-        types.sort_by_cached_key(place);
-        Ok((types, versions))
-    }
-
-    /// The last notification of each version's type that was not skipped: what the catalogue's status is told by, and what
-    /// is sent again where it failed. It may be of an older event than the newest.
-    async fn lasts(&self, endpoint: &Endpoint, versions: &[Version]) -> Result<HashMap<String, Delivery>, VerbError> {
-        let mut lasts = HashMap::with_capacity(versions.len());
-        let mut unclear = Vec::new();
-        for version in versions {
-            match &version.delivery {
-                Some(delivery) if delivery.state != DeliveryState::Skipped => {
-                    lasts.insert(version.event_type.clone(), delivery.clone());
-                }
-                // Nothing but what a filter takes of the past was sent to an endpoint that is younger than the event.
-                None if version.event < EventId::floor(endpoint.created_at) && endpoint.filter.is_none() => {}
-                _ => unclear.push(version.event_type.as_str()),
-            }
-        }
-        if !unclear.is_empty() {
-            let found = self.store.delivery_lasts(endpoint.tenant, endpoint.id, &unclear).await?;
-            lasts.extend(found.into_iter().map(|delivery| (delivery.event_type.clone(), delivery)));
-        }
-        Ok(lasts)
-    }
-
     /// Sends the newest version of an event type now, and answers how it went.
     pub(crate) async fn endpoint_send(
         self: &Arc<Self>,
@@ -454,11 +377,6 @@ impl Engine {
 fn sending(delivery: &Delivery, attempt: Attempt, joined: bool) -> Sending {
     let (event_type, event) = (delivery.event_type.clone(), delivery.event);
     Sending::Sent(Box::new(Sent { event_type, event, delivery: delivery.id, attempt, joined }))
-}
-
-/// Whether the endpoint subscribes to the type.
-pub(super) fn takes(endpoint: &Endpoint, key: &str) -> bool {
-    endpoint.event_types.iter().any(|subscription| subscribes(subscription, key))
 }
 
 /// Whether a type's last notification failed, and nobody called it off since.

@@ -3,6 +3,7 @@
 
 pub(crate) mod actions;
 mod auth;
+pub(crate) mod catalog;
 mod check;
 pub(super) mod moves;
 pub(crate) mod trial;

@@ -12,7 +12,10 @@ use engate_model::{
 use engate_store::{AcceptEvent, AcceptRequest, Accepted, Actor, ClaimedDelivery, NewDelivery, Start, StoreError};
 use serde_json::{Value, json};
 
-use super::actions::{SEND_TIME_MAX, Sent, no_lease, switched_off, takes};
+use super::{
+    actions::{SEND_TIME_MAX, Sent, no_lease, switched_off},
+    catalog::takes,
+};
 use crate::{
     accept::STALE_TRIES_MAX,
     carried::Carried,
