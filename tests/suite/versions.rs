@@ -41,6 +41,9 @@ fn o15_o18_what_was_filtered_since_hides_no_failure() {
         assert_eq!(entries(app, &hook).await["BDO"]["status"], "success");
         let again = act(app, &hook, "resend-pending").await;
         assert_eq!((&again["sent"], told(&again, "skipped")), (&json!([]), vec![pair("BDO", "not_failed")]));
+        // Nor is it tried with what its filter keeps from it.
+        app.api.post(&format!("/v1/endpoints/{hook}/test"), &json!({"event_type": "BDO"})).await.expect(200);
+        assert_eq!(versions(app, "/hook"), [1, 1, 1]);
     });
 }
 

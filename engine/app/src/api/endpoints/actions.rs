@@ -277,7 +277,7 @@ pub(crate) struct TrialBody {
     /// What the example is about.
     #[schema(min_length = 1, max_length = 255)]
     subject: Option<String>,
-    /// The payload; left out: that of the newest event of the type, else a small example. A token of one integrator leaves it out.
+    /// The payload; left out: that of the newest event of the type that the filter takes, else a small example. A token of one integrator leaves it out.
     payload: Option<Value>,
 }
 

@@ -326,7 +326,11 @@ impl Engine {
     }
 
     /// The newest version that the endpoint's filter takes: `newest`, or one of the [`LOOKED_BACK_MAX`] before it.
-    async fn version_taken(&self, endpoint: &Endpoint, newest: Version) -> Result<Option<Version>, VerbError> {
+    pub(super) async fn version_taken(
+        &self,
+        endpoint: &Endpoint,
+        newest: Version,
+    ) -> Result<Option<Version>, VerbError> {
         if endpoint.filter.is_none() {
             return Ok(Some(newest));
         }

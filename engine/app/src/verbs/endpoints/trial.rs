@@ -104,7 +104,8 @@ impl Engine {
         }))
     }
 
-    /// The payload of the newest event of the type, which its plugin understands; a small one where there is none.
+    /// The payload of the newest event of the type that the endpoint's filter takes, which its plugin understands; a small
+    /// one where there is none.
     async fn example(
         &self,
         principal: &Principal,
@@ -114,7 +115,8 @@ impl Engine {
         let newest = self.store.version_list(principal.tenant, endpoint.id, &[key]).await?.into_iter().next();
         // One of the engine's own facts may be about another integrator.
         if let Some(newest) = newest.filter(|_| !callback::is_system(key))
-            && let Some(event) = self.store.event_get(principal.tenant, newest.event).await?
+            && let Some(taken) = self.version_taken(endpoint, newest).await?
+            && let Some(event) = self.store.event_get(principal.tenant, taken.event).await?
         {
             return Ok((event.payload, event.content_type));
         }
