@@ -26,6 +26,10 @@ const PAGE_ROWS: u32 = 500;
 /// Pages that `--all` reads at most: a million rows.
 const PAGES_MAX: usize = 2_000;
 
+/// What is said of another URL.
+pub(super) const URL_WANTED: &str =
+    "--url, or the variable ENGATE_URL, must be an http:// or https:// URL such as http://127.0.0.1:8080";
+
 /// A running engine.
 #[derive(Debug, Clone)]
 pub(super) struct Client {
@@ -64,7 +68,8 @@ impl Client {
     /// A client of the engine at `base`.
     pub(super) fn new(base: Url, token: Option<Secret>) -> Result<Self, Failure> {
         if !matches!(base.scheme(), "http" | "https") || !base.has_host() {
-            return Err(Failure::usage(format!("--url: {base} is not an http:// or https:// URL")));
+            // Not repeated: it may hold a password.
+            return Err(Failure::usage(format!("{URL_WANTED}: it begins with {}:", base.scheme())));
         }
         // The first one to come sets it; every room of this program takes the same.
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -88,7 +93,7 @@ impl Client {
     pub(super) async fn get_tagged(&self, path: &[&str]) -> Result<(String, Option<String>), Failure> {
         let response = self.sent(self.request(Method::GET, path, &[])).await?;
         let tag = response.headers().get(ETAG).and_then(|tag| tag.to_str().ok()).map(str::to_owned);
-        Ok((response.text().await.map_err(|error| self.unreachable(&error))?, tag))
+        Ok((response.text().await.map_err(|error| self.unreachable(error))?, tag))
     }
 
     /// An edit; with a `tag` only of what that `ETag` stands for, else the engine refuses it (412).
@@ -138,7 +143,7 @@ impl Client {
     /// `GET` of bytes.
     pub(super) async fn download(&self, path: &[&str]) -> Result<Vec<u8>, Failure> {
         let response = self.sent(self.request(Method::GET, path, &[])).await?;
-        let body = response.bytes().await.map_err(|error| self.unreachable(&error))?;
+        let body = response.bytes().await.map_err(|error| self.unreachable(error))?;
         Ok(body.to_vec())
     }
 
@@ -152,7 +157,7 @@ impl Client {
         let response = self.sent(self.request(Method::GET, path, query).timeout(STREAM_TIMEOUT)).await?;
         let mut pieces = response.bytes_stream();
         while let Some(piece) = pieces.next().await {
-            let piece = piece.map_err(|error| self.unreachable(&error))?;
+            let piece = piece.map_err(|error| self.unreachable(error))?;
             to.write_all(&piece).await.map_err(|error| Failure::failed(format!("cannot write: {error}")))?;
         }
         Ok(())
@@ -207,21 +212,22 @@ impl Client {
     }
 
     async fn answer(&self, request: reqwest::RequestBuilder) -> Result<String, Failure> {
-        self.sent(request).await?.text().await.map_err(|error| self.unreachable(&error))
+        self.sent(request).await?.text().await.map_err(|error| self.unreachable(error))
     }
 
     /// The response, if it is a success.
     async fn sent(&self, request: reqwest::RequestBuilder) -> Result<reqwest::Response, Failure> {
-        let response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        let response = request.send().await.map_err(|error| self.unreachable(error))?;
         let status = response.status();
         if status.is_success() {
             return Ok(response);
         }
-        let body = response.text().await.map_err(|error| self.unreachable(&error))?;
+        let body = response.text().await.map_err(|error| self.unreachable(error))?;
         Err(Failure::Answered(Box::new(Problem::read(status.as_u16(), body))))
     }
 
-    fn unreachable(&self, error: &reqwest::Error) -> Failure {
+    fn unreachable(&self, error: reqwest::Error) -> Failure {
+        let error = error.without_url();
         if error.is_builder() {
             return Failure::usage("the token holds characters that cannot go into a header");
         }
@@ -235,7 +241,7 @@ impl Client {
         if error.is_timeout() {
             cause = format!("no answer in time ({cause})");
         }
-        Failure::Unreachable { url: self.base.clone(), cause }
+        Failure::Unreachable { url: public(&self.base), cause }
     }
 }
 
@@ -246,6 +252,17 @@ pub(super) fn read<T: DeserializeOwned>(text: &str) -> Result<T, Failure> {
             "the engine's answer cannot be read ({error}); are this program and the engine of one version?"
         ))
     })
+}
+
+/// The URL without what may be a secret: user, password, query and fragment.
+fn public(url: &Url) -> Url {
+    let mut public = url.clone();
+    // Fails only for URLs without a host, which hold neither.
+    let _ = public.set_username("");
+    let _ = public.set_password(None);
+    public.set_query(None);
+    public.set_fragment(None);
+    public
 }
 
 fn is_loopback(url: &Url) -> bool {
@@ -314,17 +331,25 @@ mod tests {
         let client = engine(Router::new().fallback(any(|| async { (StatusCode::NOT_FOUND, "{}") }))).await;
         assert_eq!(client.get(&["v1"], &[]).await.unwrap_err().exit(), Exit::NotFound);
         let free = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-        let base = Url::parse(&format!("http://{}", free.local_addr().unwrap())).unwrap();
+        let address = free.local_addr().unwrap();
+        let base = Url::parse(&format!("http://ana:hushpw@{address}/?token=hushtoken#hushpart")).unwrap();
         drop(free);
         let failure = Client::new(base, None).unwrap().get(&["healthz"], &[]).await.unwrap_err();
         assert_eq!(failure.exit(), Exit::Unreachable);
-        assert!(failure.message(false).unwrap().contains("engate serve"));
+        for json in [false, true] {
+            let told = failure.message(json).unwrap();
+            assert!(told.contains(&format!("http://{address}/")) && told.contains("engate serve"), "{told}");
+            assert!(!told.contains("hush") && !told.contains("ana"), "{told}");
+        }
     }
 
     #[test]
     fn only_http_urls_are_taken() {
-        for url in ["ftp://x", "file:///x", "mailto:x@y"] {
-            assert_eq!(Client::new(Url::parse(url).unwrap(), None).unwrap_err().exit(), Exit::Usage, "{url}");
+        for url in ["ftp://u:hushpw@x", "file:///x", "mailto:x@y", "ana:hushpw@x"] {
+            let failure = Client::new(Url::parse(url).unwrap(), None).unwrap_err();
+            assert_eq!(failure.exit(), Exit::Usage, "{url}");
+            let told = failure.message(false).unwrap();
+            assert!(told.contains("ENGATE_URL") && !told.contains("hushpw"), "{told}");
         }
     }
 }

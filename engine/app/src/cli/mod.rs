@@ -40,8 +40,9 @@ mod token;
 mod wizard;
 
 use std::{
+    ffi::OsString,
     io::{Write as _, stderr},
-    path::PathBuf,
+    path::Path,
     process::ExitCode,
 };
 
@@ -53,6 +54,10 @@ use self::{
     remote::Remote,
     settings::SettingsArgs,
 };
+
+/// What an engine calls this program by, with an input and an output, to compile one plugin in a process of its own. It is
+/// nobody's command, so neither help nor completions know it.
+const COMPILE_CHILD: &str = "compile-plugin";
 
 /// What `engate --help` says before the exit codes.
 const FIRST_STEPS_HELP: &str = "\
@@ -167,25 +172,22 @@ enum Command {
     /// Find out what is wrong with an installation, and how to cure it
     #[command(after_help = doctor::HELP)]
     Doctor(SettingsArgs),
-    /// Compiles one plugin in a process of its own; the engine calls it
-    #[command(hide = true)]
-    CompilePlugin {
-        /// The component
-        input: PathBuf,
-        /// Where the compiled code goes
-        output: PathBuf,
-    },
 }
 
 /// The whole program: reads the command line, does what it says, gives the exit code.
 pub fn main() -> ExitCode {
-    let cli = match command().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches)) {
+    let args: Vec<OsString> = std::env::args_os().collect();
+    if let [_, name, input, output] = args.as_slice()
+        && name == COMPILE_CHILD
+    {
+        // A process of its own under tight limits: no threads, no runtime.
+        let done = engate_host::compile_child_main(Path::new(input), Path::new(output));
+        let exit = if done.is_ok() { Exit::Done } else { Exit::Failed };
+        return ExitCode::from(exit as u8);
+    }
+    let cli = match command().try_get_matches_from(&args).and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
-        // Help and version are errors to clap, of exit code 0; usage errors have 2.
-        Err(error) => {
-            let _ = error.print();
-            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(Exit::Usage as u8));
-        }
+        Err(error) => return misused(&error, &args),
     };
     let json = cli.remote.json();
     let exit = match run(cli) {
@@ -200,14 +202,38 @@ pub fn main() -> ExitCode {
     ExitCode::from(exit as u8)
 }
 
+/// Says what clap has to say. Help and version are errors to it, of exit code 0; usage errors have 2, and are JSON where
+/// that is asked for.
+fn misused(error: &clap::Error, args: &[OsString]) -> ExitCode {
+    if error.use_stderr() && wants_json(args) {
+        if let Some(message) = usage(error).message(true) {
+            let _ = writeln!(stderr(), "{message}");
+        }
+        return ExitCode::from(Exit::Usage as u8);
+    }
+    let _ = error.print();
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(Exit::Usage as u8))
+}
+
+/// Whether `--json` is among the arguments of a command line that clap could not read.
+fn wants_json(args: &[OsString]) -> bool {
+    args.iter().skip(1).take_while(|arg| *arg != "--").any(|arg| arg == "--json")
+}
+
+/// A usage error of clap's as this program's own.
+fn usage(error: &clap::Error) -> Failure {
+    let text = error.render().to_string();
+    Failure::usage(text.strip_prefix("error: ").unwrap_or(&text).trim_end())
+}
+
 /// The command line as clap knows it; options that mean nothing to a command are not in its help.
 fn command() -> clap::Command {
     let hide = |command: clap::Command, name: &str| command.mut_subcommand(name, remote::hide_engine);
-    let command = ["serve", "demo", "config", "migrate", "backup", "restore", "completion", "doctor", "compile-plugin"]
+    let command = ["serve", "demo", "config", "migrate", "backup", "restore", "completion", "doctor"]
         .into_iter()
         .fold(Cli::command(), hide);
     let silent = |command: clap::Command, name: &str| command.mut_subcommand(name, remote::hide_json);
-    let command = ["serve", "demo", "migrate", "completion", "compile-plugin"].into_iter().fold(command, silent);
+    let command = ["serve", "demo", "migrate", "completion"].into_iter().fold(command, silent);
     let command = command.mut_subcommand("secret", |secret| hide(secret, "rotate-key"));
     let renamed = |endpoint: clap::Command, name: &str| endpoint.mut_subcommand(name, remote::rename_url);
     let command =
@@ -216,10 +242,6 @@ fn command() -> clap::Command {
 }
 
 fn run(cli: Cli) -> Result<Exit, Failure> {
-    // A process of its own under tight limits: no threads, no runtime.
-    if let Command::CompilePlugin { input, output } = &cli.command {
-        return Ok(if engate_host::compile_child_main(input, output).is_ok() { Exit::Done } else { Exit::Failed });
-    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::failed(format!("no threads to run on: {error}")))?;
     let done = runtime.block_on(dispatch(cli));
@@ -258,8 +280,6 @@ async fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Command::Config(command) => settings::run(&command, screen)?,
         Command::Migrate(settings) => serve::migrate(&settings, screen).await?,
         Command::Doctor(settings) => return doctor::run(&settings, screen).await,
-        // Answered before there was a runtime.
-        Command::CompilePlugin { .. } => {}
     }
     Ok(Exit::Done)
 }
@@ -320,13 +340,35 @@ mod tests {
     fn a_partners_url_is_not_taken_for_the_engines() {
         let url = |line: &str| parse(line).unwrap().remote.url().to_owned();
         let update = "endpoint update ep_1 --url https://partner.example/new";
-        assert_eq!(url(&format!("engate --url http://engine:1 {update}")), "http://engine:1/");
-        assert_eq!(url(&format!("engate {update} --engine-url http://engine:2")), "http://engine:2/");
-        assert_eq!(url("engate endpoint list --url http://engine:3"), "http://engine:3/");
+        assert_eq!(url(&format!("engate --url http://engine:1 {update}")), "http://engine:1");
+        assert_eq!(url(&format!("engate {update} --engine-url http://engine:2")), "http://engine:2");
+        assert_eq!(url("engate endpoint list --url http://engine:3"), "http://engine:3");
         // The token must never go to a partner.
         assert!(!url(&format!("engate {update}")).contains("partner.example"));
         let create = "engate --url http://engine:1 endpoint create --url https://partner.example/in";
-        assert_eq!(url(create), "http://engine:1/");
+        assert_eq!(url(create), "http://engine:1");
+    }
+
+    #[test]
+    fn a_wrong_url_is_told_with_the_cure_and_never_repeated() {
+        for wrong in ["foo", "http://ana:hushpw@host:port", "ftp://ana:hushpw@host"] {
+            let cli = parse(&format!("engate --url {wrong} delivery list")).unwrap();
+            let told = cli.remote.client().unwrap_err().message(false).unwrap();
+            assert!(told.contains("ENGATE_URL") && told.contains("such as http://127.0.0.1:8080"), "{told}");
+            assert!(!told.contains("hushpw") && !format!("{cli:?}").contains("hushpw"), "{told}");
+        }
+    }
+
+    #[test]
+    fn a_misused_command_line_is_told_as_json_where_json_is_asked_for() {
+        let args = |line: &str| line.split_whitespace().map(OsString::from).collect::<Vec<_>>();
+        assert!(wants_json(&args("engate delivery list --json --nope")));
+        assert!(!wants_json(&args("engate delivery list --nope")) && !wants_json(&args("engate delivery -- --json")));
+        let told = usage(&parse("engate delivery list --json --nope").unwrap_err()).message(true).unwrap();
+        let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+        assert_eq!(told["code"], "usage");
+        let detail = told["detail"].as_str().unwrap();
+        assert!(detail.contains("--nope") && !detail.starts_with("error"), "{detail}");
     }
 
     #[test]
@@ -338,6 +380,7 @@ mod tests {
             for word in ["delivery", "promote", "dry-run", "completion", "rotate-secret", "unsubscribe", "event-type"] {
                 assert!(script.contains(word), "{shell}: {word}");
             }
+            assert!(!script.contains(COMPILE_CHILD), "{shell}");
         }
     }
 

@@ -4,7 +4,11 @@ use clap::{Arg, ArgAction, Args, Command, value_parser};
 use engate_model::Secret;
 use url::Url;
 
-use super::{client::Client, failure::Failure, present::Screen};
+use super::{
+    client::{Client, URL_WANTED},
+    failure::Failure,
+    present::Screen,
+};
 
 /// Where an engine listens that was told nothing else.
 const URL_DEFAULT: &str = "http://127.0.0.1:8080";
@@ -16,7 +20,7 @@ pub(super) struct Remote {
     /// Where the engine's API is
     #[arg(long, global = true, env = "ENGATE_URL", value_name = "URL", hide_env_values = true)]
     #[arg(default_value = URL_DEFAULT)]
-    url: Url,
+    url: UrlText,
 
     /// The key to the API; better given as a variable, since other users can see command lines
     #[arg(long, global = true, env = "ENGATE_TOKEN", value_name = "TOKEN", hide_env_values = true)]
@@ -25,6 +29,26 @@ pub(super) struct Remote {
     /// Print JSON: the API's answers as they came
     #[arg(long, global = true, help_heading = None)]
     json: bool,
+}
+
+/// A URL on its way from the command line. It is read where it is used, since clap would repeat a wrong one, password and
+/// all.
+#[derive(Clone)]
+struct UrlText(String);
+
+impl std::fmt::Debug for UrlText {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl std::str::FromStr for UrlText {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        // An empty variable is how shells and composers unset one.
+        Ok(Self(if text.trim().is_empty() { URL_DEFAULT } else { text.trim() }.to_owned()))
+    }
 }
 
 /// A token on its way from the command line; it prints as `***`.
@@ -48,7 +72,7 @@ impl Remote {
     /// The engine that is meant.
     #[cfg(test)]
     pub(super) fn url(&self) -> &str {
-        self.url.as_str()
+        &self.url.0
     }
 
     /// Where results go.
@@ -60,7 +84,8 @@ impl Remote {
     pub(super) fn client(&self) -> Result<Client, Failure> {
         // An empty variable is how shells and composers unset one.
         let token = self.token.as_ref().map(|token| token.0.clone()).filter(|token| !token.expose().is_empty());
-        Client::new(self.url.clone(), token)
+        let url = Url::parse(&self.url.0).map_err(|error| Failure::usage(format!("{URL_WANTED}: {error}")))?;
+        Client::new(url, token)
     }
 }
 
@@ -93,7 +118,7 @@ fn tag(text: &str) -> Result<String, String> {
 /// The same argument under another name: as an argument of this id is there, clap does not hand the global one down, and
 /// still takes its value from here or from before the command.
 pub(super) fn rename_url(command: Command) -> Command {
-    let engine = Arg::new("url").long("engine-url").value_name("URL").value_parser(value_parser!(Url));
+    let engine = Arg::new("url").long("engine-url").value_name("URL").value_parser(value_parser!(UrlText));
     let engine = engine.env("ENGATE_URL").hide_env_values(true).default_value(URL_DEFAULT).help_heading("Engine");
     command.arg(engine.help("Where the engine's API is; --url is the partner's here"))
 }
@@ -103,7 +128,7 @@ pub(super) fn hide_engine(command: Command) -> Command {
     let hidden = |id: &'static str| Arg::new(id).long(id).hide(true);
     everywhere(command, &|command| {
         command
-            .arg(hidden("url").value_parser(value_parser!(Url)))
+            .arg(hidden("url").value_parser(value_parser!(UrlText)))
             .arg(hidden("token").value_parser(value_parser!(TokenText)))
     })
 }
