@@ -9,6 +9,7 @@ use crate::{
     harness::{
         Api, App, Backend, Setup,
         api::{Answer, id},
+        app::INTEGRATOR,
         eventually, run, run_on, run_with,
     },
 };
@@ -401,13 +402,19 @@ fn the_command_line_counts_starts_shows_and_calls_off() {
         let with = |more: &[&'static str]| start.iter().copied().chain(more.iter().copied()).collect::<Vec<_>>();
         let dry = said(&with(&["--dry-run"])).await;
         assert!(dry.contains("2 deliveries match; nothing was changed") && dry.contains(&endpoint), "{dry}");
+        assert!(dry.contains("PARTNER") && dry.contains("DESCRIPTION") && dry.contains(INTEGRATOR), "{dry}");
         let watched = said(&with(&["--rate", "50", "--watch"])).await;
-        assert!(watched.lines().last().unwrap().contains("succeeded, 2 of 2 tried again"), "{watched}");
+        let mut told = watched.lines().rev();
+        let hint = told.next().unwrap();
+        assert!(hint.contains("engate delivery list --created-from") && hint.contains(&endpoint), "{watched}");
+        assert!(told.next().unwrap().contains("succeeded, 2 of 2 tried again"), "{watched}");
         let list = said(&["recovery", "list", "--json"]).await;
         let recovery = id(&serde_json::from_str::<Value>(&list).unwrap()["items"][0]);
         let shown = said(&["recovery", "show", &recovery]).await;
         assert!(shown.contains("50 a second") && shown.contains("succeeded"), "{shown}");
-        assert!(said(&["recovery", "list"]).await.contains(&recovery));
+        assert!(shown.contains(&format!("endpoint {endpoint}")) && shown.contains("started (UTC)"), "{shown}");
+        let list = said(&["recovery", "list"]).await;
+        assert!(list.contains(&recovery) && list.contains("FILTER") && list.contains(&endpoint), "{list}");
 
         let json = said(&["recovery", "start", "--since", SINCE, "--success", "yes,no", "--rate", "1", "--json"]).await;
         let second = id(&serde_json::from_str::<Value>(&json).unwrap());

@@ -11,6 +11,7 @@ use super::{
     client::{Client, read},
     delivery::SelectionArgs,
     failure::Failure,
+    object::spelled,
     present::{Field, Screen, Tone, plain, short_time},
     remote::Remote,
 };
@@ -80,6 +81,8 @@ pub(super) struct StartArgs {
 struct Recovery {
     id: String,
     state: String,
+    #[serde(default)]
+    filter: Map<String, Value>,
     since: String,
     until: String,
     rate: u32,
@@ -108,7 +111,18 @@ struct DryRun {
 #[derive(Debug, Deserialize)]
 struct OfEndpoint {
     endpoint: String,
+    #[serde(default)]
+    integrator: String,
     matched: u64,
+}
+
+/// An endpoint by what people know it by.
+#[derive(Deserialize)]
+struct Known {
+    id: String,
+    integrator: String,
+    #[serde(default)]
+    description: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -150,7 +164,12 @@ pub(super) async fn run(command: RecoveryCommand, remote: &Remote) -> Result<(),
 async fn start(args: &StartArgs, client: &Client, screen: Screen) -> Result<(), Failure> {
     let answer = client.send(Method::POST, &["v1", "recoveries"], &args.body()).await?;
     if args.dry_run {
-        return if screen.json { screen.line(answer) } else { show_dry_run(&read(&answer)?, screen) };
+        if screen.json {
+            return screen.line(answer);
+        }
+        let found: DryRun = read(&answer)?;
+        let known = if found.by_endpoint.is_empty() { Vec::new() } else { endpoints(client).await };
+        return show_dry_run(&found, &known, screen);
     }
     if args.watch {
         let started: Recovery = read(&answer)?;
@@ -159,15 +178,27 @@ async fn start(args: &StartArgs, client: &Client, screen: Screen) -> Result<(), 
     show(&answer, screen)
 }
 
-fn show_dry_run(found: &DryRun, screen: Screen) -> Result<(), Failure> {
+/// The endpoints that there are. A token that may not read them sees ids only.
+async fn endpoints(client: &Client) -> Vec<Known> {
+    let listing = client.list_all(&["v1", "endpoints"], &[]).await;
+    listing.and_then(|listing| listing.rows()).unwrap_or_default()
+}
+
+fn show_dry_run(found: &DryRun, known: &[Known], screen: Screen) -> Result<(), Failure> {
     let what = if found.matched == 1 { "delivery matches" } else { "deliveries match" };
     screen.line(format!("{} {what}; nothing was changed", about(found.matched, found.matched_estimated)))?;
     if found.matched == 0 {
         return Ok(());
     }
-    let rows = found.by_endpoint.iter().map(|of| vec![Field::number(of.matched), Field::new(&of.endpoint)]);
+    let rows = found.by_endpoint.iter().map(|of| {
+        // One that is deleted is not there to be named.
+        let known = known.iter().find(|known| known.id == of.endpoint);
+        let partner = known.map_or(of.integrator.as_str(), |known| known.integrator.as_str());
+        let description = known.map_or("-", |known| known.description.as_str());
+        vec![Field::number(of.matched), Field::new(partner), Field::new(description), Field::new(&of.endpoint)]
+    });
     screen.line("")?;
-    screen.table(&["MATCHED", "ENDPOINT"], rows.collect(), "")?;
+    screen.table(&["MATCHED", "PARTNER", "DESCRIPTION", "ENDPOINT"], rows.collect(), "")?;
     let reason = |of: &OfReason| Field::new(of.reason.as_deref().unwrap_or("-"));
     let rows = found.by_reason.iter().map(|of| vec![Field::number(of.matched), reason(of)]);
     screen.line("")?;
@@ -193,9 +224,10 @@ async fn list(client: &Client, screen: Screen) -> Result<(), Failure> {
             Field::new(about(recovery.matched, recovery.matched_estimated)),
             Field::new(&recovery.created_by),
             Field::new(&recovery.id),
+            Field::new(chosen(&recovery.filter)),
         ]
     });
-    let header = ["STARTED (UTC)", "STATE", "RETRIED", "SKIPPED", "MATCHED", "BY", "ID"];
+    let header = ["STARTED (UTC)", "STATE", "RETRIED", "SKIPPED", "MATCHED", "BY", "ID", "FILTER"];
     screen.table(&header, rows.collect(), "There was no recovery.")
 }
 
@@ -209,15 +241,16 @@ fn show(answer: &str, screen: Screen) -> Result<(), Failure> {
     screen.facts(&[
         ("id", Field::new(&recovery.id)),
         ("state", Field::code(&recovery.state)),
-        ("created", Field::new(format!("{} to {}", short_time(&recovery.since), short_time(&recovery.until)))),
+        ("filter", Field::new(chosen(&recovery.filter))),
+        ("created (UTC)", Field::new(format!("{} to {}", short_time(&recovery.since), short_time(&recovery.until)))),
         ("rate", Field::new(format!("{} a second", recovery.rate))),
         ("matched", Field::new(about(recovery.matched, recovery.matched_estimated))),
         ("retried", Field::new(recovery.retried.to_string())),
         ("skipped", Field::new(counts(&recovery.skipped))),
         ("trouble", or_dash(&recovery.trouble)),
         ("started by", Field::new(&recovery.created_by)),
-        ("started", Field::new(short_time(&recovery.started_at))),
-        ("finished", or_dash(&finished)),
+        ("started (UTC)", Field::new(short_time(&recovery.started_at))),
+        ("finished (UTC)", or_dash(&finished)),
     ])
 }
 
@@ -232,7 +265,7 @@ async fn watch(id: &str, client: &Client, screen: Screen) -> Result<(), Failure>
             screen.line(if screen.json { answer } else { progress(&recovery, screen) })?;
         }
         if is_over {
-            return Ok(());
+            return if screen.json { Ok(()) } else { screen.line(how_they_went(&recovery)) };
         }
         told = Some(recovery);
         tokio::time::sleep(WATCH_INTERVAL).await;
@@ -251,6 +284,35 @@ fn progress(recovery: &Recovery, screen: Screen) -> String {
         line.push_str(&format!("; does not go on at present: {}", plain(trouble)));
     }
     line
+}
+
+/// What a filter chooses, `state failed; endpoint ep_1, ep_2`, or a dash.
+fn chosen(filter: &Map<String, Value>) -> String {
+    if filter.is_empty() {
+        return "-".to_owned();
+    }
+    filter.iter().map(|(name, value)| format!("{name} {}", joined(value, ", "))).collect::<Vec<_>>().join("; ")
+}
+
+fn joined(value: &Value, between: &str) -> String {
+    match value {
+        Value::Array(items) => items.iter().map(spelled).collect::<Vec<_>>().join(between),
+        one => spelled(one),
+    }
+}
+
+/// Where to look, since a recovery only sets tries due. Their states and numbers of tries are others by then.
+fn how_they_went(recovery: &Recovery) -> String {
+    let of = ["integrator", "endpoint", "event_type"].into_iter().filter_map(|name| {
+        let value = recovery.filter.get(name)?;
+        Some(format!(" --{} '{}'", name.replace('_', "-"), plain(&joined(value, ","))))
+    });
+    format!(
+        "How the tries went: `engate delivery list --created-from {} --created-to {}{}`",
+        plain(&recovery.since),
+        plain(&recovery.until),
+        of.collect::<String>()
+    )
 }
 
 /// A number that may be one that the true one is not below.
@@ -276,8 +338,9 @@ mod tests {
         let mut recovery = Recovery {
             id: "rec_1".into(),
             state: "running".into(),
-            since: String::new(),
-            until: String::new(),
+            filter: Map::new(),
+            since: "2026-11-28T00:00:00Z".into(),
+            until: "2026-11-29T00:00:00Z".into(),
             rate: 10,
             matched: 900,
             matched_estimated: false,
@@ -296,6 +359,16 @@ mod tests {
             progress(&recovery, screen),
             "rec_1: running, 120 of at least 900 tried again, skipped endpoint_deleted 2, newer_version 3; does not go on \
              at present: busy"
+        );
+        assert_eq!(chosen(&recovery.filter), "-");
+        let filter = json!({"state": ["failed"], "event_type": ["a", "b"], "attempts_gte": 2});
+        recovery.filter = filter.as_object().unwrap().clone();
+        let told = chosen(&recovery.filter);
+        assert!(["state failed", "event_type a, b", "attempts_gte 2"].iter().all(|part| told.contains(part)), "{told}");
+        assert_eq!(
+            how_they_went(&recovery),
+            "How the tries went: `engate delivery list --created-from 2026-11-28T00:00:00Z --created-to \
+             2026-11-29T00:00:00Z --event-type 'a,b'`"
         );
     }
 
