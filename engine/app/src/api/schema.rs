@@ -203,7 +203,12 @@ fn types(kind: &TypeKind) -> String {
     };
     match kind {
         TypeKind::Single(kind) => name(*kind).to_owned(),
-        TypeKind::Multiple(kinds) => kinds.iter().map(name).collect::<Vec<_>>().join(" or "),
+        TypeKind::Multiple(kinds) => {
+            // What is wanted comes first, and that there may be nothing last.
+            let mut kinds: Vec<_> = kinds.iter().collect();
+            kinds.sort_by_key(|kind| *kind == JsonType::Null);
+            kinds.into_iter().map(name).collect::<Vec<_>>().join(" or ")
+        }
     }
 }
 
@@ -303,6 +308,8 @@ mod tests {
         };
         assert_eq!(sorted(found), sorted(expected.map(str::to_owned).to_vec()));
         assert_eq!(complaints(schema.clone(), json!([])), ["body: must be an object"]);
+        let of_two = complaints(schema.clone(), json!({ "url": "a", "n": "1" }));
+        assert_eq!(of_two, ["n: must be a whole number or null"]);
         let zero = complaints(schema, json!({ "url": "a\u{0}", "list": ["b\u{0}"] }));
         assert_eq!(zero.len(), 2, "{zero:?}");
     }

@@ -15,7 +15,7 @@ use super::{
     problem::Problem,
     routes::Routes,
 };
-use crate::engine::Engine;
+use crate::{engine::Engine, verbs::settings::JOBS_PAUSED};
 
 pub(super) fn routes() -> Routes {
     Routes::default().add(__path_get, Permission::ReadSettings, get).add(__path_put, Permission::ManageSettings, put)
@@ -28,30 +28,40 @@ pub(super) fn routes() -> Routes {
 struct SettingsChange {
     /// The parameter UTILIZAR WEBHOOKS: false lets no event go anywhere.
     #[serde(rename = "service_desk.use_webhooks")]
+    #[schema(nullable = false)]
     service_desk_use_webhooks: Option<bool>,
     /// Short for `service_desk.use_webhooks`.
+    #[schema(nullable = false)]
     use_webhooks: Option<bool>,
     /// Zone in which days are meant where nobody says another: a name of the IANA database.
     #[serde(rename = "locale.timezone")]
-    #[schema(max_length = 64)]
+    #[schema(max_length = 64, nullable = false)]
     locale_timezone: Option<String>,
     /// Language of what people read where nobody says another: `pt-BR` or `en`.
     #[serde(rename = "locale.language")]
-    #[schema(max_length = 16)]
+    #[schema(max_length = 16, nullable = false)]
     locale_language: Option<String>,
-    /// Switches of single modules.
+    /// Holds all jobs back: no run begins.
+    #[serde(rename = "jobs.paused")]
+    #[schema(nullable = false)]
+    jobs_paused: Option<bool>,
+    /// Switches of single modules, `MODULE.use_webhooks`: true or false.
+    // Of any type here, so that a name that nobody knows is told as such whatever its value.
     #[serde(flatten)]
-    modules: HashMap<String, bool>,
+    modules: HashMap<String, Value>,
 }
 
 impl SettingsChange {
     fn given(self) -> Map<String, Value> {
-        let switches = [(USE_WEBHOOKS, self.service_desk_use_webhooks), ("use_webhooks", self.use_webhooks)];
+        let switches = [
+            (USE_WEBHOOKS, self.service_desk_use_webhooks),
+            ("use_webhooks", self.use_webhooks),
+            (JOBS_PAUSED, self.jobs_paused),
+        ];
         let texts = [("locale.timezone", self.locale_timezone), ("locale.language", self.locale_language)];
         let switches = switches.into_iter().filter_map(|(key, value)| Some((key.to_owned(), Value::Bool(value?))));
         let texts = texts.into_iter().filter_map(|(key, value)| Some((key.to_owned(), Value::String(value?))));
-        let modules = self.modules.into_iter().map(|(key, value)| (key, Value::Bool(value)));
-        switches.chain(texts).chain(modules).collect()
+        switches.chain(texts).chain(self.modules).collect()
     }
 }
 
@@ -59,7 +69,7 @@ impl SettingsChange {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(value_type = Object, example = json!({
     "service_desk.use_webhooks": true, "use_webhooks": true, "locale.timezone": "America/Sao_Paulo",
-    "locale.language": "pt-BR", "billing.use_webhooks": false
+    "locale.language": "pt-BR", "jobs.paused": false, "billing.use_webhooks": false
 }))]
 struct Settings(Map<String, Value>);
 

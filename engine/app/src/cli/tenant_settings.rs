@@ -37,6 +37,7 @@ Settings:
   MODULE.use_webhooks        the same for one module: the event types whose keys begin with MODULE.
   locale.timezone            zone in which days are meant where nobody says another
   locale.language            language of what people read where nobody says another: pt-BR or en
+  jobs.paused                true holds all jobs back: no run begins until it is false again
 
 Examples:
   engate settings set use_webhooks=false

@@ -208,6 +208,15 @@ mod tests {
     #[test]
     fn unknown_keys_wrong_types_and_contradictions_are_named() {
         assert_eq!(blamed(json!({"nope": 1, "use_webhooks": "no"})), ["nope", "use_webhooks"]);
+        let VerbError::Invalid(invalid) = checked(json!({"locale.timezon": "a"}).as_object().unwrap()).unwrap_err()
+        else {
+            panic!("it is refused for its name");
+        };
+        let told = &invalid.0.first().unwrap().message;
+        for known in KNOWN {
+            assert!(told.contains("no such setting") && told.contains(known.key), "{told}");
+        }
+        assert_eq!(blamed(json!({"bill.use_webhooks": "no", "jobs.paused": null})).len(), 2);
         assert_eq!(
             blamed(json!({"use_webhooks": true, "service_desk.use_webhooks": false})),
             ["service_desk.use_webhooks"]
