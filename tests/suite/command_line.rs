@@ -46,7 +46,7 @@ fn o06_an_endpoint_is_registered_from_the_command_line() {
         let create = ["endpoint", "create", "--integrator", INTEGRATOR];
         assert!(refused(app, &create, 2).await.contains("--url"), "no URL");
         let wrong = refused(app, &[&create[..], &["--url", "ftp://partner.example"]].concat(), 6).await;
-        assert!(wrong.contains("- url: "), "{wrong}");
+        assert!(wrong.contains("- --url: "), "{wrong}");
         let url = app.receiver.url("/in");
         let types = ["--event-type", "boletim.diario", "--event-type", "order.*"];
         let line = [&create[..], &["--url", &url, "--description", "Boletins"], &types].concat();
@@ -60,13 +60,26 @@ fn o06_an_endpoint_is_registered_from_the_command_line() {
         );
 
         // For people: the signing secret once, and only then.
-        let said = told(app, &line).await;
-        assert!(said.contains("whsec_") && said.contains("only this once"), "{said}");
+        let once = told(app, &line).await;
+        assert!(once.contains("whsec_") && once.contains("only this once"), "{once}");
         let shown = told(app, &["endpoint", "show", made["id"].as_str().unwrap()]).await;
         assert!(shown.contains("Boletins") && shown.contains("etag") && !shown.contains("whsec_"), "{shown}");
         let rotated = answered(app, &["endpoint", "rotate-secret", made["id"].as_str().unwrap()]).await;
         assert!(rotated["signing_secret"].as_str().unwrap().starts_with("whsec_"), "{rotated}");
         assert_ne!(rotated["signing_secret"], made["signing_secret"]);
+        let again = told(app, &["endpoint", "rotate-secret", made["id"].as_str().unwrap()]).await;
+        assert!(again.contains("old one signs until"), "{again}");
+        // What people gave is named as they gave it, and for programs as the API has it.
+        let basic = ["endpoint", "create", "--integrator", INTEGRATOR, "--url", &url, "--auth", "basic"];
+        let basic = [&basic[..], &["--auth-secret-env", "PARTNER_KEY"]].concat();
+        let nobody = app.engine.client_with(&basic, &[("PARTNER_KEY", "hush")]).await;
+        assert!(nobody.status.code() == Some(6) && said(&nobody).contains("--auth-user"), "{}", said(&nobody));
+        let json = app.engine.client_with(&[&basic[..], &["--json"]].concat(), &[("PARTNER_KEY", "hush")]).await;
+        assert!(said(&json).contains("auth.username"), "{}", said(&json));
+        let disabled = made["id"].as_str().unwrap();
+        told(app, &["endpoint", "update", disabled, "--enabled", "false"]).await;
+        let sent = refused(app, &["endpoint", "send-all", disabled], 1).await;
+        assert!(sent.contains("--enabled true"), "{sent}");
     });
 }
 
@@ -259,6 +272,13 @@ fn v05_settings_are_shown_and_set_from_the_command_line() {
         // One that cannot be taken, and none is.
         let wrong = refused(app, &["settings", "set", "locale.timezone=Brazil", "bill.use_webhooks=false"], 6).await;
         assert!(wrong.contains("locale.timezone"), "{wrong}");
+        // A name that nobody knows is told as such, with those that there are.
+        let misspelt = refused(app, &["settings", "set", "locale.timezon=America/Manaus"], 6).await;
+        assert!(misspelt.contains("no such setting") && misspelt.contains("jobs.paused"), "{misspelt}");
+        let null = app.api.put("/v1/settings", &json!({"use_webhooks": null})).await;
+        assert_eq!(null.expect_problem(422, "invalid"), ["use_webhooks"]);
+        let other = refused(app, &["settings", "set", "use_webhooks=null"], 6).await;
+        assert!(other.contains("must be true or false") && !other.contains("null or"), "{other}");
         let table = told(app, &["settings", "show"]).await;
         assert!(table.contains("America/Manaus") && table.contains("etag"), "{table}");
         assert!(!table.contains("bill.use_webhooks"), "{table}");
@@ -351,6 +371,15 @@ fn deliveries_are_called_off_and_printed_from_the_command_line() {
         assert!(said.contains("not_allowed_in_state") && said.contains(&done), "{said}");
         assert_eq!(app.api.delivery_count(&format!("endpoint={endpoint}&state=cancelled")).await, 2);
 
+        // Those that are not there are not found, one or several.
+        let unknown = ["1", "2"].map(|digit| format!("dlv_{}", digit.repeat(32)));
+        refused(app, &["delivery", "cancel", &unknown[0], &unknown[1]], 4).await;
+        refused(app, &["delivery", "cancel", &unknown[0], &done], 1).await;
+        for format in ["csv", "ndjson", "pdf", "html"] {
+            let nowhere = ["delivery", "export", "--format", format, "--output", "/nonexistent/x"];
+            assert!(refused(app, &nowhere, 2).await.contains("/nonexistent/x"), "{format}");
+        }
+
         let page = told(app, &["delivery", "export", "--format", "html", "--id", &ids[0]]).await;
         assert!(page.contains("<table") && !page.contains(&ids[1]), "{page}");
     });
@@ -391,5 +420,31 @@ fn what_the_engine_has_is_looked_at_from_the_command_line() {
         let token = made["token"].as_str().unwrap();
         told(app, &["token", "revoke", "self", "--token", token]).await;
         refused(app, &["token", "list", "--token", token], 3).await;
+    });
+}
+
+#[test]
+fn a_command_line_that_cannot_be_used_says_so_without_what_is_secret() {
+    run(async |app| {
+        // As JSON where that is asked for, the errors of the command line itself too.
+        let output = app.engine.client(&["delivery", "list", "--json", "--nope"]).await;
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0), "{}", said(&output));
+        let told: Value = serde_json::from_slice(&output.stderr).unwrap_or_else(|_| panic!("{}", said(&output)));
+        assert!(told["code"] == "usage" && told["detail"].as_str().unwrap().contains("--nope"), "{told}");
+        assert!(refused(app, &["delivery", "list", "--nope"], 2).await.starts_with("error: "));
+
+        let nobody = refused(app, &["delivery", "list", "--url", "http://ana:hushpw@127.0.0.1:1/?token=hush"], 5).await;
+        assert!(nobody.contains("http://127.0.0.1:1/") && !nobody.contains("hush"), "{nobody}");
+        let output = app.engine.client_with(&["delivery", "list"], &[("ENGATE_URL", "foo")]).await;
+        assert!(output.status.code() == Some(2) && said(&output).contains("ENGATE_URL"), "{}", said(&output));
+        assert!(said(&output).contains("such as http://"), "{}", said(&output));
+
+        let create = ["endpoint", "create", "--integrator", INTEGRATOR, "--url", "https://partner.example"];
+        let header = refused(app, &[&create[..], &["--header", "Authorization: Bearer hush"]].concat(), 2).await;
+        assert!(header.contains("--header: write NAME=VALUE") && !header.contains("hush"), "{header}");
+        let missing = refused(app, &[&create[..], &["--config", "nofile.json"]].concat(), 2).await;
+        assert!(missing.contains("nofile.json: there is no such file"), "{missing}");
+        let both = ["endpoint", "update", "ep_1", "--plugin", "gsan", "--clear", "plugin"];
+        assert!(refused(app, &both, 2).await.contains("--clear plugin and --plugin say two things"));
     });
 }

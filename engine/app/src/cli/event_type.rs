@@ -59,7 +59,7 @@ Examples:
 /// What a type is.
 #[derive(Debug, Args)]
 pub(super) struct FieldArgs {
-    /// What people read; without it the key
+    /// What people read (new: the key)
     #[arg(long, value_name = "TEXT")]
     title: Option<String>,
 
@@ -115,10 +115,7 @@ impl FieldArgs {
 impl UpdateArgs {
     fn body(self) -> Result<Map<String, Value>, Failure> {
         let mut body = self.fields.body()?;
-        for field in self.cleared {
-            let nothing = if field == "schema" { Value::Null } else { Value::from("") };
-            body.entry(field.replace('-', "_")).or_insert(nothing);
-        }
+        given::clear(&mut body, &self.cleared, |name| if name == "schema" { Value::Null } else { Value::from("") })?;
         Ok(body)
     }
 }

@@ -47,7 +47,7 @@ pub(super) enum Failure {
     Answered(Box<Problem>),
     /// No answer came.
     Unreachable {
-        /// Where the engine was looked for.
+        /// Where the engine was looked for; without user, password and query.
         url: Url,
         /// What the network said.
         cause: String,
@@ -56,6 +56,8 @@ pub(super) enum Failure {
     Usage(String),
     /// Anything else; the sentence says what to do about it.
     Failed(String),
+    /// Several things could not be done, and the sentence tells each; the exit code is the one they share.
+    Several(Exit, String),
     /// Standard output is gone.
     Output(io::Error),
 }
@@ -136,6 +138,9 @@ impl Problem {
             403 => Some("Use a token whose role may do this; `engate token list` shows roles."),
             412 => Some("It was changed meanwhile: look at it again, then repeat this."),
             429 | 503 => Some("Try again in a moment."),
+            _ if self.code == "endpoint_disabled" => {
+                Some("`engate endpoint update ID --enabled true` lets it have deliveries again.")
+            }
             _ => None,
         }
     }
@@ -161,8 +166,30 @@ impl Failure {
             }
             Self::Usage(said) => Self::Usage(format!("{what}: {said}")),
             Self::Failed(said) => Self::Failed(format!("{what}: {said}")),
+            Self::Several(exit, said) => Self::Several(exit, format!("{what}: {said}")),
             other @ (Self::Unreachable { .. } | Self::Output(_)) => other,
         }
+    }
+
+    /// The same with fields of the API named for people by the options that they came from; a field's parts stay behind
+    /// its option. The first that fits counts. The answer for programs stays as it came.
+    pub(super) fn naming_options(self, options: &[(&str, &str)]) -> Self {
+        let Self::Answered(mut problem) = self else { return self };
+        for error in &mut problem.errors {
+            let named = options.iter().find_map(|(field, option)| {
+                let rest = error.field.strip_prefix(field)?;
+                match rest.strip_prefix('.') {
+                    _ if rest.is_empty() => Some((*option).to_owned()),
+                    Some(part) => Some(format!("{option} {part}")),
+                    None if rest.starts_with('[') => Some(format!("{option} {rest}")),
+                    None => None,
+                }
+            });
+            if let Some(named) = named {
+                error.field = named;
+            }
+        }
+        Self::Answered(problem)
     }
 
     /// The exit code that goes with it.
@@ -172,6 +199,7 @@ impl Failure {
             Self::Unreachable { .. } => Exit::Unreachable,
             Self::Usage(_) => Exit::Usage,
             Self::Failed(_) => Exit::Failed,
+            Self::Several(exit, _) => *exit,
             // `engate ... | head` is no failure: the reader has seen enough.
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
             Self::Output(_) => Exit::Failed,
@@ -193,7 +221,7 @@ impl Failure {
             Self::Unreachable { url, cause } => format!(
                 "no engine at {url}: {cause}\n  Start one with `engate serve`, or say where it is with ENGATE_URL or --url."
             ),
-            Self::Usage(what) | Self::Failed(what) => what.clone(),
+            Self::Usage(what) | Self::Failed(what) | Self::Several(_, what) => what.clone(),
             Self::Output(error) => format!("standard output cannot be written: {error}"),
         }
     }
@@ -205,7 +233,7 @@ impl Failure {
             Self::Answered(_) => "unexpected_answer",
             Self::Unreachable { .. } => "unreachable",
             Self::Usage(_) => "usage",
-            Self::Failed(_) | Self::Output(_) => "failed",
+            Self::Failed(_) | Self::Several(..) | Self::Output(_) => "failed",
         };
         serde_json::json!({ "title": "The command failed", "code": code, "detail": self.text() }).to_string()
     }
@@ -236,6 +264,28 @@ mod tests {
             "error: Invalid input (invalid)\n  2 fields\n  - url: must be http or https\n  - retry.schedule_ms: is empty"
         );
         assert_eq!(failure.message(true).unwrap(), body);
+    }
+
+    #[test]
+    fn fields_are_named_by_the_options_they_came_from_and_stay_as_they_are_for_programs() {
+        let body = r#"{"title":"Invalid input","code":"invalid","errors":[
+            {"field":"auth.username","message":"a"},{"field":"auth.type","message":"b"},
+            {"field":"retry.schedule_ms[2]","message":"c"},{"field":"urlish","message":"d"}]}"#;
+        let options =
+            [("auth.username", "--auth-user"), ("auth", "--auth"), ("retry.schedule_ms", "--retry"), ("url", "--url")];
+        let failure = problem(422, body).naming_options(&options);
+        assert_eq!(
+            failure.message(false).unwrap(),
+            "error: Invalid input (invalid)\n  - --auth-user: a\n  - --auth type: b\n  - --retry [2]: c\n  - urlish: d"
+        );
+        assert_eq!(failure.message(true).unwrap(), body);
+    }
+
+    #[test]
+    fn a_disabled_endpoint_is_told_with_the_command_that_enables_it() {
+        let body = r#"{"title":"Conflict","code":"endpoint_disabled","detail":"the endpoint is disabled"}"#;
+        let told = problem(409, body).message(false).unwrap();
+        assert!(told.contains("engate endpoint update ID --enabled true"), "{told}");
     }
 
     #[test]

@@ -74,12 +74,41 @@ pub(super) fn text(option: &str, source: &str) -> Result<String, Failure> {
 
 /// JSON in a file, on standard input (`-`), or in the argument itself.
 pub(super) fn json<T: DeserializeOwned>(option: &str, source: &str) -> Result<T, Failure> {
+    let is_spelled = source.trim_start().starts_with(['{', '[', '"']);
     let (spelled, origin) = match source {
-        "-" => (text(option, source)?, "standard input"),
-        file if Path::new(file).exists() => (text(option, file)?, file),
-        spelled => (spelled.to_owned(), "there is no such file, and the argument itself"),
+        "-" => (text(option, source)?, "standard input".to_owned()),
+        file if Path::new(file).exists() => (text(option, file)?, file.to_owned()),
+        spelled if is_spelled => (spelled.to_owned(), "the argument".to_owned()),
+        // A number is JSON too.
+        word => (word.to_owned(), format!("{word}: there is no such file, and the argument itself")),
     };
     serde_json::from_str(&spelled).map_err(|error| Failure::usage(format!("{option}: {origin} is no JSON: {error}")))
+}
+
+/// Fields that are taken away with `--clear`, by the names of their options there; `nothing` is what the API calls none.
+///
+/// # Errors
+/// One is given a value as well.
+pub(super) fn clear(
+    body: &mut Map<String, Value>,
+    cleared: &[String],
+    nothing: impl Fn(&str) -> Value,
+) -> Result<(), Failure> {
+    for name in cleared {
+        let (field, nothing) = (name.replace('-', "_"), nothing(name));
+        if body.get(&field).is_some_and(|given| *given != nothing) {
+            // Options that may be given several times are in the singular.
+            let option = match name.as_str() {
+                "event-types" => "event-type",
+                "headers" => "header",
+                "services" => "service",
+                option => option,
+            };
+            return Err(Failure::usage(format!("--clear {name} and --{option} say two things; leave one out")));
+        }
+        body.insert(field, nothing);
+    }
+    Ok(())
 }
 
 /// Refuses that two options read standard input, of which the second would find nothing.
@@ -138,9 +167,29 @@ mod tests {
         let read = |source: &str| json::<Box<RawValue>>("--payload", source);
         assert_eq!(read(file.path().to_str().unwrap()).unwrap().get(), "{\"b\": 1.50,\n \"a\": 2}");
         assert_eq!(read(r#"{"valorpago":10.50}"#).unwrap().get(), r#"{"valorpago":10.50}"#);
+        assert_eq!(read("10.50").unwrap().get(), "10.50");
         let failure = read("missing.json").unwrap_err();
         assert_eq!(failure.exit(), Exit::Usage);
-        assert!(failure.message(false).unwrap().contains("no such file"));
+        let told = failure.message(false).unwrap();
+        assert!(told.contains("missing.json: there is no such file"), "{told}");
+        let told = read(r#"{"key": "hush"#).unwrap_err().message(false).unwrap();
+        assert!(told.contains("the argument is no JSON") && !told.contains("hush"), "{told}");
+    }
+
+    #[test]
+    fn what_is_cleared_is_given_no_value() {
+        let nothing = |name: &str| if name == "event-types" { Value::Array(Vec::new()) } else { Value::Null };
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let mut body = fields([("url", Some(Value::from("https://a")))]);
+        clear(&mut body, &names(&["rate-limit", "event-types", "rate-limit"]), nothing).unwrap();
+        assert_eq!(Value::Object(body), serde_json::json!({"url": "https://a", "rate_limit": null, "event_types": []}));
+        for (field, name, option) in [("event_types", "event-types", "event-type"), ("process", "process", "process")] {
+            let mut body = fields([(field, Some(Value::from("a")))]);
+            let failure = clear(&mut body, &names(&[name]), nothing).unwrap_err();
+            assert_eq!(failure.exit(), Exit::Usage);
+            let told = failure.message(false).unwrap();
+            assert!(told.contains(&format!("--clear {name} and --{option} say two things")), "{told}");
+        }
     }
 
     #[test]

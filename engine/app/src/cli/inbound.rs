@@ -1,7 +1,5 @@
 //! `engate inbound`: where partners call us.
 
-use std::path::PathBuf;
-
 use clap::{Args, Subcommand};
 use reqwest::Method;
 use serde::{Deserialize, Serialize};
@@ -53,9 +51,9 @@ pub(super) struct CreateArgs {
     #[arg(long, value_name = "TEXT")]
     description: Option<String>,
 
-    /// Settings for the plugin: a file with a JSON object
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    /// Settings for the plugin, a JSON object: a file, - for standard input, or the JSON itself
+    #[arg(long, value_name = "FILE|-|JSON")]
+    config: Option<String>,
 
     /// Largest body it takes; without it 1048576
     #[arg(long, value_name = "BYTES")]
@@ -210,17 +208,11 @@ async fn create(args: &CreateArgs, client: &Client, screen: Screen) -> Result<()
         name: &args.name,
         plugin: &args.plugin,
         description: args.description.as_deref(),
-        config: args.config.as_ref().map(config).transpose()?,
+        config: args.config.as_deref().map(|source| given::json("--config", source)).transpose()?,
         max_body_bytes: args.max_body_bytes,
         rate_limit: args.per_second.zip(args.burst).map(|(per_second, burst)| Rate { per_second, burst }),
     };
     show(&client.send(Method::POST, &["v1", "inbounds"], &body).await?, None, screen)
-}
-
-fn config(file: &PathBuf) -> Result<Value, Failure> {
-    let named = |error: &dyn std::fmt::Display| Failure::usage(format!("--config {}: {error}", file.display()));
-    let text = std::fs::read_to_string(file).map_err(|error| named(&error))?;
-    serde_json::from_str(&text).map_err(|error| named(&error))
 }
 
 fn show(answer: &str, tag: Option<&str>, screen: Screen) -> Result<(), Failure> {

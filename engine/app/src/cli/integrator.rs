@@ -53,7 +53,7 @@ Examples:
 /// What an integrator is.
 #[derive(Debug, Args)]
 pub(super) struct FieldArgs {
-    /// What people read; without it the slug
+    /// What people read (new: the slug)
     #[arg(long, value_name = "TEXT")]
     name: Option<String>,
 
@@ -114,10 +114,7 @@ impl UpdateArgs {
     fn body(self) -> Result<Map<String, Value>, Failure> {
         let mut body = self.fields.body()?;
         body.extend(self.slug.map(|slug| ("slug".to_owned(), Value::from(slug))));
-        for field in self.cleared {
-            let nothing = if field == "services" { json!([]) } else { Value::Null };
-            body.entry(field).or_insert(nothing);
-        }
+        given::clear(&mut body, &self.cleared, |name| if name == "services" { json!([]) } else { Value::Null })?;
         Ok(body)
     }
 }

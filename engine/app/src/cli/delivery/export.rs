@@ -77,7 +77,9 @@ pub(super) async fn export(args: &ExportArgs, client: &Client) -> Result<(), Fai
         Some(name) => {
             // A refusal must leave no empty file behind, and a half one no file of that name.
             let unfinished = name.with_extension("unfinished");
-            let failed = |error: std::io::Error| Failure::failed(format!("cannot write {}: {error}", name.display()));
+            let failed = |error: std::io::Error| {
+                Failure::usage(format!("--output: cannot write {}: {error}; name another file", name.display()))
+            };
             let mut file = tokio::fs::File::create(&unfinished).await.map_err(failed)?;
             let written = write(client, path, &query, &mut file).await;
             match written {

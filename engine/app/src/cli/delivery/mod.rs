@@ -15,7 +15,7 @@ pub(super) use filter::SelectionArgs;
 
 use super::{
     client::{Client, read},
-    failure::Failure,
+    failure::{Exit, Failure},
     present::{Field, Screen, Tone, plain, plain_lines},
     remote::Remote,
 };
@@ -263,8 +263,15 @@ async fn cancel(ids: &[String], client: &Client, screen: Screen) -> Result<(), F
         return Err(last);
     }
     failures.push(last);
+    Err(uncancelled(&failures, ids.len()))
+}
+
+/// Several that could not be called off, of so many; they end alike where all have the same cause.
+fn uncancelled(failures: &[Failure], of: usize) -> Failure {
+    let exits: Vec<_> = failures.iter().map(Failure::exit).collect();
+    let exit = exits.first().filter(|first| exits.iter().all(|exit| exit == *first)).copied().unwrap_or(Exit::Failed);
     let told: Vec<_> = failures.iter().map(Failure::text).collect();
-    Err(Failure::failed(format!("{} of {} stay as they are\n{}", told.len(), ids.len(), told.join("\n"))))
+    Failure::Several(exit, format!("{} of {of} stay as they are\n{}", told.len(), told.join("\n")))
 }
 
 async fn retry(id: &str, client: &Client, screen: Screen) -> Result<(), Failure> {

@@ -67,6 +67,40 @@ pub(in crate::cli) struct UpdateArgs {
 const CLEARED: [&str; 8] =
     ["description", "event-types", "plugin", "config", "filter", "rate-limit", "retry", "headers"];
 
+/// The API's fields, and the options that they come from; a part of one comes before the whole.
+pub(super) const OPTIONS: &[(&str, &str)] = &[
+    ("url", "--url"),
+    ("integrator", "--integrator"),
+    ("description", "--description"),
+    ("event_types", "--event-type"),
+    ("plugin", "--plugin"),
+    ("config", "--config"),
+    ("filter", "--filter"),
+    ("enabled", "--enabled"),
+    ("ordering", "--ordering"),
+    ("rate_limit", "--rate-limit"),
+    ("max_in_flight", "--max-in-flight"),
+    ("timeout_ms", "--timeout"),
+    ("retry.schedule_ms", "--retry"),
+    ("retry", "--retry"),
+    ("headers", "--header"),
+    ("signing.secret", SIGNING_SECRET.file),
+    ("signing", "--signing"),
+    ("callbacks", "--callbacks"),
+    ("auth.username", "--auth-user"),
+    ("auth.name", "--auth-header"),
+    ("auth.token_url", "--auth-token-url"),
+    ("auth.client_id", "--auth-client-id"),
+    ("auth.scope", "--auth-scope"),
+    ("auth.certificate", "--auth-certificate"),
+    ("auth.password", "--auth-secret-file"),
+    ("auth.value", "--auth-secret-file"),
+    ("auth.client_secret", "--auth-secret-file"),
+    ("auth.key", "--auth-secret-file"),
+    ("auth.type", "--auth"),
+    ("auth", "--auth"),
+];
+
 /// What an endpoint is.
 #[derive(Debug, Args)]
 pub(super) struct FieldArgs {
@@ -79,7 +113,7 @@ pub(super) struct FieldArgs {
     #[arg(long = "event-type", value_name = "KEY")]
     event_types: Vec<String>,
 
-    /// The plugin that shapes its requests; without it the integrator's, else the engine's own behaviour
+    /// The plugin that shapes its requests (new: the integrator's, else the engine's own behaviour)
     #[arg(long, value_name = "NAME|NAME@VERSION|NAME@CHANNEL")]
     plugin: Option<String>,
 
@@ -104,28 +138,29 @@ pub(super) struct FieldArgs {
     #[arg(long, value_name = "PER_SECOND/BURST", value_parser = rate)]
     rate_limit: Option<(u32, u32)>,
 
-    /// Requests under way at once; without it 16
+    /// Requests under way at once (new: 16)
     #[arg(long, value_name = "NUMBER")]
     max_in_flight: Option<u32>,
 
-    /// One deadline for the whole exchange, such as 15s or 500ms; without it 15s
+    /// One deadline for the whole exchange, such as 15s or 500ms (new: 15s)
     #[arg(long, value_name = "TIME", value_parser = given::millis)]
     timeout: Option<u64>,
 
-    /// The wait before each try, the first one's included: 0,5s,5m,1h; without it ten tries over three and a half days
+    /// The wait before each try, the first one's included: 0,5s,5m,1h (new: ten tries over three and a half days)
     #[arg(long, value_name = "TIMES", value_delimiter = ',', value_parser = given::millis)]
     retry: Vec<u64>,
 
     /// A header set on every request, which everybody may see (keys go with --auth header); may be given several times, and
     /// is all of them
-    #[arg(long = "header", value_name = "NAME=VALUE", value_parser = given::pair)]
-    headers: Vec<(String, String)>,
+    // Taken apart later: clap would repeat a wrong one, key and all.
+    #[arg(long = "header", value_name = "NAME=VALUE")]
+    headers: Vec<String>,
 
     /// Whether requests are signed (Standard Webhooks); a new one's are
     #[arg(long, value_name = "true|false", hide_possible_values = true)]
     signing: Option<bool>,
 
-    /// A file with a signing key of your own (whsec_...), - for standard input; without it one is made
+    /// A file with a signing key of your own (whsec_...), - for standard input (new: one is made)
     #[arg(long, value_name = "FILE|-")]
     signing_secret_file: Option<String>,
 
@@ -164,15 +199,16 @@ impl UpdateArgs {
     pub(super) fn body(&self) -> Result<Map<String, Value>, Failure> {
         let mut body = given::fields([("url", self.endpoint_url.clone().map(Value::from))]);
         body.extend(self.fields.body(SecretNeed::Kept)?);
-        for field in &self.cleared {
-            let nothing = match field.as_str() {
-                "description" => Value::from(""),
-                "event-types" => json!([]),
-                "headers" => json!({}),
-                _ => Value::Null,
-            };
-            body.entry(field.replace('-', "_")).or_insert(nothing);
+        if self.is_relative() && self.cleared.iter().any(|name| name == "event-types") {
+            let said = "--clear event-types and --subscribe or --unsubscribe say two things; leave one out";
+            return Err(Failure::usage(said));
         }
+        given::clear(&mut body, &self.cleared, |name| match name {
+            "description" => Value::from(""),
+            "event-types" => json!([]),
+            "headers" => json!({}),
+            _ => Value::Null,
+        })?;
         Ok(body)
     }
 
@@ -206,8 +242,7 @@ impl FieldArgs {
         let json = |option: &str, source: &Option<String>| -> Result<Option<Value>, Failure> {
             source.as_deref().map(|source| given::json(option, source)).transpose()
         };
-        let headers: Map<_, _> =
-            self.headers.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str()))).collect();
+        let headers = self.headers()?;
         let rate = self.rate_limit.map(|(per_second, burst)| json!({ "per_second": per_second, "burst": burst }));
         Ok(given::fields([
             ("description", self.description.clone().map(Value::from)),
@@ -226,6 +261,12 @@ impl FieldArgs {
             ("callbacks", self.callbacks.clone().map(Value::from)),
             ("auth", self.auth.body(need)?),
         ]))
+    }
+
+    fn headers(&self) -> Result<Map<String, Value>, Failure> {
+        let wrong = "--header: write NAME=VALUE, such as x-system=engate; it is not repeated, as it may hold a key";
+        let pairs = self.headers.iter().map(|text| given::pair(text).map(|(name, value)| (name, Value::from(value))));
+        pairs.collect::<Result<_, _>>().map_err(|_| Failure::usage(wrong))
     }
 
     fn signing(&self) -> Result<Option<Value>, Failure> {
@@ -280,8 +321,6 @@ mod tests {
             r#"{"path":"/n","gte":1}"#,
             "--clear",
             "config",
-            "--clear",
-            "rate-limit",
             "--auth",
             "basic",
             "--auth-user",
@@ -297,6 +336,24 @@ mod tests {
         assert_eq!(Value::Object(args.body().unwrap()), expected);
         assert!(Update::try_parse_from(["update", "ep_1", "--rate-limit", "20"]).is_err());
         assert!(Update::try_parse_from(["update", "ep_1", "--auth-user", "ons"]).is_err(), "of which authentication?");
+    }
+
+    #[test]
+    fn what_is_cleared_cannot_be_given_too() {
+        for (line, told) in [
+            (["--rate-limit", "20/40", "--clear", "rate-limit"], "--clear rate-limit and --rate-limit say two things"),
+            (["--event-type", "a", "--clear", "event-types"], "--clear event-types and --event-type say two things"),
+            (["--subscribe", "a", "--clear", "event-types"], "--clear event-types and --subscribe"),
+        ] {
+            let said = update(&line).body().unwrap_err().message(false).unwrap();
+            assert!(said.contains(told), "{said}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_header_is_not_repeated() {
+        let said = update(&["--header", "Authorization: Bearer hush"]).body().unwrap_err().message(false).unwrap();
+        assert!(said.contains("--header: write NAME=VALUE") && !said.contains("hush"), "{said}");
     }
 
     #[test]

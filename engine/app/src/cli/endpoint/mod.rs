@@ -8,7 +8,7 @@ use reqwest::Method;
 use serde::Deserialize;
 use serde_json::json;
 
-use self::fields::{CreateArgs, UpdateArgs};
+use self::fields::{CreateArgs, OPTIONS, UpdateArgs};
 use super::{
     client::{Client, read},
     failure::{Exit, Failure},
@@ -137,6 +137,16 @@ struct Endpoint {
     /// The signing key, only in the answers to a registration and a rotation.
     #[serde(default)]
     signing_secret: Option<String>,
+    #[serde(default)]
+    signing: Signing,
+}
+
+/// How an endpoint's requests are signed.
+#[derive(Default, Deserialize)]
+struct Signing {
+    /// Until when the key before signs as well.
+    #[serde(default)]
+    previous_until: Option<String>,
 }
 
 /// Runs `engate endpoint`.
@@ -151,7 +161,8 @@ pub(super) async fn run(command: EndpointCommand, remote: &Remote) -> Result<Exi
         }
         EndpointCommand::Create(args) => {
             let body = args.body()?;
-            told_once(&client.send(Method::POST, &["v1", "endpoints"], &body).await?, screen).map(|()| Exit::Done)
+            let made = client.send(Method::POST, &["v1", "endpoints"], &body).await;
+            told_once(&made.map_err(|failure| failure.naming_options(OPTIONS))?, screen).map(|()| Exit::Done)
         }
         EndpointCommand::Update(args) => update(&args, &client, screen).await.map(|()| Exit::Done),
         EndpointCommand::Delete { id, guard } => {
@@ -187,8 +198,8 @@ async fn update(args: &UpdateArgs, client: &Client, screen: Screen) -> Result<()
         body.insert("event_types".to_owned(), json!(event_types));
         tag = tag.or(present);
     }
-    let changed = object::update(client, &path, body, tag.as_deref(), "endpoint update").await?;
-    object::print(&changed, None, screen)
+    let changed = object::update(client, &path, body, tag.as_deref(), "endpoint update").await;
+    object::print(&changed.map_err(|failure| failure.naming_options(OPTIONS))?, None, screen)
 }
 
 /// Shows an endpoint whose signing key is told this once.
@@ -197,14 +208,17 @@ fn told_once(answer: &str, screen: Screen) -> Result<(), Failure> {
         return screen.line(answer);
     }
     let endpoint: Endpoint = read(answer)?;
-    screen.facts(&[
+    let mut facts = vec![
         ("id", Field::new(&endpoint.id)),
         ("partner", Field::new(&endpoint.integrator)),
         ("description", Field::new(&endpoint.description)),
         ("url", Field::new(&endpoint.url)),
         ("event types", Field::new(endpoint.event_types.join(", "))),
         ("signing secret", Field::new(endpoint.signing_secret.as_deref().unwrap_or("not in the answer"))),
-    ])?;
+    ];
+    let until = endpoint.signing.previous_until.as_deref();
+    facts.extend(until.map(|until| ("old one signs until", Field::new(format!("{} (UTC)", short_time(until))))));
+    screen.facts(&facts)?;
     screen.line("Keep the signing secret now: it is shown only this once.")
 }
 
