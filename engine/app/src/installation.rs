@@ -18,7 +18,7 @@ use crate::{clock::SystemClock, config::Config};
 const KEY_FILE: &str = "secret.key";
 /// Ending of the file that holds the key that is to replace it.
 const NEXT: &str = "next";
-/// Behind the name of a file that is being written and means nothing yet.
+/// Behind the name of a file that is being written and means nothing yet, before the id of its key.
 const WRITING: &str = ".writing";
 /// Folder in the data folder for compiled plugins.
 const PLUGIN_CACHE: &str = "plugins";
@@ -52,9 +52,9 @@ pub(crate) fn key(config: &Config) -> Key {
 /// Makes a key file, for its owner alone: whole or not at all.
 ///
 /// # Errors
-/// What the system says; a file that is there already is not written over.
+/// What the system says; a file that is there already is not written over (`AlreadyExists`).
 pub(crate) fn key_create(path: &Path, key: [u8; 32]) -> io::Result<()> {
-    let coming = beside(path, WRITING);
+    let coming = coming(path, key);
     key_write(&coming, key)?;
     let made = match fs::hard_link(&coming, path) {
         // A file system without links.
@@ -68,7 +68,30 @@ pub(crate) fn key_create(path: &Path, key: [u8; 32]) -> io::Result<()> {
     // It is not there where it was renamed.
     let _ = fs::remove_file(&coming);
     made?;
-    folder_sync(path)
+    folder_sync(path)?;
+    // Without links, two that come at the same moment may both have found nothing there.
+    if key_in(path)? == Some(key) {
+        return Ok(());
+    }
+    let message = "somebody else made it at the same moment; start again";
+    Err(io::Error::new(ErrorKind::AlreadyExists, message))
+}
+
+/// Where a key is written before it gets its name: a file of its own for each, so that nobody gives another's a name.
+fn coming(path: &Path, key: [u8; 32]) -> PathBuf {
+    beside(path, &format!("{WRITING}.{}", SecretKey::new(key).id()))
+}
+
+/// Takes away what those left that died while they wrote a key. Not to be called where somebody may be writing one.
+fn sweep(file: &Path) {
+    let Some(entries) = file.parent().and_then(|folder| fs::read_dir(folder).ok()) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with(KEY_FILE) && name.contains(WRITING) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
 }
 
 /// Writes a key to a file that nobody goes by yet; what an earlier try left of it goes.
@@ -105,7 +128,7 @@ fn key_keep(path: &Path, key: [u8; 32], cure: &str) -> io::Result<()> {
     }
     if key_in(path)? == Some(key) {
         // Of one that died between giving the file its name and taking the other one away.
-        let _ = fs::remove_file(beside(path, WRITING));
+        let _ = fs::remove_file(coming(path, key));
         return Ok(());
     }
     Err(io::Error::other(format!("{} holds another key; {cure}", path.display())))
@@ -146,11 +169,12 @@ pub(crate) fn key_replace(config: &Config, key: [u8; 32]) -> io::Result<()> {
         next
     } else {
         // Somebody touched it while the database was sealed anew.
-        let coming = beside(&file, WRITING);
+        let coming = coming(&file, key);
         key_write(&coming, key)?;
         coming
     };
     fs::rename(&coming, &file)?;
+    sweep(&file);
     folder_sync(&file)
 }
 
@@ -213,15 +237,19 @@ mod tests {
     fn a_key_file_is_whole_or_not_there_and_never_written_over() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("secret.key");
-        // What a death in the midst of writing leaves.
-        fs::write(beside(&path, WRITING), "AAAA").unwrap();
+        // What a death in the midst of writing leaves, and what somebody else is writing.
+        fs::write(coming(&path, [1; 32]), "AAAA").unwrap();
+        fs::write(coming(&path, [9; 32]), "AAAA").unwrap();
         assert_eq!(key_in(&path).unwrap(), None);
         key_create(&path, [1; 32]).unwrap();
         assert_eq!(key_in(&path).unwrap(), Some([1; 32]));
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(key_create(&path, [2; 32]).unwrap_err().kind(), ErrorKind::AlreadyExists);
         assert_eq!(key_in(&path).unwrap(), Some([1; 32]));
-        assert!(!beside(&path, WRITING).exists());
+        assert!(!coming(&path, [1; 32]).exists() && !coming(&path, [2; 32]).exists());
+        assert!(coming(&path, [9; 32]).exists());
+        sweep(&path);
+        assert!(!coming(&path, [9; 32]).exists() && path.exists());
         key_keep(&path, [1; 32], "cure").unwrap();
         let refused = key_keep(&path, [2; 32], "cure").unwrap_err().to_string();
         assert!(refused.contains("secret.key holds another key; cure"), "{refused}");
@@ -229,5 +257,23 @@ mod tests {
         let refused = key_keep(&path, [1; 32], "cure").unwrap_err().to_string();
         assert!(refused.contains("secret.key holds no key; move it away"), "{refused}");
         assert_eq!(fs::read(&path).unwrap(), b"", "it is left as it is");
+    }
+
+    #[test]
+    fn of_first_starts_at_the_same_moment_one_makes_the_key_and_the_others_are_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret.key");
+        let made: Vec<_> = std::thread::scope(|scope| {
+            let start = |n: u8| {
+                let path = &path;
+                scope.spawn(move || (n, key_create(path, [n; 32]).map_err(|error| error.kind())))
+            };
+            let starts: Vec<_> = (1..=8).map(start).collect();
+            starts.into_iter().map(|start| start.join().unwrap()).collect()
+        });
+        let (first, others): (Vec<_>, Vec<_>) = made.into_iter().partition(|(_, made)| made.is_ok());
+        let [(first, _)] = first[..] else { panic!("{first:?}") };
+        assert_eq!(key_in(&path).unwrap(), Some([first; 32]));
+        assert!(others.iter().all(|(_, made)| *made == Err(ErrorKind::AlreadyExists)), "{others:?}");
     }
 }

@@ -1,6 +1,6 @@
 //! Starts and stops everything.
 
-use std::{net::SocketAddr, os::unix::fs::DirBuilderExt as _, path::Path, sync::Arc};
+use std::{io::ErrorKind, net::SocketAddr, os::unix::fs::DirBuilderExt as _, path::Path, sync::Arc};
 
 use engate_egress::{Egress, EgressConfig};
 use engate_host::{CompilerCommand, Host, HostConfig};
@@ -196,8 +196,15 @@ fn secret_key(config: &Config, chance: &Chance) -> Result<[u8; 32], StartError> 
         Key::Absent(path) => {
             let key = chance.key();
             let files = |cause| StartError::Files { what: format!("key file {}", path.display()), cause };
-            installation::key_create(&path, key).map_err(files)?;
-            Ok(key)
+            match installation::key_create(&path, key) {
+                Ok(()) => Ok(key),
+                // Another first start on this folder made it in the meantime: that one is the installation's.
+                Err(cause) if cause.kind() == ErrorKind::AlreadyExists => match installation::key(config) {
+                    Key::There(key) => Ok(key),
+                    Key::Absent(_) | Key::Unusable(..) => Err(files(cause)),
+                },
+                Err(cause) => Err(files(cause)),
+            }
         }
     }
 }
