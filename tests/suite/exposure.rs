@@ -111,6 +111,41 @@ fn showing(url: &str) -> Guest {
         .at("transform", &request.map(|(address, value)| store(address, value)).concat())
 }
 
+/// A guest of a version that sends to a URL, and asks for no credential.
+fn going(number: &str, url: &str) -> Guest {
+    let length = u32::try_from(url.len()).unwrap();
+    version(number)
+        .at("data", &format!("(data (i32.const 3000) {url:?})"))
+        .at("transform", &[(1216, 3000), (1220, length)].map(|(address, value)| store(address, value)).concat())
+}
+
+#[test]
+fn an_endpoints_own_secret_and_headers_go_to_no_other_host_that_its_plugin_was_granted() {
+    run(async |app| {
+        let granted = Receiver::start().await;
+        granted.always("/elsewhere", 200);
+        app.receiver.always("/other", 200);
+        push(&app.api, going("0.1.0", &granted.url("/elsewhere")), "channel=stable").await.expect_any();
+        app.api.put("/v1/plugins/guest/grants", &json!({"hosts": [granted.url("")]})).await.expect(200);
+        let auth = json!({"type": "authorization", "value": SECRET});
+        app.endpoint(json!({"url": app.receiver.url("/hook"), "event_types": ["P1"], "plugin": "guest", "auth": auth,
+            "headers": {"x-own": SECRET}}))
+            .await;
+        app.api.emit("P1", json!({})).await;
+        let there = granted.only("/elsewhere").await;
+        for name in ["authorization", "x-own"] {
+            assert!(there.headers.get(name).is_none(), "{name} went to another host: {:?}", there.headers);
+        }
+        app.api.settled().await;
+        // Any path of its own origin is its own address.
+        push(&app.api, going("0.2.0", &app.receiver.url("/other")), "channel=stable").await.expect_any();
+        app.api.emit("P1", json!({})).await;
+        let here = app.receiver.only("/other").await;
+        assert_eq!((here.header("authorization"), here.header("x-own")), (SECRET, SECRET));
+        app.api.settled().await;
+    });
+}
+
 /// A credential profile of the secret `key`.
 fn profile(name: &str) -> Value {
     json!({"name": name, "type": "headers", "headers": [{"name": "x-auth-key", "secret": "key"}]})

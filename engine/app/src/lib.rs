@@ -20,6 +20,7 @@ pub(crate) mod language;
 pub(crate) mod listener;
 mod media_type;
 pub(crate) mod metrics;
+mod own_origin;
 pub(crate) mod paths;
 mod payloads;
 #[doc(hidden)]

@@ -22,6 +22,7 @@ use serde_json::Value;
 use crate::{
     engine::Engine,
     metrics::FaultLabels,
+    own_origin::{NOBODY, own_auth},
     scheduler::debug::{DebugLog, exchange},
     views::{Binding, PluginBinding, source_binding},
 };
@@ -168,15 +169,14 @@ struct Doer {
 #[async_trait]
 impl HttpDoer for Doer {
     async fn send(&self, request: OutgoingRequest, body_bytes_max: usize) -> Result<HttpAnswer, HttpFailure> {
-        let nobody = Auth::None;
         let auth = match (&request.credential, &self.endpoint) {
             (Some(name), _) => match self.credentials.get(name) {
                 Some(Ok(auth)) => auth,
                 Some(Err(why)) => return Err(HttpFailure::Denied(why.clone())),
                 None => return Err(HttpFailure::Denied(format!("credential profile `{name}` is not granted"))),
             },
-            (None, Some(endpoint)) if same_origin(&request.url, &endpoint.url) => &endpoint.auth,
-            (None, _) => &nobody,
+            (None, Some(endpoint)) => own_auth(endpoint, &request.url),
+            (None, None) => &NOBODY,
         };
         let deadline = self.endpoint.as_ref().map_or(TIMEOUT_DEFAULT, |endpoint| endpoint.timeout);
         let outbound = Outbound {
@@ -213,11 +213,6 @@ impl HttpDoer for Doer {
             }
         }
     }
-}
-
-fn same_origin(one: &str, other: &str) -> bool {
-    let origin = |url: &str| url::Url::parse(url).map(|url| url.origin()).ok();
-    origin(one).is_some_and(|one| Some(one) == origin(other))
 }
 
 fn failure(code: &str, message: String, retryable: bool) -> RunFailure {

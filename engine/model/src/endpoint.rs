@@ -59,7 +59,7 @@ pub struct Endpoint {
     pub timeout: Duration,
     /// When to try again.
     pub retry: RetryPolicy,
-    /// Headers set on every request, after the plugin's.
+    /// Headers set on every request to its own origin, after the plugin's.
     pub headers: Vec<(String, String)>,
     /// Whether, and with which keys, requests are signed.
     pub signing: Signing,

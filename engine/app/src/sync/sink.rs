@@ -24,6 +24,7 @@ use super::{Asked, Sendable, Target, Writes};
 use crate::{
     engine::Engine,
     metrics::FaultLabels,
+    own_origin::{own_auth, own_headers},
     planted::Point,
     scheduler::debug::{DebugLog, exchange},
     views::PluginBinding,
@@ -128,7 +129,8 @@ impl SinkTarget {
         }
     }
 
-    /// A plugin's request may go to the endpoint's origin or to a granted host, with credentials that were granted.
+    /// A plugin's request may go to the endpoint's origin, or to a granted host without what is the endpoint's own, and with
+    /// credentials that were granted.
     fn auth_of(&self, request: &OutgoingRequest) -> Result<&Auth, Failure> {
         // Somebody has to grant it: trying again within the run would only hide that.
         let denied = |message: String| {
@@ -141,7 +143,7 @@ impl SinkTarget {
             host_granted(&request.url, &origin, &self.binding.grants.hosts).map_err(|fault| denied(fault.message))?;
         }
         match &request.credential {
-            None => Ok(&self.endpoint.auth),
+            None => Ok(own_auth(&self.endpoint, &request.url)),
             Some(name) => match self.binding.credentials.get(name) {
                 Some(Ok(auth)) => Ok(auth),
                 Some(Err(why)) => Err(denied(why.clone())),
@@ -177,7 +179,7 @@ impl Target for SinkTarget {
 
     async fn send(&self, request: &OutgoingRequest) -> Result<Response, Failure> {
         let auth = self.auth_of(request)?;
-        let own = self.endpoint.headers.iter();
+        let own = own_headers(&self.endpoint, &request.url).iter();
         let overridden = |name: &str| own.clone().any(|(own, _)| own.eq_ignore_ascii_case(name));
         let theirs = request.headers.iter().filter(|(name, _)| !overridden(name));
         let outbound = Outbound {

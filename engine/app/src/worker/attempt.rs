@@ -28,6 +28,7 @@ use super::Job;
 use crate::{
     engine::Engine,
     metrics::FaultLabels,
+    own_origin::{own_auth, own_headers},
     views::{Binding, PluginBinding, View, with_catalog_labels},
 };
 
@@ -301,19 +302,24 @@ impl<'a> Try<'a> {
 
     /// Sends it, keeps what went out and what came back, and answers the status.
     async fn send(&mut self, request: OutgoingRequest) -> Result<u16, Failure> {
+        // The plugin's headers, then the endpoint's, which win where they go along.
+        let own = own_headers(self.endpoint, &request.url);
+        let mut headers = request.headers;
+        headers.retain(|(name, _)| !own.iter().any(|(own, _)| own.eq_ignore_ascii_case(name)));
         if matches!(self.binding, Binding::Plugin(_)) {
-            self.seen.replay.header_names = Some(self.names_of_plugins_headers(&request.headers));
+            self.seen.replay.header_names = Some(headers.iter().map(|(name, _)| name.clone()).collect());
         }
+        headers.extend_from_slice(own);
         let id = self.job.delivery.id.to_string();
         let signing = &self.endpoint.signing;
         let keys = signing.keys_at(self.now).filter(|_| signing.enabled).collect();
         let outbound = Outbound {
             method: &request.method,
             url: &request.url,
-            headers: self.headers(request.headers),
+            headers,
             body: Bytes::from(request.body),
             compress: request.compress,
-            auth: self.auth(request.credential.as_deref()),
+            auth: self.auth(&request.url, request.credential.as_deref()),
             sign: Some(SignInput { webhook_id: &id, timestamp: self.now, keys }),
             deadline: self.endpoint.timeout,
             response_bytes_max: self.engine.config.limits.response_bytes_max,
@@ -336,28 +342,13 @@ impl<'a> Try<'a> {
         }
     }
 
-    /// The profile that the plugin asked for, which [`Try::check`] found granted; else the endpoint's own.
-    fn auth(&self, profile: Option<&str>) -> &'a Auth {
+    /// The profile that the plugin asked for, which [`Try::check`] found granted; else the endpoint's own, at its own origin.
+    fn auth(&self, url: &str, profile: Option<&str>) -> &'a Auth {
         let granted = match (self.binding, profile) {
             (Binding::Plugin(binding), Some(name)) => binding.credentials.get(name).and_then(|auth| auth.as_ref().ok()),
             _ => None,
         };
-        granted.unwrap_or(&self.endpoint.auth)
-    }
-
-    /// The plugin's headers, then the endpoint's, which win.
-    fn headers(&self, plugins: Vec<(String, String)>) -> Vec<(String, String)> {
-        let own = self.endpoint.headers.iter().cloned();
-        plugins.into_iter().filter(|(name, _)| !self.overrides(name)).chain(own).collect()
-    }
-
-    fn names_of_plugins_headers(&self, plugins: &[(String, String)]) -> Vec<String> {
-        plugins.iter().map(|(name, _)| name.clone()).filter(|name| !self.overrides(name)).collect()
-    }
-
-    /// Whether the endpoint has a header of that name.
-    fn overrides(&self, name: &str) -> bool {
-        self.endpoint.headers.iter().any(|(own, _)| own.eq_ignore_ascii_case(name))
+        granted.unwrap_or_else(|| own_auth(self.endpoint, url))
     }
 
     fn fault(&mut self, fault: Fault) -> Outcome {

@@ -165,7 +165,7 @@ pub(super) struct EndpointNewBody {
     timeout_ms: Option<u64>,
     /// When to try again; left out: ten tries over three and a half days.
     retry: Option<RetrySchedule>,
-    /// Headers set on every request, name and value; they win over the plugin's.
+    /// Headers set on every request to the origin of `url`, name and value; they win over the plugin's.
     #[schema(value_type = Option<BTreeMap<String, ValueText>>)]
     headers: Option<BTreeMap<String, String>>,
     /// Signing.

@@ -5,7 +5,7 @@ pub(crate) mod actions;
 mod auth;
 pub(crate) mod catalog;
 mod check;
-pub(super) mod moves;
+mod moves;
 pub(crate) mod trial;
 mod verify;
 

@@ -6,9 +6,9 @@ use engate_model::{
     invalid::Complaints,
     token::Principal,
 };
-use url::Url;
 
 use super::{AuthFields, AuthKind, EndpointChange};
+use crate::own_origin::is_elsewhere;
 
 /// The cure, whatever stays behind.
 const ANEW: &str = "is kept for the address that the endpoint has now (scheme, host and port); give it again for the new one, \
@@ -51,12 +51,6 @@ pub(super) fn check(
     }
 }
 
-/// Whether two URLs lead to different servers, as far as their texts tell.
-pub(in crate::verbs) fn is_elsewhere(one: &str, other: &str) -> bool {
-    let origin = |url: &str| Url::parse(url).map(|url| url.origin()).ok();
-    one != other && origin(one).is_none_or(|one| Some(one) != origin(other))
-}
-
 /// Whether the partner is sent the secret itself, or a token got with it. The key of a certificate never leaves.
 const fn goes_out(auth: &Auth) -> bool {
     match auth {
@@ -66,28 +60,5 @@ const fn goes_out(auth: &Auth) -> bool {
         | Auth::Header { .. }
         | Auth::Oauth2(_)
         | Auth::Headers { .. } => true,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn another_scheme_host_or_port_is_another_address_and_another_path_is_not() {
-        let here = "https://partner.example/hook";
-        for same in [here, "https://partner.example/", "HTTPS://PARTNER.example:443/x?y=1"] {
-            assert!(!is_elsewhere(here, same), "{same}");
-        }
-        for other in [
-            "http://partner.example/hook",
-            "https://partner.example:8443/hook",
-            "https://partner.example.evil.example/hook",
-            "https://partner.example@evil.example/hook",
-            "not a url",
-        ] {
-            assert!(is_elsewhere(here, other), "{other}");
-            assert!(is_elsewhere(other, here), "{other}");
-        }
     }
 }

@@ -17,7 +17,8 @@ use engate_store::{EndpointFilter, StoreError};
 
 use crate::{
     engine::Engine,
-    verbs::{VerbError, endpoints::moves::is_elsewhere},
+    own_origin::is_elsewhere,
+    verbs::VerbError,
 };
 
 impl Engine {
