@@ -206,6 +206,26 @@ fn a_plugins_credentials_go_to_no_address_that_was_not_granted_to_it() {
 }
 
 #[test]
+fn a_partner_takes_no_plugin_off_that_it_could_not_put_back() {
+    run(async |app| {
+        push(&app.api, version("0.1.0"), "channel=stable").await.expect_any();
+        let fields = json!({"url": app.receiver.url("/hook"), "event_types": ["P1"], "plugin": "guest"});
+        let path = format!("/v1/endpoints/{}", id(&app.endpoint(fields).await));
+        let partner = client(app, "integrator", json!({})).await;
+        let none = json!({"plugin": null});
+        assert_eq!(partner.patch(&path, &none).await.expect_problem(422, "invalid"), ["plugin"]);
+        partner.patch(&path, &json!({"plugin": "guest", "description": "ours"})).await.expect(200);
+        app.api.patch("/v1/integrators/partner", &json!({"plugin": "guest"})).await.expect(200);
+        partner.patch(&path, &none).await.expect(200);
+        partner.patch(&path, &json!({"plugin": "guest"})).await.expect(200);
+        // None that there never was stays none.
+        app.api.patch("/v1/integrators/partner", &none).await.expect(200);
+        app.api.patch(&path, &none).await.expect(200);
+        partner.patch(&path, &json!({"plugin": null, "description": "still ours"})).await.expect(200);
+    });
+}
+
+#[test]
 fn a_jobs_plugin_shows_its_credentials_at_granted_addresses_only() {
     run_with(Setup::new().set("connections.erp.url", "sqlite:never-opened.db"), async |app| {
         app.api.put("/v1/secrets/key", &json!({"value": SECRET})).await.expect_any();

@@ -143,17 +143,27 @@ pub(super) fn filter(source: Option<Value>, complaints: &mut Complaints) -> Opti
     complaints.take(source.map(Filter::read).transpose()).flatten()
 }
 
-/// Which plugin shapes an endpoint's requests decides which of the tenant's secrets are used for them: one who is of an
-/// integrator takes what was chosen for that one, or none of the endpoint's own.
-pub(super) fn plugin<const N: usize>(
+/// Which plugin shapes an endpoint's requests decides which of the tenant's secrets are used for them, and how: one who is of
+/// an integrator takes what the endpoint had, or what was chosen for that integrator, and takes off nothing that could not be
+/// put back.
+pub(super) fn plugin(
     principal: &Principal,
+    had: Option<&PluginRef>,
     wanted: Option<&PluginRef>,
-    chosen: [Option<&PluginRef>; N],
+    inherited: Option<&PluginRef>,
     complaints: &mut Complaints,
 ) {
-    if Scope::of(principal) != Scope::Tenant && wanted.is_some() && !chosen.contains(&wanted) {
+    if Scope::of(principal) == Scope::Tenant {
+        return;
+    }
+    if wanted.is_some() && wanted != had && wanted != inherited {
         let message = "a token of one integrator does not choose it: leave it out, or ask the operator to set it on the \
                        endpoint or for the integrator";
+        complaints.add("plugin", message);
+    }
+    if wanted.is_none() && had.is_some() && inherited.is_none() {
+        let message = "a token of one integrator does not take it off, and could not put it back: leave it out, or ask the \
+                       operator to take it off";
         complaints.add("plugin", message);
     }
 }

@@ -189,7 +189,7 @@ impl Engine {
         let callbacks = check::callbacks(principal, new.callbacks, &mut complaints);
         let named = self.event_types_named(principal, &event_types, &[], &mut complaints).await?;
         let Some(integrator) = integrator else { return Err(check::refusal(denied, complaints)) };
-        check::plugin(principal, plugin.as_ref(), [integrator.plugin.as_ref()], &mut complaints);
+        check::plugin(principal, None, plugin.as_ref(), integrator.plugin.as_ref(), &mut complaints);
         let endpoint = Endpoint {
             id: EndpointId::new(now, self.chance.bits()),
             tenant: principal.tenant,
@@ -270,8 +270,8 @@ impl Engine {
         let anew = moves::Anew::of(&change);
         apply(&mut endpoint, change, now, &mut complaints);
         moves::check(principal, &before.endpoint, &endpoint, anew, &mut complaints);
-        let chosen = [before.endpoint.plugin.as_ref(), integrator.plugin.as_ref()];
-        check::plugin(principal, endpoint.plugin.as_ref(), chosen, &mut complaints);
+        let [had, wanted] = [&before.endpoint, &endpoint].map(|endpoint| endpoint.plugin.as_ref());
+        check::plugin(principal, had, wanted, integrator.plugin.as_ref(), &mut complaints);
         let denied = match &endpoint.auth {
             auth if *auth != before.endpoint.auth => denied.or(self.check_token_url(auth, &mut complaints).await),
             _ => denied,
