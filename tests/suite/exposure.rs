@@ -158,7 +158,9 @@ fn a_plugins_credentials_go_to_no_address_that_was_not_granted_to_it() {
         let (url, origin) = (mine.url("/mine"), mine.url(""));
         push(&app.api, showing(&url), "channel=stable").await.expect_any();
         app.api.put("/v1/secrets/key", &json!({"value": SECRET})).await.expect_any();
-        app.api.put("/v1/plugins/guest/grants", &json!({"credentials": [profile("key")]})).await.expect(200);
+        let granted =
+            app.api.put("/v1/plugins/guest/grants", &json!({"credentials": [profile("key")]})).await.expect(200);
+        assert_eq!(granted["addresses_not_granted"], json!([]), "nothing uses it yet");
         app.api.post("/v1/event-types", &json!({"key": "P1"})).await.expect(201);
         let operator = client(app, "operator", json!({})).await;
         let partner = client(app, "integrator", json!({})).await;
@@ -178,6 +180,7 @@ fn a_plugins_credentials_go_to_no_address_that_was_not_granted_to_it() {
         assert_eq!(operator.post("/v1/endpoints", &new(with.clone())).await.expect_problem(422, "invalid"), ["url"]);
         assert_eq!(operator.patch(&own, &named).await.expect_problem(422, "invalid"), ["plugin"]);
         let inherited = operator.patch("/v1/integrators/partner", &named).await;
+        assert!(String::from_utf8_lossy(&inherited.body).contains(&origin), "the address is told");
         assert_eq!(inherited.expect_problem(422, "invalid"), ["plugin"]);
         let plain = json!({"url": app.receiver.url("/hook"), "event_types": [], "plugin": "guest"});
         let there = format!("/v1/endpoints/{}", id(&app.api.post("/v1/endpoints", &new(plain)).await.expect(201)));
@@ -185,6 +188,13 @@ fn a_plugins_credentials_go_to_no_address_that_was_not_granted_to_it() {
         app.api.emit("P1", json!({})).await;
         app.api.settled().await;
         assert!(mine.seen("/mine").iter().all(|got| got.headers.get("x-auth-key").is_none()));
+
+        // What those who may manage secrets set up, or was there before the grant, is told of.
+        let shown = app.api.get("/v1/plugins/guest/grants").await.expect(200);
+        assert_eq!(shown["addresses_not_granted"], json!([app.receiver.url("")]));
+        let here = json!({"credentials": [profile("key")], "hosts": [app.receiver.url("")]});
+        let granted = app.api.put("/v1/plugins/guest/grants", &here).await.expect(200);
+        assert_eq!(granted["addresses_not_granted"], json!([]));
 
         // Once it is granted, both do.
         mine.always("/mine", 200);
@@ -243,6 +253,9 @@ fn a_jobs_plugin_shows_its_credentials_at_granted_addresses_only() {
         let grants = json!({"credentials": [profile("carol")], "hosts": ["http://127.0.0.1:9"]});
         app.api.put("/v1/plugins/carol/grants", &grants).await.expect(200);
         operator.post("/v1/jobs", &job).await.expect(201);
+        let without = app.api.put("/v1/plugins/carol/grants", &json!({"credentials": [profile("carol")]})).await;
+        assert_eq!(without.expect(200)["addresses_not_granted"], json!(["http://127.0.0.1:9"]), "a job is lent it");
+        app.api.put("/v1/plugins/carol/grants", &grants).await.expect(200);
         let path = format!("/v1/endpoints/{lent}");
         let moved = operator.patch(&path, &json!({"url": "http://127.0.0.1:10/"})).await;
         assert_eq!(moved.expect_problem(422, "invalid"), ["url"]);
@@ -294,6 +307,33 @@ fn a_version_that_reads_secrets_whole_is_let_run_by_those_who_manage_them() {
         push(&operator, plain("0.2.0"), "channel=stable").await.expect_any();
         operator.post("/v1/plugins/plain/rollback", &json!({})).await.expect(200);
         operator.post("/v1/endpoints", &bound("plain@0.2.0")).await.expect(201);
+    });
+}
+
+#[test]
+fn no_way_leads_back_to_a_version_from_before_secrets_could_be_read_whole() {
+    run(async |app| {
+        for number in ["0.0.9", "0.1.0"] {
+            push(&app.api, version(number), "channel=stable").await.expect_any();
+        }
+        app.api.put("/v1/secrets/key", &json!({"value": SECRET})).await.expect_any();
+        let grants = |reveal: &[&str]| json!({"reveal": reveal, "hosts": [app.receiver.url("")]});
+        let granted = app.api.put("/v1/plugins/guest/grants", &grants(&["key"])).await.expect(200);
+        assert!(granted.get("reveal_since").is_none(), "{granted}");
+        let operator = client(app, "operator", json!({})).await;
+        let back = async |api: &Api| api.post("/v1/plugins/guest/rollback", &json!({})).await;
+        back(&operator).await.expect_problem(403, "forbidden");
+        let old = json!({"version": "0.0.9"});
+        operator.post("/v1/plugins/guest/promote", &old).await.expect_problem(403, "forbidden");
+        // Somebody who manages secrets goes back: from then on it is a version that was let run, as is the one at the grant.
+        back(&app.api).await.expect(200);
+        operator.post("/v1/plugins/guest/promote", &json!({"version": "0.1.0"})).await.expect(200);
+        back(&operator).await.expect(200);
+        // The same grant once more changes nothing; one of another secret has it all looked at again.
+        app.api.put("/v1/plugins/guest/grants", &grants(&["key"])).await.expect(200);
+        operator.post("/v1/plugins/guest/promote", &json!({"version": "0.1.0"})).await.expect(200);
+        app.api.put("/v1/plugins/guest/grants", &grants(&["key", "another"])).await.expect(200);
+        back(&operator).await.expect_problem(403, "forbidden");
     });
 }
 

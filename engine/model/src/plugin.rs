@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr, time::Duration};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use serde_json::Value;
 
-use crate::{credential::Credential, verdict::Failure};
+use crate::{Timestamp, credential::Credential, verdict::Failure};
 
 /// What `name` alone means: the channel that production binds to.
 pub const CHANNEL_DEFAULT: &str = "stable";
@@ -191,6 +191,21 @@ pub struct Grants {
     /// Credential profiles it may have applied to its requests, without seeing them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub credentials: Vec<Credential>,
+    /// When `reveal` last gained a name: what ran before was not looked at with that in mind. None of a grant from before
+    /// this was written down.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reveal_since: Option<Timestamp>,
+}
+
+impl Grants {
+    /// When `reveal` last gained a name, of these in the place of `before`.
+    #[must_use]
+    pub fn revealing_since(&self, before: &Self, now: Timestamp) -> Option<Timestamp> {
+        if self.reveal.iter().any(|name| !before.reveal.contains(name)) {
+            return Some(now);
+        }
+        before.reveal_since.filter(|_| !self.reveal.is_empty())
+    }
 }
 
 /// What one call may cost. Defaults are those of the plugin contract.

@@ -31,6 +31,7 @@ const TEXTS: &[(&str, &str)] = &[
     ("PluginVersion.state", "ready"),
     ("PluginTriedVerdict.by", "plugin"),
     ("PluginTryEvent.type", "bill.paid"),
+    ("addresses_not_granted", "https://partner.example"),
     ("attempt", "1"),
     ("base", "gsan@1.2.0"),
     ("body", "{\"ok\":true}"),

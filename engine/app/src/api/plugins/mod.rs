@@ -205,6 +205,7 @@ async fn grants_get(
 }
 
 /// Sets what a plugin may do, all of it. Secrets need not be there yet; `secrets_missing` names those.
+/// `addresses_not_granted` tells where they are sent from now on beside the granted hosts.
 #[utoipa::path(put, path = "/v1/plugins/{name}/grants", tag = "plugins", operation_id = "plugin_grants_put",
     params(("name" = String, Path, description = "Its name"), IfMatchHeader), request_body = GrantsBody,
     responses((status = 200, description = "Set", body = GrantsView), (status = 404, description = "There is none"),

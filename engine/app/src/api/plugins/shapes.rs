@@ -160,6 +160,7 @@ impl From<GrantsBody> for Grants {
             secrets: body.secrets.unwrap_or_default(),
             reveal: body.reveal.unwrap_or_default(),
             credentials: body.credentials.into_iter().flatten().map(CredentialProfile::credential).collect(),
+            reveal_since: None,
         }
     }
 }
@@ -178,6 +179,9 @@ pub(super) struct GrantsView {
     credentials: Vec<CredentialProfile>,
     /// Granted secrets that are not there yet: set them with `PUT /v1/secrets/{name}`.
     secrets_missing: Vec<String>,
+    /// Where endpoints and jobs have its requests sent, and `credentials` or `reveal` with them, though `hosts` lacks that: add
+    /// these to `hosts`, or give those endpoints another plugin.
+    addresses_not_granted: Vec<String>,
     /// What the current version asks for.
     asks: PluginAsks,
 }
@@ -186,10 +190,11 @@ impl Shown for GrantsView {}
 
 impl GrantsView {
     pub(super) fn of(granted: Granted) -> Self {
-        let Grants { hosts, secrets, reveal, credentials } = granted.grants;
+        let Grants { hosts, secrets, reveal, credentials, reveal_since: _ } = granted.grants;
         let credentials = credentials.into_iter().map(CredentialProfile::of).collect();
         let asks = PluginAsks::of(granted.manifest.as_ref());
-        Self { hosts, secrets, reveal, credentials, secrets_missing: granted.secrets_missing, asks }
+        let Granted { secrets_missing, addresses_not_granted, .. } = granted;
+        Self { hosts, secrets, reveal, credentials, secrets_missing, addresses_not_granted, asks }
     }
 }
 
@@ -310,6 +315,7 @@ impl PluginView {
             grants: plugin.settings.grants,
             manifest: plugin.current.manifest.clone(),
             secrets_missing: plugin.secrets_missing,
+            addresses_not_granted: plugin.addresses_not_granted,
         };
         Self {
             current: PluginVersionView::of(plugin.current),

@@ -209,6 +209,8 @@ struct Granted {
     credentials: Vec<Profile>,
     #[serde(default)]
     secrets_missing: Vec<String>,
+    #[serde(default)]
+    addresses_not_granted: Vec<String>,
 }
 
 /// A credential profile as the API tells it.
@@ -350,7 +352,7 @@ async fn grant(args: GrantArgs, client: &Client, screen: Screen) -> Result<(), F
         serde_json::from_str(text).map_err(|error| Failure::usage(format!("--credential {text}: {error}")))
     };
     let credentials = credentials.iter().map(profile).collect::<Result<_, _>>()?;
-    let grants = Grants { hosts, secrets, reveal, credentials };
+    let grants = Grants { hosts, secrets, reveal, credentials, reveal_since: None };
     let answer = client.send(Method::PUT, &["v1", "plugins", &name, "grants"], &grants).await?;
     if screen.json {
         return screen.line(answer);
@@ -364,6 +366,12 @@ async fn grant(args: GrantArgs, client: &Client, screen: Screen) -> Result<(), F
         ("reveal", some(&granted.reveal)),
         ("credentials", some(&granted.credentials.into_iter().map(|profile| profile.name).collect::<Vec<_>>())),
     ])?;
+    for address in &granted.addresses_not_granted {
+        let address = plain(address);
+        screen.line(format!(
+            "{address} is sent secrets as well: endpoints there use it. Add --host {address}, or give them another plugin."
+        ))?;
+    }
     for missing in &granted.secrets_missing {
         screen.line(format!("There is no secret {0} yet; `engate secret set {0}` sets it.", plain(missing)))?;
     }

@@ -3,9 +3,11 @@
 //! secrets would get both by an address of their own, or by a version of their own. So they name an address for such a plugin
 //! only where it was granted, and have no version run that those who granted never let run.
 
+use std::collections::{BTreeSet, HashSet};
+
 use engate_host::host_granted;
 use engate_model::{
-    EndpointId, TenantId,
+    EndpointId, TenantId, Timestamp,
     endpoint::Endpoint,
     integrator::Integrator,
     job::Work,
@@ -13,13 +15,10 @@ use engate_model::{
     sync::{SyncSink, SyncSource},
     token::Principal,
 };
-use engate_store::{EndpointFilter, StoreError};
+use engate_store::{EndpointFilter, PluginChannel, StoreError};
+use url::Url;
 
-use crate::{
-    engine::Engine,
-    own_origin::is_elsewhere,
-    verbs::VerbError,
-};
+use crate::{engine::Engine, own_origin::is_elsewhere, verbs::VerbError};
 
 impl Engine {
     /// Refuses to have a plugin that reads secrets whole run in another version than that of the channel `stable`, which
@@ -66,11 +65,10 @@ impl Engine {
         let grants = self.store.plugin_settings_get(principal.tenant, &plugin.name).await?.grants;
         // No URL of an endpoint's own: what matters is whether this one was granted.
         let granted = |url: &&str| host_granted(url, "", &grants.hosts).is_ok();
-        if !carries_secrets(&grants) || urls.iter().all(granted) {
-            return Ok(());
-        }
+        let Some(url) = urls.iter().find(|&url| carries_secrets(&grants) && !granted(url)) else { return Ok(()) };
+        let origin = origin_of(url);
         let message = format!(
-            "{} may send secrets along (its grants have credentials or reveal), and this address is not among its granted \
+            "{} may send secrets along (its grants have credentials or reveal), and {origin} is not among its granted \
              hosts: have somebody who may manage secrets grant the host to the plugin, or make this change",
             plugin.name
         );
@@ -150,7 +148,7 @@ impl Engine {
 
     /// Refuses to let a channel mean a version of a plugin that reads secrets whole, by whoever may not manage secrets: its
     /// code could put them where the caller sees them. Free are a channel that nothing uses, and a version (none: a
-    /// new one) that the channel meant before.
+    /// new one) that the channel meant since that was granted.
     pub(super) async fn require_oversight(
         &self,
         principal: &Principal,
@@ -159,12 +157,16 @@ impl Engine {
         version: Option<&str>,
     ) -> Result<(), VerbError> {
         let tenant = principal.tenant;
-        if principal.manages_secrets || self.store.plugin_settings_get(tenant, name).await?.grants.reveal.is_empty() {
+        if principal.manages_secrets {
+            return Ok(());
+        }
+        let grants = self.store.plugin_settings_get(tenant, name).await?.grants;
+        if grants.reveal.is_empty() {
             return Ok(());
         }
         if let Some(version) = version {
             let history = self.store.plugin_channel_history(tenant, name, channel).await?;
-            if history.iter().any(|meant| meant.version == version) {
+            if overseen(&history, grants.reveal_since).any(|meant| meant == version) {
                 return Ok(());
             }
         }
@@ -173,9 +175,38 @@ impl Engine {
             return Ok(());
         }
         Err(VerbError::Forbidden(format!(
-            "{name} may read secrets whole (its grants have reveal), so that a version new to the channel {channel} is let run \
-             by those who may manage secrets: push it to a channel that nothing uses (next), and have one of them promote it"
+            "{name} may read secrets whole (its grants have reveal), so that a version which the channel {channel} did not \
+             mean since then is let run by those who may manage secrets: push a new one to a channel that nothing uses (next), \
+             and have one of them promote it"
         )))
+    }
+
+    /// Origins of the endpoints whose own or lent address a plugin sends to, where its requests may carry secrets and the host
+    /// was not granted to it: set up before, or by those who may manage secrets.
+    pub(super) async fn addresses_not_granted(
+        &self,
+        tenant: TenantId,
+        name: &str,
+        grants: &Grants,
+    ) -> Result<Vec<String>, StoreError> {
+        if !carries_secrets(grants) {
+            return Ok(Vec::new());
+        }
+        let its = |plugin: &PluginRef| plugin.name == name;
+        let integrators = self.store.integrator_list(tenant).await?;
+        let of_integrators = integrators.iter().filter(|integrator| integrator.plugin.as_ref().is_some_and(its));
+        let inherited: HashSet<_> = of_integrators.map(|integrator| integrator.id).collect();
+        let jobs = self.store.job_list(tenant).await?;
+        let of_jobs = jobs.iter().flat_map(|job| plugins_of(&job.settings.work));
+        let lent: HashSet<_> = of_jobs.filter_map(|(_, plugin, lent)| lent.filter(|_| its(plugin))).collect();
+        let endpoints = self.store.endpoint_list(tenant, &EndpointFilter::default()).await?;
+        let sends = |endpoint: &&Endpoint| {
+            let shaped = endpoint.plugin.as_ref().map_or_else(|| inherited.contains(&endpoint.integrator), its);
+            shaped || lent.contains(&endpoint.id)
+        };
+        let urls = endpoints.iter().filter(sends).map(|endpoint| endpoint.url.as_str());
+        let denied = urls.filter(|url| host_granted(url, "", &grants.hosts).is_err());
+        Ok(denied.map(origin_of).collect::<BTreeSet<_>>().into_iter().collect())
     }
 
     /// Whether anything is bound to a channel of a plugin.
@@ -199,6 +230,18 @@ impl Engine {
     }
 }
 
+/// Scheme, host and port of a URL.
+fn origin_of(url: &str) -> String {
+    Url::parse(url).map_or_else(|_| url.to_owned(), |url| url.origin().ascii_serialization())
+}
+
+/// The versions that a channel meant since secrets may be read whole, and the one that it meant when that was granted.
+/// `history` has the newest first; where it is not known when that was, only the present one counts.
+fn overseen(history: &[PluginChannel], since: Option<Timestamp>) -> impl Iterator<Item = &str> {
+    let after = since.map_or(0, |since| history.iter().take_while(|meant| meant.set_at > since).count());
+    history.iter().take(after.saturating_add(1)).map(|meant| meant.version.as_str())
+}
+
 /// Whether requests may carry a secret that is not the endpoint's own. An HMAC tells nothing of its key.
 const fn carries_secrets(grants: &Grants) -> bool {
     !grants.credentials.is_empty() || !grants.reveal.is_empty()
@@ -220,4 +263,27 @@ fn plugins_of(work: &Work) -> Vec<(&'static str, &PluginRef, Option<EndpointId>)
         Work::Emit { .. } | Work::Engine(_) => {}
     }
     plugins
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_channel_meant_before_secrets_could_be_read_whole_was_seen_by_nobody() {
+        let at = Timestamp::from_millis;
+        let meant = |version: &str, millis| PluginChannel {
+            channel: CHANNEL_DEFAULT.to_owned(),
+            version: version.to_owned(),
+            set_at: at(millis),
+        };
+        let history = [meant("0.3.0", 30), meant("0.2.0", 20), meant("0.1.0", 10)];
+        let seen = |since| overseen(&history, since).collect::<Vec<_>>();
+        assert_eq!(seen(None), ["0.3.0"]);
+        assert_eq!(seen(Some(at(35))), ["0.3.0"]);
+        assert_eq!(seen(Some(at(25))), ["0.3.0", "0.2.0"]);
+        assert_eq!(seen(Some(at(20))), ["0.3.0", "0.2.0"], "one that was meant at that moment was there");
+        assert_eq!(seen(Some(at(5))), ["0.3.0", "0.2.0", "0.1.0"]);
+        assert_eq!(overseen(&[], Some(at(5))).count(), 0);
+    }
 }

@@ -12,10 +12,7 @@ use engate_model::{
 use engate_store::{PluginSettings, StoreError};
 use serde_json::Value;
 
-use super::{
-    InstalledPlugin,
-    fit::{Planned, check_part, refuse},
-};
+use super::fit::{Planned, check_part, refuse};
 use crate::{
     engine::Engine,
     verbs::{VerbError, demand::Demand, integrators::check_config, secrets::check_secret_name},
@@ -39,6 +36,8 @@ pub(crate) struct Granted {
     pub(crate) manifest: Option<Manifest>,
     /// Granted secrets that are not there yet.
     pub(crate) secrets_missing: Vec<String>,
+    /// Where its requests go and may carry secrets, though that was not granted.
+    pub(crate) addresses_not_granted: Vec<String>,
 }
 
 impl Engine {
@@ -49,6 +48,7 @@ impl Engine {
             grants: plugin.settings.grants,
             manifest: plugin.current.manifest,
             secrets_missing: plugin.secrets_missing,
+            addresses_not_granted: plugin.addresses_not_granted,
         })
     }
 
@@ -72,15 +72,21 @@ impl Engine {
         grants: Grants,
         demand: &Demand<Granted>,
     ) -> Result<Granted, VerbError> {
-        let InstalledPlugin { settings: before, current, secrets_missing, .. } =
-            self.plugin_get(principal, name).await?;
-        let manifest = current.manifest;
-        let granted = Granted { grants: before.grants.clone(), manifest, secrets_missing };
+        let plugin = self.plugin_get(principal, name).await?;
+        let before = plugin.settings;
+        let granted = Granted {
+            grants: before.grants.clone(),
+            manifest: plugin.current.manifest,
+            secrets_missing: plugin.secrets_missing,
+            addresses_not_granted: plugin.addresses_not_granted,
+        };
         demand.check(&granted)?;
-        let settings = PluginSettings { grants, ..before.clone() };
+        let reveal_since = grants.revealing_since(&before.grants, self.now());
+        let settings = PluginSettings { grants: Grants { reveal_since, ..grants }, ..before.clone() };
         self.settings_store(principal, name, &before, &settings).await?;
         let secrets_missing = self.secrets_missing(principal.tenant, &settings.grants).await?;
-        Ok(Granted { grants: settings.grants, secrets_missing, ..granted })
+        let addresses_not_granted = self.addresses_not_granted(principal.tenant, name, &settings.grants).await?;
+        Ok(Granted { grants: settings.grants, secrets_missing, addresses_not_granted, ..granted })
     }
 
     /// Judges where profiles fetch their tokens, as the URL of an endpoint is judged; it is again at every fetch.

@@ -40,6 +40,8 @@ pub(crate) struct InstalledPlugin {
     pub(crate) settings: PluginSettings,
     /// Granted secrets that are not there yet.
     pub(crate) secrets_missing: Vec<String>,
+    /// Where its requests go and may carry secrets, though that was not granted.
+    pub(crate) addresses_not_granted: Vec<String>,
 }
 
 impl Engine {
@@ -60,7 +62,8 @@ impl Engine {
         let current = current.or(newest).cloned().ok_or(VerbError::NotFound("plugin"))?;
         let settings = self.store.plugin_settings_get(principal.tenant, name).await?;
         let secrets_missing = self.secrets_missing(principal.tenant, &settings.grants).await?;
-        Ok(InstalledPlugin { current, versions, channels, settings, secrets_missing })
+        let addresses_not_granted = self.addresses_not_granted(principal.tenant, name, &settings.grants).await?;
+        Ok(InstalledPlugin { current, versions, channels, settings, secrets_missing, addresses_not_granted })
     }
 
     /// Every version of a plugin, the newest first.
