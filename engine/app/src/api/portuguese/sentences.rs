@@ -320,6 +320,54 @@ const SENTENCES: &[(&str, &str)] = &[
         "no plugin is there to take it; name one, or leave config out",
         "não há plugin que o receba; diga um ou retire config",
     ),
+    // Who has kept secrets sent where.
+    (
+        "is kept for the address that the endpoint has now (scheme, host and port); give it again for the new one, or have \
+         somebody change the url who may manage secrets",
+        "é guardado para o endereço que o endpoint tem agora (esquema, host e porta); informe-o de novo para o novo endereço, \
+         ou peça a quem pode gerenciar segredos que altere a url",
+    ),
+    (
+        "a token of one integrator does not choose it: leave it out, or ask the operator to set it on the endpoint or for the \
+         integrator",
+        "um token de um integrador não o escolhe: retire-o, ou peça ao operador que o defina no endpoint ou no integrador",
+    ),
+    (
+        "a token of one integrator does not take it off, and could not put it back: leave it out, or ask the operator to take \
+         it off",
+        "um token de um integrador não o retira, e não poderia pô-lo de volta: deixe este campo de fora, ou peça ao operador \
+         que o retire",
+    ),
+    (
+        "a token of one integrator may not give a `payload`; leave it out, and the newest event's is sent",
+        "um token de um integrador não pode dar um `payload`; retire-o, e é enviado o do evento mais novo",
+    ),
+    (
+        "{} may send secrets along (its grants have credentials or reveal), and {} is not among its granted hosts: have \
+         somebody who may manage secrets grant the host to the plugin, or make this change",
+        "{} pode enviar segredos (tem credentials ou reveal entre suas concessões), e {} não está entre os hosts concedidos: \
+         peça a quem pode gerenciar segredos que conceda o host ao plugin, ou que faça esta alteração",
+    ),
+    (
+        "{} may read secrets whole, so that which of its versions runs is for those who may manage secrets: name it without a \
+         version or channel, or have one of them make this change",
+        "{} pode ler segredos inteiros, e por isso quem decide qual versão dele executa é quem pode gerenciar segredos: nomeie-o \
+         sem versão nem canal, ou peça a uma dessas pessoas que faça esta alteração",
+    ),
+    (
+        "{} may read secrets whole (its grants have reveal), so that a version which the channel {} did not mean since then is \
+         let run by those who may manage secrets: push a new one to a channel that nothing uses (next), and have one of them \
+         promote it",
+        "{} pode ler segredos inteiros (tem reveal entre suas concessões), e por isso uma versão para a qual o canal {} não \
+         apontou desde então só é posta em execução por quem pode gerenciar segredos: publique uma versão nova num canal que \
+         nada usa (next), e peça a uma dessas pessoas que a promova",
+    ),
+    (
+        "no connection of this tenant is called {}; write its url under [connections.{}] in the engine's configuration, and name \
+         the tenant in its tenants where that is not the first",
+        "nenhuma conexão deste tenant se chama {}; escreva a url dela em [connections.{}] na configuração do motor, e ponha o \
+         tenant em tenants dela quando não for o primeiro",
+    ),
     ("is nested too deep; at most {} levels", "tem níveis demais; no máximo {}"),
     ("has too many clauses; at most {}", "tem cláusulas demais; no máximo {}"),
     (
