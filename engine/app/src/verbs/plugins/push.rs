@@ -53,12 +53,7 @@ impl Engine {
         let created = match pushed {
             Pushed::Created => true,
             Pushed::Unchanged => {
-                let there = self.plugin_version(principal, &version.name, &version.version).await?;
-                if there.state == PluginState::Compiling {
-                    self.store.plugin_pending_channel(&self.actor(principal), &there, channel).await?;
-                } else {
-                    self.channel_move(principal, &version.name, channel, &version.version).await?;
-                }
+                self.channel_aim(principal, &version.name, channel, &version.version).await?;
                 false
             }
             Pushed::VersionTaken { digest } => {
@@ -139,6 +134,28 @@ impl Engine {
             development: false,
             pending_channel: None,
         })
+    }
+
+    /// Lets a channel mean a version that was there already: now, or once it is compiled.
+    async fn channel_aim(
+        &self,
+        principal: &Principal,
+        name: &str,
+        channel: &str,
+        version: &str,
+    ) -> Result<(), VerbError> {
+        let waits = |there: &PluginVersion| there.state == PluginState::Compiling;
+        let there = self.plugin_version(principal, name, version).await?;
+        if waits(&there) {
+            if self.store.plugin_pending_channel(&self.actor(principal), &there, channel).await? {
+                return Ok(());
+            }
+            // It waits for this channel already, or its compilation ended in between, for the channel it had.
+            if waits(&self.plugin_version(principal, name, version).await?) {
+                return Ok(());
+            }
+        }
+        self.channel_move(principal, name, channel, version).await
     }
 
     /// Lets a channel mean a version that was there already, unless it does.
