@@ -330,8 +330,8 @@ async fn send_all(
 }
 
 /// *Reenviar Pendentes*: sends the newest version of every subscribed event type whose last notification failed, what was
-/// skipped since not counted: those that the catalogue shows as `failed`. Where the endpoint has a filter, the newest that
-/// it takes.
+/// skipped since not counted: those that the catalogue shows as `failed` but for one that is being tried at the moment or
+/// was called off. Where the endpoint has a filter, the newest that it takes.
 #[utoipa::path(post, path = "/v1/endpoints/{id}/resend-pending", tag = "endpoints",
     operation_id = "endpoint_resend_pending", params(("id" = String, Path, description = "Its id")),
     responses((status = 200, description = "What was sent, and what was not", body = SentAllView),
