@@ -77,7 +77,7 @@ pub enum Taken {
         /// That one's code.
         code: i64,
     },
-    /// The endpoint has a newer one, or the event is kept no longer.
+    /// The endpoint has a newer one, or the event or its delivery is kept no longer.
     Outdated,
     /// The endpoint is gone or disabled.
     NoEndpoint,
@@ -249,6 +249,10 @@ impl Store {
         wanted: &WantedNow<'_>,
     ) -> Result<Taken, StoreError> {
         let (tenant, endpoint) = (wanted.tenant, wanted.endpoint);
+        let to_make = wanted.version.delivery.is_none();
+        if to_make {
+            still(session, tenant).await?;
+        }
         let held = lines::lock(session, [endpoint]).await?;
         let live = "SELECT 1 FROM endpoints WHERE id = $1 AND tenant_id = $2 AND enabled = 1 AND deleted_at IS NULL";
         let Some(ordering) = held.get(&endpoint).copied() else { return Ok(Taken::NoEndpoint) };
@@ -260,6 +264,8 @@ impl Store {
         let Some(event) = event_in(session, tenant, wanted.version.event).await? else { return Ok(Taken::Outdated) };
         let found = present(session, wanted).await?;
         let outdated = match &found {
+            // It was forgotten since it was seen; whoever looks again finds none, and has it made.
+            None if !to_make => true,
             Some(found) => ordering == Ordering::Latest && lines::newer(session, found).await?.is_some(),
             // It would get the highest code, and count as the newest from then on.
             None => newer_event(session, endpoint, &event).await?,
@@ -317,6 +323,18 @@ fn keep_newest(newest: &mut HashMap<String, Delivery>, rows: &[Row]) -> Result<(
         }
     }
     Ok(())
+}
+
+/// Holds up, on PostgreSQL until the commit, whatever would be accepted for a tenant: an accept for an endpoint without an
+/// order holds nothing but the tenant's revision, and one that came between the look for newer events and the code of the
+/// delivery that is made would get a lower code than an older event. Comes before any endpoint's row, as in an accept.
+async fn still(session: &mut Session, tenant: TenantId) -> Result<(), StoreError> {
+    let sql = twins!(
+        "SELECT revision FROM revisions WHERE tenant_id = $1",
+        sqlite: "",
+        postgres: " FOR NO KEY UPDATE"
+    );
+    session.row(sql, args![tenant]).await.map(|_| ())
 }
 
 /// The delivery as it is now, and not to be changed by another until the commit.

@@ -76,6 +76,27 @@ pub(crate) async fn o21_a_delivery_that_is_made_supersedes_nothing_newer(t: &Sub
     t.store.node_leave(node, at(9_001)).await.unwrap();
 }
 
+pub(crate) async fn o21_what_is_accepted_while_an_older_one_is_made_counts_as_newer(t: &Subject) {
+    let node = t.node("a").await;
+    let endpoint = ordered(t, Ordering::Parallel).await;
+    for n in 0..40 {
+        let kind = format!("R{n}");
+        let old = unrouted(t, of_type(t, &kind, 10)).await;
+        let newer = of_type(t, &kind, 20);
+        let (newer, taken) = tokio::join!(
+            routed(t, newer, endpoint, Ordering::Parallel, Start::Pending(at(9_000))),
+            take(t, node, endpoint, &old)
+        );
+        match taken {
+            Taken::InHand(made) => {
+                assert!(made.delivery.code < newer.delivery.code, "{n}: the highest code is the newest")
+            }
+            other => assert_eq!(other, Taken::Outdated, "{n}"),
+        }
+    }
+    t.store.node_leave(node, at(9_001)).await.unwrap();
+}
+
 pub(crate) async fn o21_a_delivery_that_is_made_supersedes_what_is_older(t: &Subject) {
     let node = t.node("a").await;
     for ordering in [Ordering::Parallel, Ordering::Latest] {
