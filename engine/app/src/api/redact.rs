@@ -88,6 +88,16 @@ pub(crate) fn check_query(redaction: &Redaction, query: &str) -> Result<(), Prob
     }
 }
 
+/// Refuses a call whose answer tells about `field`, whatever is asked, where that is hidden.
+pub(crate) fn check_shown(redaction: &Redaction, field: &str) -> Result<(), Problem> {
+    if !redaction.hides_member(field) {
+        return Ok(());
+    }
+    let message = format!("the answer tells about `{field}`, which this token is not shown; use a token that is");
+    let detail = format!("{field}: {message}");
+    Err(Problem::of("redacted", detail).with_errors(vec![FieldError { field: field.to_owned(), message }]))
+}
+
 /// The fields that a parameter tells something about.
 fn fields_of(name: &str, value: &str) -> Vec<String> {
     match name {

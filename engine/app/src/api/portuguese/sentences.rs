@@ -63,6 +63,10 @@ const SENTENCES: &[(&str, &str)] = &[
     ("is past already; give a later time, or leave it out", "já passou; dê um horário posterior ou retire-o"),
     ("is past already; revoke the token to end it now", "já passou; revogue o token para encerrá-lo agora"),
     ("goes by `{}`, which this token is not shown; leave it out", "depende de `{}`, que este token não vê; retire-o"),
+    (
+        "the answer tells about `{}`, which this token is not shown; use a token that is",
+        "a resposta revela `{}`, que este token não vê; use um token que o veja",
+    ),
     ("there is no scope {}; there are {}", "não existe o escopo {}; existem {}"),
     (
         "there is no such route; write METHOD and path as /openapi.json has them (GET /v1/deliveries/{id})",

@@ -269,9 +269,10 @@ pub(super) struct RecoveryView {
     /// Deliveries that were set due.
     retried: u64,
     /// Deliveries that could not be, by why: the state they are in, `in_progress`, `endpoint_deleted`, `event_not_kept`,
-    /// `newer_version`, `changed_meanwhile` or `not_kept`.
+    /// `newer_version`, `changed_meanwhile`, `not_kept` or `test` (a trial of its endpoint). Empty for a token that is not
+    /// shown `state`.
     skipped: BTreeMap<String, u64>,
-    /// Code of the delivery gone through last; 0 before the first.
+    /// The code up to which it went through all there is; 0 before it began.
     position: i64,
     /// What keeps it from going on at present; it is tried again until that works.
     trouble: Option<String>,
