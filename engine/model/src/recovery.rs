@@ -88,7 +88,7 @@ pub struct Recovery {
     pub matched: u64,
     /// Whether `matched` is a number that they were not below.
     pub matched_estimated: bool,
-    /// Code of the last delivery gone through; 0: none yet.
+    /// The code up to which it went through all there is; 0: it did not begin.
     pub position: i64,
     /// Deliveries set due.
     pub retried: u64,
@@ -168,6 +168,8 @@ pub const NEWER_VERSION: &str = "newer_version";
 pub const CHANGED: &str = "changed_meanwhile";
 /// It was forgotten before its turn came.
 pub const NOT_KEPT: &str = "not_kept";
+/// It is a trial of its endpoint: its event is an example that never happened.
+pub const TEST: &str = "test";
 
 #[cfg(test)]
 mod tests {
@@ -223,6 +225,10 @@ mod tests {
             let steady = one.retried;
             assert!(steady <= u64::from(rate) * 10, "{rate}: {steady} in ten seconds");
             assert!(steady >= u64::from(rate) * 10 * 95 / 100, "{rate}: {steady} in ten seconds");
+            // A node looks ten times a second at most; that is enough for every rate.
+            let mut tenths = recovery(rate);
+            walk(&mut tenths, (0..10_000).step_by(100));
+            assert!(tenths.retried >= u64::from(rate) * 10 * 95 / 100, "{rate}: {} in ten seconds", tenths.retried);
             // Looks that are far apart make up for a second, and for no more.
             let went = walk(&mut one, (20_000..80_000).step_by(15_000));
             assert!(went.iter().all(|(_, room)| *room <= u64::from(rate) + 1), "{rate}: {went:?}");

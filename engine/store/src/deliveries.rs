@@ -163,14 +163,19 @@ impl Store {
 /// Makes `wanted` due at `now`, where that may be; otherwise nothing is changed.
 pub(crate) async fn retry(session: &mut Session, now: Timestamp, wanted: &Delivery) -> Result<Retried, StoreError> {
     let held = lines::lock(session, [wanted.endpoint]).await?;
-    let ordering = held.get(&wanted.endpoint).copied().unwrap_or_default();
+    let event = event_hold(session, wanted.tenant, wanted.event).await?;
+    // A trial goes beside every line, as when it was made: in one it would supersede, or hold up, what really happened.
+    let ordering = match event {
+        Some(true) => Ordering::Parallel,
+        _ => held.get(&wanted.endpoint).copied().unwrap_or_default(),
+    };
     let line = ordering.line(&wanted.event_type, wanted.subject.as_deref());
     if ordering == Ordering::Latest
         && let Some(newer) = lines::newer(session, wanted).await?
     {
         return Ok(Retried::Outdated(newer));
     }
-    if !event_hold(session, wanted.tenant, wanted.event).await? {
+    if event.is_none() {
         return Ok(Retried::EventForgotten);
     }
     // In a line it joins those that wait; whether it may go follows from who is there.

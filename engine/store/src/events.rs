@@ -163,14 +163,27 @@ pub(crate) async fn event_in(
     session.row(sql, args![id, tenant]).await?.as_ref().map(event).transpose()
 }
 
-/// Whether an event is there, and stays until the commit: for whoever lets one of its deliveries go again.
-pub(crate) async fn event_hold(session: &mut Session, tenant: TenantId, id: EventId) -> Result<bool, StoreError> {
-    let sql = twins!(
-        "SELECT id FROM events WHERE id = $1 AND tenant_id = $2",
-        sqlite: "",
-        postgres: " FOR KEY SHARE"
-    );
-    Ok(session.row(sql, args![id, tenant]).await?.is_some())
+/// What tells a trial from an event that happened.
+macro_rules! is_test {
+    () => {
+        "SELECT CAST(CASE WHEN reason = 'test' THEN 1 ELSE 0 END AS BIGINT) FROM events WHERE id = $1 AND tenant_id = $2"
+    };
+}
+
+/// Whether an event is a test, where it is there; it stays until the commit: for whoever lets one of its deliveries go
+/// again.
+pub(crate) async fn event_hold(
+    session: &mut Session,
+    tenant: TenantId,
+    id: EventId,
+) -> Result<Option<bool>, StoreError> {
+    let sql = twins!(is_test!(), sqlite: "", postgres: " FOR KEY SHARE");
+    session.row(sql, args![id, tenant]).await?.map(|row| row.cells().flag()).transpose()
+}
+
+/// Whether an event is there and a test. Nothing is held: a row that is held before its endpoint's could deadlock.
+pub(crate) async fn event_is_test(session: &mut Session, tenant: TenantId, id: EventId) -> Result<bool, StoreError> {
+    session.row(is_test!(), args![id, tenant]).await?.map_or(Ok(false), |row| row.cells().flag())
 }
 
 /// The ids between which the filter's events lie, neither of them one of theirs.

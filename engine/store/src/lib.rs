@@ -81,7 +81,9 @@ pub use inbounds::InboundState;
 pub use jobs::JOBS_MAX;
 pub use keyed_calls::{CALL_KEPT_FOR, CallBegun, CallKey};
 pub use lines::{NEWER_VERSION, WAITS_BEHIND};
-pub use listing::{DeliveryFilter, DeliveryPage, Meaning, Page, SuccessFilter, TOTAL_EXACT_MAX, Total};
+pub use listing::{
+    DeliveryFilter, DeliveryPage, DeliveryStretch, Meaning, Page, StretchTime, SuccessFilter, TOTAL_EXACT_MAX, Total,
+};
 pub use nodes::{NodeSerial, Renewal};
 pub use parking::{ENDPOINT_DISABLED, PAUSED, PLUGIN_FAULTY};
 pub use plugin_data::PluginSettings;

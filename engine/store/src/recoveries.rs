@@ -10,7 +10,7 @@ use engate_model::{
     delivery::Delivery,
     recovery::{
         CHANGED, ENDPOINT_DELETED, EVENT_NOT_KEPT, IN_PROGRESS, NEWER_VERSION, NOT_KEPT, RUNNING_MAX, Recovery,
-        RecoveryState,
+        RecoveryState, TEST,
     },
 };
 use serde_json::json;
@@ -20,9 +20,10 @@ use crate::{
     audit::Actor,
     deliveries::{Retried, delivery_in, retry},
     error::StoreError,
-    events::PAGE_MAX,
+    events::{PAGE_MAX, event_is_test},
     listing::Total,
     sql::twins,
+    tenants::hold_live,
     value::{Row, args, json as json_value},
 };
 
@@ -69,9 +70,12 @@ impl Store {
     /// Enters a recovery; whoever looks next goes on with it.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] where [`RUNNING_MAX`] of the tenant are under way, or when the database gives no answer.
+    /// [`StoreError::NotFound`] where the tenant is deleted, [`StoreError::Conflict`] where [`RUNNING_MAX`] of the tenant are
+    /// under way, or when the database gives no answer.
     pub async fn recovery_create(&self, actor: &Actor, made: &Recovery) -> Result<(), StoreError> {
         let mut session = self.db().begin().await?;
+        // Held alone: two that start at once would each count without the other.
+        hold_live(&mut session, made.tenant).await?;
         let sql = "SELECT count(*) FROM recoveries WHERE tenant_id = $1 AND state = 'running'";
         let count = session.row(sql, args![made.tenant]).await?;
         if count.map_or(Ok(0), |row| row.cells().count())? >= RUNNING_MAX {
@@ -190,8 +194,8 @@ impl Store {
     }
 
     /// Goes through the next delivery of a recovery: makes it due now under every rule of a retry by hand, or counts why
-    /// that cannot be. `seen` is the delivery as its page had it; what became something else since then is left alone.
-    /// Where it was done, `of` is what stands in the database afterwards.
+    /// that cannot be. `seen` is the delivery as its page had it; what became something else since then is left alone, and
+    /// so is a trial, which its endpoint's people asked for and saw. Where it was done, `of` is what stands in the database afterwards.
     ///
     /// # Errors
     /// When the database gives no answer; what became of the step then shows when the recovery is read again.
@@ -214,7 +218,10 @@ impl Store {
         let skipped = match delivery_in(&mut session, of.tenant, seen.id).await? {
             None => Some(NOT_KEPT),
             Some(found) if (found.state, found.attempts) != (seen.state, seen.attempts) => Some(CHANGED),
-            Some(found) => refusal(retry(&mut session, now, &found).await?),
+            Some(found) => {
+                let is_test = event_is_test(&mut session, of.tenant, found.event).await?;
+                if is_test { Some(TEST) } else { refusal(retry(&mut session, now, &found).await?) }
+            }
         };
         let mut after = of.clone();
         after.went_through(seen.code, skipped, now);
@@ -225,6 +232,20 @@ impl Store {
         session.commit().await?;
         *of = after;
         Ok(skipped.map_or(Stepped::Retried, Stepped::Skipped))
+    }
+
+    /// Moves a recovery on to the code `reached` where nothing up to it is left to go through; says whether it was still
+    /// where `of` has it.
+    ///
+    /// # Errors
+    /// When the database gives no answer.
+    pub async fn recovery_pass(&self, of: &Recovery, reached: i64) -> Result<bool, StoreError> {
+        let mut session = self.db().begin().await?;
+        let sql = "UPDATE recoveries SET at_code = $3, trouble = NULL WHERE id = $1 AND at_code = $2 AND \
+                   state = 'running' AND at_code < $3";
+        let passed = session.execute(sql, args![of.id, of.position, reached]).await?;
+        session.commit().await?;
+        Ok(passed == 1)
     }
 
     /// Ends a recovery that went through all there is; says whether it was still this far.

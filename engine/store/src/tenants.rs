@@ -204,6 +204,16 @@ pub(crate) async fn require_live(session: &mut Session, tenant: TenantId) -> Res
     session.row(sql, args![tenant]).await?.map(|_| ()).ok_or(StoreError::NotFound { what: "tenant" })
 }
 
+/// The same, and nobody else holds it so: for whoever counts what the tenant has before adding to it.
+pub(crate) async fn hold_live(session: &mut Session, tenant: TenantId) -> Result<(), StoreError> {
+    let sql = twins!(
+        "SELECT 1 FROM tenants WHERE id = $1 AND deleted_at IS NULL",
+        sqlite: "",
+        postgres: " FOR NO KEY UPDATE"
+    );
+    session.row(sql, args![tenant]).await?.map(|_| ()).ok_or(StoreError::NotFound { what: "tenant" })
+}
+
 /// Whether what a change was decided on is what the transaction finds. Changes of one tenant wait for each other
 /// (see [`Store::change`]), so what is read after it began stays until it ends.
 pub(crate) fn unchanged<T: PartialEq + ?Sized>(

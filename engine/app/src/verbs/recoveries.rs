@@ -15,13 +15,13 @@ use engate_model::{
     EndpointId, IntegratorId, Invalid, RecoveryId, Timestamp,
     delivery::{Delivery, DeliveryState},
     invalid::Complaints,
-    listing::{Sort, SortValue},
+    listing::Sort,
     recovery::{ENDPOINT_DELETED, RUNNING_MAX, Recovery, RecoveryFilter, RecoveryState, refused_in},
     token::Principal,
 };
 use engate_store::{
-    DeliveryFilter, PLUGIN_FAULTY, Page, RecoveryCancelled, RecoveryPage, Stepped, StoreError, SuccessFilter,
-    TOTAL_EXACT_MAX,
+    DeliveryFilter, PLUGIN_FAULTY, Page, RecoveryCancelled, RecoveryPage, Stepped, StoreError, StretchTime,
+    SuccessFilter, TOTAL_EXACT_MAX,
 };
 use tokio::sync::watch;
 
@@ -30,12 +30,16 @@ use crate::{engine::Engine, metrics::RecoveryLabels};
 
 /// Between two looks for what is due, where nothing is due before.
 const EVERY: Duration = Duration::from_secs(1);
-/// Shortest pause between two looks.
-const PAUSE_MIN: Duration = Duration::from_millis(5);
+/// Between the beginnings of two looks at least: one costs a listing, and goes through several deliveries where the rate has
+/// them.
+const PAUSE_MIN: Duration = Duration::from_millis(100);
 /// Recoveries that are gone on with in one look.
 const RECOVERIES_PER_LOOK: u32 = 20;
 /// Deliveries of one recovery that one look goes through.
 const STEPS_PER_LOOK: u64 = 100;
+/// How long a look goes on searching for a recovery's next delivery, and how long for one part of the codes. No person
+/// waits for it, but others' recoveries do, and the end of the node.
+const SEARCH_TIME: StretchTime = StretchTime { enough: Duration::from_millis(500), most: Duration::from_secs(10) };
 /// How long one is left alone after what it needs did not work.
 const TROUBLE_PAUSE: Duration = Duration::from_secs(10);
 /// Deliveries read at a time while they are counted.
@@ -244,30 +248,36 @@ impl Engine {
                 () = tokio::time::sleep(pause) => {}
                 _ = stopped.wait_for(|stopped| *stopped) => return,
             }
-            pause = self.recoveries_look(&stopped).await.unwrap_or_else(|error| {
+            let begun = tokio::time::Instant::now();
+            let due = self.recoveries_look(&stopped).await.unwrap_or_else(|error| {
                 tracing::warn!(%error, "recoveries could not be looked at; trying again");
                 EVERY
             });
+            pause = due.max(PAUSE_MIN.saturating_sub(begun.elapsed()));
         }
     }
 
-    /// One look; gives how long to wait before the next.
+    /// One look; gives how long it is until something is due.
     async fn recoveries_look(&self, stopped: &watch::Receiver<bool>) -> Result<Duration, StoreError> {
         let (due, _) = self.store.recovery_due(self.now(), RECOVERIES_PER_LOOK).await?;
         for recovery in due {
+            if *stopped.borrow() {
+                return Ok(EVERY);
+            }
             let id = recovery.id;
             if let Err(error) = self.recovery_advance(recovery, stopped).await {
                 tracing::warn!(%error, recovery = %id, "a recovery could not be gone on with; trying again");
-                self.store.recovery_trouble(id, &error.to_string(), self.now().after(TROUBLE_PAUSE)).await?;
+                self.store.recovery_trouble(id, trouble(&error), self.now().after(TROUBLE_PAUSE)).await?;
             }
         }
         let now = self.now();
         let (due, next) = self.store.recovery_due(now, 1).await?;
         let next = if due.is_empty() { next } else { Some(now) };
-        Ok(next.map_or(EVERY, |at| at.since(now).clamp(PAUSE_MIN, EVERY)))
+        Ok(next.map_or(EVERY, |at| at.since(now).min(EVERY)))
     }
 
-    /// Goes through as many deliveries of one recovery as its rate allows now.
+    /// Goes through as many deliveries of one recovery as its rate allows now; where much has to be passed over before the
+    /// next, its place moves on all the same.
     async fn recovery_advance(
         &self,
         mut recovery: Recovery,
@@ -276,11 +286,10 @@ impl Engine {
         let room = recovery.room(self.now()).min(STEPS_PER_LOOK);
         let Ok(limit @ 1..) = u32::try_from(room) else { return Ok(()) };
         let filter = listed(&recovery.filter, recovery.since, recovery.until);
-        let after = (recovery.position > 0).then(|| vec![SortValue::Int(recovery.position)]);
-        let page = Page { after, limit };
-        let page = self.store.delivery_rows(recovery.tenant, &filter, &Sort::default(), &page).await?;
+        let (tenant, after) = (recovery.tenant, recovery.position);
+        let stretch = self.store.delivery_stretch(tenant, &filter, after, limit, SEARCH_TIME).await?;
         let mut retried = 0_u64;
-        for delivery in &page.items {
+        for delivery in &stretch.items {
             // What is left is due at once wherever someone looks next.
             if *stopped.borrow() {
                 return Ok(());
@@ -303,11 +312,28 @@ impl Engine {
         if retried > 0 {
             self.worker.wake();
         }
-        if page.next.is_none() && self.store.recovery_end(self.now(), &recovery).await? {
+        if !stretch.ended {
+            if stretch.reached > recovery.position {
+                self.store.recovery_pass(&recovery, stretch.reached).await?;
+            }
+        } else if self.store.recovery_end(self.now(), &recovery).await? {
             let Recovery { retried, skipped, .. } = &recovery;
             tracing::info!(recovery = %recovery.id, retried, ?skipped, "a recovery went through all there is");
         }
         Ok(())
+    }
+}
+
+/// What is shown of an error that keeps a recovery from going on: the database's own words may say more of it than its
+/// tenant is to know, and are in the log.
+const fn trouble(error: &StoreError) -> &'static str {
+    match error {
+        StoreError::TooBroad => {
+            "finding the next delivery takes too long; cancel this recovery, and start one with a later since or an earlier \
+             until"
+        }
+        StoreError::Unavailable(_) => "the database is not available",
+        _ => "the database failed; the engine's log says why",
     }
 }
 
@@ -346,4 +372,25 @@ fn listed(filter: &RecoveryFilter, since: Timestamp, until: Timestamp) -> Delive
 fn foreseen(delivery: &Delivery, known: bool) -> Option<&'static str> {
     let faulty = delivery.reason.as_deref() == Some(PLUGIN_FAULTY);
     refused_in(delivery.state, faulty).or((!known).then_some(ENDPOINT_DELETED))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_keeps_a_recovery_from_going_on_is_told_in_the_engines_own_words() {
+        let raw = || "relation \"recoveries\" of schema secret".to_owned();
+        let errors = [
+            StoreError::TooBroad,
+            StoreError::Unavailable(raw()),
+            StoreError::Corrupt(raw()),
+            StoreError::Data(raw()),
+            StoreError::Conflict { what: "a row of the same key" },
+        ];
+        let told = errors.map(|error| trouble(&error));
+        assert!(told[0].contains("a later since"), "{told:?}");
+        assert_eq!(told[1], "the database is not available");
+        assert!(told[2..].iter().all(|one| *one == "the database failed; the engine's log says why"), "{told:?}");
+    }
 }

@@ -167,9 +167,10 @@ impl Lister {
             candidates.push(self.in_window(way, scope, &window));
         }
         let several = candidates.len() > 1;
+        let read_whole_max = READ_WHOLE_MAX.min(self.sorted_max);
         let (mut best, mut fewest) = (candidates.len().saturating_sub(1), u64::MAX);
         if narrowed && (several || candidates.iter().any(|(bare, access)| bare.on.text() != access.on.text())) {
-            fewest = if several { COMPARED_MAX } else { READ_WHOLE_MAX + 1 };
+            fewest = if several { COMPARED_MAX } else { read_whole_max + 1 };
             // From the last, the most special one; of the others it only matters whether they hold fewer.
             for (n, (bare, _)) in candidates.iter().enumerate().rev() {
                 let count = self.count(bare, fewest).await?;
@@ -181,7 +182,7 @@ impl Lister {
         let Some((bare, access)) = candidates.into_iter().nth(best) else {
             return Ok(self.everything(scope, None).into());
         };
-        let checked = fewest > READ_WHOLE_MAX && bare.on.text() != access.on.text();
+        let checked = fewest > read_whole_max && bare.on.text() != access.on.text();
         Ok(Narrowest { bare: checked.then_some(bare), access, late: window.late.is_some() })
     }
 

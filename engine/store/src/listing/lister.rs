@@ -1,6 +1,9 @@
 //! Who reads a listing: which way each order goes, and the statements that read and count rows.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use engate_model::{
     TenantId,
@@ -9,7 +12,7 @@ use engate_model::{
 };
 
 use super::{
-    Asked, DeliveryPage, Page, TOTAL_EXACT_MAX, Total,
+    Asked, DeliveryPage, DeliveryStretch, Page, TOTAL_EXACT_MAX, Total,
     access::{self, Access, Narrowest, Scope},
     filter::column_of,
     names::Names,
@@ -49,6 +52,24 @@ pub(crate) struct Lister {
     pub(super) found: Option<(String, Option<Value>)>,
     /// How each statement is run, where somebody asks.
     pub(super) plans: Option<Vec<String>>,
+}
+
+/// How far somebody walked from window to window.
+struct Walk {
+    /// The rows that were taken.
+    rows: Vec<Delivery>,
+    /// Where the last window ended.
+    place: Option<Vec<SortValue>>,
+    /// That place's code, once there was a window.
+    reached: i64,
+    /// Codes of the next window.
+    window: i64,
+}
+
+impl Walk {
+    fn beyond(after: Option<&[SortValue]>) -> Self {
+        Self { rows: Vec::new(), place: after.map(<[_]>::to_vec), reached: 0, window: WINDOW_CODES }
+    }
 }
 
 impl Lister {
@@ -159,25 +180,76 @@ impl Lister {
         after: Option<&[SortValue]>,
         limit: usize,
     ) -> Result<Vec<Delivery>, StoreError> {
-        let mut place = after.map(<[_]>::to_vec);
-        let mut window = WINDOW_CODES;
-        let mut rows = Vec::new();
-        while rows.len() < limit {
-            // The next row that may be taken: what is not there is not walked through.
-            let next = self.page(bare.clone(), &[key], place.as_deref(), 1).await?;
-            let Some(code) = next.first().map(|next| next.code) else { break };
-            let (low, high) = if key.descending {
-                (code.saturating_sub(window - 1), code)
-            } else {
-                (code, code.saturating_add(window - 1))
-            };
-            let mut part = access.clone();
-            part.on.extend([("code >=", low.into()), ("code <=", high.into())]);
-            rows.append(&mut self.page(part, &[key], None, limit - rows.len()).await?);
-            place = Some(vec![SortValue::Int(if key.descending { low } else { high })]);
-            window = window.saturating_mul(4).min(WINDOW_CODES_MAX);
-        }
-        Ok(rows)
+        let mut walk = Walk::beyond(after);
+        while walk.rows.len() < limit && self.walk_window(&mut walk, bare, access, key, limit).await? {}
+        Ok(walk.rows)
+    }
+
+    /// Walks through the next window of codes; says whether there was one.
+    async fn walk_window(
+        &mut self,
+        walk: &mut Walk,
+        bare: &Access,
+        access: &Access,
+        key: SortKey,
+        limit: usize,
+    ) -> Result<bool, StoreError> {
+        // The next row that may be taken: what is not there is not walked through.
+        let next = self.page(bare.clone(), &[key], walk.place.as_deref(), 1).await?;
+        let Some(code) = next.first().map(|next| next.code) else { return Ok(false) };
+        let (low, high) = if key.descending {
+            (code.saturating_sub(walk.window - 1), code)
+        } else {
+            (code, code.saturating_add(walk.window - 1))
+        };
+        let mut part = access.clone();
+        part.on.extend([("code >=", low.into()), ("code <=", high.into())]);
+        walk.rows.append(&mut self.page(part, &[key], None, limit - walk.rows.len()).await?);
+        walk.reached = if key.descending { low } else { high };
+        walk.place = Some(vec![SortValue::Int(walk.reached)]);
+        walk.window = walk.window.saturating_mul(4).min(WINDOW_CODES_MAX);
+        Ok(true)
+    }
+
+    /// The first rows beyond the code `after`, of as many windows of codes as are begun within `enough`; at least of one.
+    pub(super) async fn stretch(
+        &mut self,
+        scope: &Scope,
+        after: i64,
+        limit: u32,
+        enough: Duration,
+    ) -> Result<DeliveryStretch, StoreError> {
+        let begun = Instant::now();
+        let key = SortKey { column: Column::Code, descending: false };
+        let limit = usize::try_from(limit.clamp(1, PAGE_MAX)).unwrap_or(usize::MAX);
+        let place = [SortValue::Int(after)];
+        let mut walk = Walk { reached: after, ..Walk::beyond(Some(&place)) };
+        self.reader.check().await?;
+        let ended = match self.narrowest(scope).await? {
+            Narrowest { bare: Some(bare), access, late: false } => loop {
+                match self.walk_window(&mut walk, &bare, &access, key, limit + 1).await {
+                    Ok(false) => break true,
+                    Ok(true) if walk.rows.len() > limit || begun.elapsed() >= enough => break false,
+                    Ok(true) => {}
+                    // What was looked through need not be again.
+                    Err(StoreError::TooBroad) if walk.reached > after => break false,
+                    Err(error) => return Err(error),
+                }
+            },
+            Narrowest { bare: None, access, late: false } => {
+                walk.rows = self.page(access, &[key], Some(&place), limit + 1).await?;
+                true
+            }
+            Narrowest { late: true, .. } => {
+                walk.rows = self.by_code(scope, key, Some(&place), limit + 1).await?;
+                true
+            }
+        };
+        let more = walk.rows.len() > limit;
+        walk.rows.truncate(limit);
+        let last = walk.rows.last().map(|last| last.code);
+        let reached = if more { last.unwrap_or(after) } else { walk.reached.max(last.unwrap_or(after)) };
+        Ok(DeliveryStretch { items: walk.rows, reached, ended: ended && !more })
     }
 
     /// Rows that have the first column, and those that do not, in their order.

@@ -67,6 +67,26 @@ pub struct DeliveryPage {
     pub total: Option<Total>,
 }
 
+/// Deliveries in the order of their codes, and how far they were looked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeliveryStretch {
+    /// The deliveries.
+    pub items: Vec<Delivery>,
+    /// Up to this code there are no others.
+    pub reached: i64,
+    /// Nor are there any beyond it.
+    pub ended: bool,
+}
+
+/// How long a stretch may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StretchTime {
+    /// After that no further part of the codes is begun.
+    pub enough: Duration,
+    /// After that the one under way is given up.
+    pub most: Duration,
+}
+
 /// How many rows a listing has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Total {
@@ -88,7 +108,7 @@ impl Store {
         sort: &Sort,
         page: &Page,
     ) -> Result<DeliveryPage, StoreError> {
-        let (mut lister, asked) = self.lister(tenant, filter, sort).await?;
+        let (mut lister, asked) = self.lister(tenant, filter, sort, self.page_time_max()).await?;
         let mut found = lister.first_rows(&asked, sort, page).await?;
         let shown = u64::try_from(found.items.len()).unwrap_or(u64::MAX);
         found.total = Some(if page.after.is_none() && found.next.is_none() {
@@ -111,8 +131,27 @@ impl Store {
         sort: &Sort,
         page: &Page,
     ) -> Result<DeliveryPage, StoreError> {
-        let (mut lister, asked) = self.lister(tenant, filter, sort).await?;
+        let (mut lister, asked) = self.lister(tenant, filter, sort, self.page_time_max()).await?;
         lister.first_rows(&asked, sort, page).await
+    }
+
+    /// The first `limit` deliveries beyond the code `after`, in the order of their codes, as far as they are found in `time`:
+    /// for whoever goes through all there is in the background, however much has to be passed over, and goes on with
+    /// [`DeliveryStretch::reached`].
+    ///
+    /// # Errors
+    /// [`StoreError::TooBroad`] where not even one part of the codes was looked through in time, or when the database gives
+    /// no answer.
+    pub async fn delivery_stretch(
+        &self,
+        tenant: TenantId,
+        filter: &DeliveryFilter,
+        after: i64,
+        limit: u32,
+        time: StretchTime,
+    ) -> Result<DeliveryStretch, StoreError> {
+        let (mut lister, asked) = self.lister(tenant, filter, &Sort::default(), time.most).await?;
+        lister.stretch(&asked.scope, after, limit, time.enough).await
     }
 
     /// How the database runs the statements of a listing's first page: for people who measure.
@@ -126,7 +165,7 @@ impl Store {
         filter: &DeliveryFilter,
         sort: &Sort,
     ) -> Result<Vec<String>, StoreError> {
-        let (mut lister, asked) = self.lister(tenant, filter, sort).await?;
+        let (mut lister, asked) = self.lister(tenant, filter, sort, self.page_time_max()).await?;
         lister.plans = Some(Vec::new());
         lister.first_rows(&asked, sort, &Page { after: None, limit: 100 }).await?;
         Ok(lister.plans.take().unwrap_or_default())
@@ -149,8 +188,9 @@ impl Store {
         tenant: TenantId,
         filter: &DeliveryFilter,
         sort: &Sort,
+        time: Duration,
     ) -> Result<(Lister, Asked), StoreError> {
-        let mut lister = Lister::open(self, tenant, self.page_time_max()).await?;
+        let mut lister = Lister::open(self, tenant, time).await?;
         lister.read_names(sort).await?;
         let scope = Scope::of(filter);
         let meanings = lister.meanings(&scope).await?;

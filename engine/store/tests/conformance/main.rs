@@ -111,6 +111,7 @@ conformance! {
     versions:
         o21_a_delivery_that_is_made_supersedes_nothing_newer,
         o21_a_delivery_that_is_made_supersedes_what_is_older,
+        o21_what_is_accepted_while_an_older_one_is_made_counts_as_newer,
         o15_o18_the_last_that_was_not_skipped_counts;
     orders:
         v26_v37_any_filter_order_and_page_is_what_memory_would_give,
@@ -120,6 +121,9 @@ conformance! {
         a_recovery_comes_back_as_it_was_put_and_belongs_to_its_tenant,
         a_step_sets_one_due_and_moves_on_or_does_nothing,
         what_a_recovery_cannot_try_again_is_counted_by_why,
+        a_trial_is_left_out_and_takes_no_place_of_what_happened,
+        however_much_is_passed_over_a_recovery_gets_on,
+        of_two_starts_at_once_one_is_the_last_that_may_be,
         of_two_nodes_one_sets_each_delivery_due,
         a_recovery_is_due_by_its_rate_until_it_is_over,
         a_deleted_tenants_recoveries_are_over,

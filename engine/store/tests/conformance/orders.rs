@@ -368,7 +368,7 @@ async fn all_pages(t: &Subject, store: &Store, filter: &DeliveryFilter, sort: &S
 }
 
 /// A store that sorts next to nothing and so has to use every way it knows.
-async fn eager(t: &Subject, sorted_max: u64) -> Store {
+pub(crate) async fn eager(t: &Subject, sorted_max: u64) -> Store {
     let options = StoreOptions { sorted_max, span_codes: Some(64), page_time_max: PATIENCE, ..StoreOptions::default() };
     Store::open(&t.database, &SecretKey::new([7; 32]), options, at(0)).await.unwrap()
 }

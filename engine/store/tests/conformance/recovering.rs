@@ -3,19 +3,25 @@ use std::{collections::BTreeMap, time::Duration};
 use engate_model::{
     DeliveryId, RecoveryId, TenantId, Timestamp,
     delivery::{Delivery, DeliveryState, Trigger},
-    listing::{Sort, SortValue},
+    event::{Event, NoDelivery},
+    line::Ordering,
     recovery::{
-        CHANGED, ENDPOINT_DELETED, IN_PROGRESS, NOT_KEPT, RUNNING_MAX, Recovery, RecoveryFilter, RecoveryState,
+        CHANGED, ENDPOINT_DELETED, IN_PROGRESS, NOT_KEPT, RUNNING_MAX, Recovery, RecoveryFilter, RecoveryState, TEST,
     },
 };
 use engate_store::{
-    DeliveryFilter, FinishItem, NodeSerial, Page, RecoveryCancelled, Retried, Stepped, Store, StoreError,
+    AcceptEvent, DeliveryFilter, FinishItem, NodeSerial, RecoveryCancelled, Retried, Start, Stepped, Store, StoreError,
+    StretchTime,
 };
 
 use crate::{
     finishing::in_hand,
-    harness::{Subject, actor, at, attempt, failed, succeeded, unique},
+    harness::{PATIENCE, Subject, actor, at, attempt, failed, succeeded, unique},
+    ordering::{ordered, row, single},
+    orders::eager,
 };
+
+const AT_ONCE: StretchTime = StretchTime { enough: PATIENCE, most: PATIENCE };
 
 fn recovery(t: &Subject, millis: i64) -> Recovery {
     Recovery {
@@ -51,11 +57,19 @@ async fn read(t: &Subject, id: RecoveryId) -> Recovery {
 
 /// A delivery whose only try failed.
 async fn failed_for_good(t: &Subject, node: NodeSerial) -> Delivery {
-    let (delivery, event) = in_hand(t, node).await;
-    let tried = attempt(1, b"x");
-    let item = FinishItem::new(&delivery, &event, node, &tried, &failed(DeliveryState::Failed, None));
+    in_vain(t, node, t.single(t.event(0), Start::HandedOver(node))).await
+}
+
+/// The same of that event, begun in this node's hands.
+async fn in_vain(t: &Subject, node: NodeSerial, accept: AcceptEvent) -> Delivery {
+    let answer = t.accept(accept.clone()).await;
+    assert!(answer.held_back.is_empty());
+    let delivery = accept.delivery(0, answer.codes[0]).unwrap();
+    let in_line = accept.deliveries[0].ordering != Ordering::Parallel;
+    let (tried, next) = (attempt(1, b"x"), failed(DeliveryState::Failed, None));
+    let item = FinishItem::new(&delivery, &accept.event, node, &tried, &next).in_line(in_line);
     t.store.delivery_finish(item).await.unwrap();
-    t.store.delivery_get(t.tenant, delivery.id).await.unwrap().unwrap()
+    row(t, delivery.id).await
 }
 
 pub(crate) async fn a_recovery_comes_back_as_it_was_put_and_belongs_to_its_tenant(t: &Subject) {
@@ -152,11 +166,9 @@ async fn walk(t: &Subject, store: &Store, id: RecoveryId) -> u64 {
         if one.state != RecoveryState::Running {
             return retried;
         }
-        let after = (one.position > 0).then(|| vec![SortValue::Int(one.position)]);
-        let page = Page { after, limit: 3 };
-        let page = store.delivery_rows(t.tenant, &filter, &Sort::default(), &page).await.unwrap();
+        let stretch = store.delivery_stretch(t.tenant, &filter, one.position, 3, AT_ONCE).await.unwrap();
         let mut overtaken = false;
-        for seen in &page.items {
+        for seen in &stretch.items {
             match store.recovery_step(at(1), &mut one, seen).await.unwrap() {
                 Stepped::Retried => retried += 1,
                 Stepped::Skipped(why) => panic!("{why}"),
@@ -166,7 +178,7 @@ async fn walk(t: &Subject, store: &Store, id: RecoveryId) -> u64 {
                 }
             }
         }
-        if !overtaken && page.next.is_none() {
+        if !overtaken && stretch.ended {
             store.recovery_end(at(1), &one).await.unwrap();
         }
     }
@@ -228,6 +240,103 @@ pub(crate) async fn a_deleted_tenants_recoveries_are_over(t: &Subject) {
     assert_eq!(t.store.recovery_due(at(9_000), 10).await.unwrap(), (vec![], None));
     assert_eq!(t.store.recovery_step(at(9_000), &mut one, &delivery).await.unwrap(), Stepped::Overtaken);
     assert_eq!(read(t, one.id).await.state, RecoveryState::Cancelled);
+    // Whoever was let in a moment before starts none that nobody could stop.
+    let late = t.store.recovery_create(&actor(), &recovery(t, 2)).await;
+    assert_eq!(late, Err(StoreError::NotFound { what: "tenant" }));
+    assert_eq!(t.store.recovery_list(t.tenant, None, 10).await.unwrap().total.count, 1);
+}
+
+pub(crate) async fn a_trial_is_left_out_and_takes_no_place_of_what_happened(t: &Subject) {
+    let node = t.node("a").await;
+    let endpoint = ordered(t, Ordering::Latest).await;
+    let real = async |millis| {
+        let start = Start::HandedOver(node);
+        in_vain(t, node, single(t, t.event(millis), endpoint, Ordering::Latest, start)).await
+    };
+    // A trial is entered without a line, whatever its endpoint's order.
+    let trial = async |millis| {
+        let event = Event { reason: Some(NoDelivery::Test), ..t.event(millis) };
+        in_vain(t, node, single(t, event, endpoint, Ordering::Parallel, Start::HandedOver(node))).await
+    };
+    let (before, happened, after) = (trial(1).await, real(2).await, trial(3).await);
+    let mut one = made(t, 1_000).await;
+    let mut step = async |seen: &Delivery| t.store.recovery_step(at(2_000), &mut one, seen).await.unwrap();
+    assert_eq!(step(&before).await, Stepped::Skipped(TEST));
+    assert_eq!(step(&happened).await, Stepped::Retried);
+    assert_eq!(step(&after).await, Stepped::Skipped(TEST));
+    assert_eq!(row(t, before.id).await, before);
+    assert_eq!(row(t, after.id).await, after);
+    let due = row(t, happened.id).await;
+    assert_eq!((due.state, due.next_attempt_at), (DeliveryState::Pending, Some(at(2_000))));
+    let counted = read(t, one.id).await;
+    assert_eq!((counted.retried, counted.skipped), (1, [(TEST.to_owned(), 2)].into()));
+
+    // By hand both go, beside the line: the one is not outdated, the other outdates nothing.
+    for trial in [&before, &after] {
+        assert_eq!(t.store.delivery_retry(&actor(), t.tenant, trial.id).await.unwrap(), Retried::Scheduled);
+        let again = row(t, trial.id).await;
+        assert_eq!((again.state, again.next_attempt_at), (DeliveryState::Pending, Some(actor().now)));
+    }
+    assert_eq!(row(t, happened.id).await, due, "it goes as it would");
+}
+
+/// Codes that others got meanwhile: more than a window has.
+async fn skip_codes(t: &Subject) {
+    t.meddle(if t.is_sqlite() {
+        "UPDATE counters SET value = value + 10000 WHERE name = 'delivery_code'"
+    } else {
+        "SELECT setval('delivery_code', nextval('delivery_code') + 10000)"
+    })
+    .await;
+}
+
+pub(crate) async fn however_much_is_passed_over_a_recovery_gets_on(t: &Subject) {
+    let node = t.node("a").await;
+    let mut codes = Vec::new();
+    for taken in [5_000, 6_000, 0] {
+        codes.push(in_vain(t, node, t.single(t.event(taken), Start::HandedOver(node))).await.code);
+        skip_codes(t).await;
+    }
+    let store = eager(t, 0).await;
+    let (states, created_before) = (vec![DeliveryState::Failed], Some(at(1_000)));
+    let filter = DeliveryFilter { states, created_before, ..DeliveryFilter::default() };
+    let stretch = async |after, time| store.delivery_stretch(t.tenant, &filter, after, 5, time).await;
+    let whole = stretch(0, AT_ONCE).await.unwrap();
+    assert_eq!((whole.items.iter().map(|one| one.code).collect::<Vec<_>>(), whole.ended), (vec![codes[2]], true));
+
+    // Where there is time for one part only, each look goes on behind the one before.
+    let brief = StretchTime { enough: Duration::ZERO, ..AT_ONCE };
+    let mut one = made(t, 9_000).await;
+    for n in 0..3 {
+        t.store.recovery_trouble(one.id, "busy", at(9_000)).await.unwrap();
+        let part = stretch(one.position, brief).await.unwrap();
+        let found: Vec<_> = part.items.iter().map(|one| one.code).collect();
+        assert_eq!((found, part.ended), (if n == 2 { vec![codes[2]] } else { vec![] }, false), "{n}");
+        assert!(part.reached >= codes[n] && codes.get(n + 1).is_none_or(|next| part.reached < *next), "{n}: {part:?}");
+        assert!(t.store.recovery_pass(&one, part.reached).await.unwrap());
+        assert!(!t.store.recovery_pass(&one, part.reached + 1).await.unwrap(), "another node was here before");
+        one.position = part.reached;
+        assert_eq!(read(t, one.id).await, one, "nothing but its place, and what was in its way");
+    }
+    let last = stretch(one.position, brief).await.unwrap();
+    assert_eq!((last.items, last.reached, last.ended), (vec![], one.position, true));
+    let none = StretchTime { enough: Duration::ZERO, most: Duration::ZERO };
+    assert_eq!(stretch(0, none).await, Err(StoreError::TooBroad));
+    assert!(t.store.recovery_end(at(9_000), &one).await.unwrap());
+    assert!(!t.store.recovery_pass(&one, one.position + 1).await.unwrap(), "it is over");
+    store.close().await;
+}
+
+pub(crate) async fn of_two_starts_at_once_one_is_the_last_that_may_be(t: &Subject) {
+    for n in 1..i64::try_from(RUNNING_MAX).unwrap() {
+        made(t, n).await;
+    }
+    let other = t.reopen().await;
+    let (by, one, two) = (actor(), recovery(t, 10), recovery(t, 11));
+    let (here, there) = tokio::join!(t.store.recovery_create(&by, &one), other.recovery_create(&by, &two));
+    other.close().await;
+    assert!(here.is_ok() != there.is_ok(), "{here:?} {there:?}");
+    assert_eq!(t.store.recovery_list(t.tenant, None, 10).await.unwrap().total.count, RUNNING_MAX);
 }
 
 pub(crate) async fn so_many_recoveries_run_and_old_ones_are_forgotten(t: &Subject) {
