@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{
     body::{Body, BodyDataStream},
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
@@ -15,6 +15,8 @@ use http_body_util::{BodyExt as _, Limited};
 use super::{extract::media_type, problem::Problem};
 use crate::{media_type::is_json, verbs::access::Grant};
 
+/// Header of an answer that lacks something: who takes it for whole would delete by it what is hidden.
+const REDACTED: HeaderName = HeaderName::from_static("engate-redacted");
 /// Media type of lines of JSON.
 const NDJSON: &str = "application/x-ndjson";
 /// Largest answer, or line of one, that is looked through.
@@ -31,12 +33,15 @@ pub(crate) async fn redacted(grant: Arc<Grant>, response: Response) -> Response 
     parts.headers.remove(header::CONTENT_LENGTH);
     let media_type = media_type(&parts.headers);
     if is_json(&media_type) {
-        return match whole(redaction, body).await {
-            Some(text) => Response::from_parts(parts, Body::from(text)),
-            None => refused(),
-        };
+        let Some(Shown { text, lacks }) = whole(redaction, body).await else { return refused() };
+        if lacks {
+            parts.headers.insert(REDACTED, HeaderValue::from_static("true"));
+        }
+        return Response::from_parts(parts, Body::from(text));
     }
     if media_type == NDJSON {
+        // It begins before anybody knows what its lines lack.
+        parts.headers.insert(REDACTED, HeaderValue::from_static("true"));
         let lines = Lines { grant, source: body.into_data_stream(), held: Vec::new(), ended: false };
         return Response::from_parts(parts, Body::from_stream(stream::unfold(lines, Lines::next)));
     }
@@ -128,9 +133,29 @@ fn without_type(mut parts: axum::http::response::Parts) -> axum::http::response:
     parts
 }
 
-async fn whole(redaction: &Redaction, body: Body) -> Option<String> {
+/// What is left of an answer, and whether something was taken out.
+struct Shown {
+    text: String,
+    lacks: bool,
+}
+
+async fn whole(redaction: &Redaction, body: Body) -> Option<Shown> {
     let bytes = Limited::new(body, LOOKED_THROUGH_BYTES_MAX).collect().await.ok()?.to_bytes();
-    redaction.json(std::str::from_utf8(&bytes).ok()?)
+    let there = std::str::from_utf8(&bytes).ok()?;
+    let text = redaction.json(there)?;
+    let lacks = there != text && !said(there).eq(said(&text));
+    Some(Shown { text, lacks })
+}
+
+/// A JSON text but for how it is spelled, which looking through it may change: spaces, and what escapes or stands for one. A
+/// member that is hidden takes its name's quotes along, so that no text is the same without it.
+fn said(text: &str) -> impl Iterator<Item = u8> {
+    let mut escaped = false;
+    text.bytes().filter(move |byte| {
+        let was_escaped = std::mem::replace(&mut escaped, *byte == b'\\');
+        let is_space = byte.is_ascii_whitespace() || (was_escaped && matches!(byte, b'n' | b'r' | b't'));
+        !is_space && *byte != b'\\'
+    })
 }
 
 fn refused() -> Response {
@@ -215,6 +240,29 @@ mod tests {
             Some(Value::Array(types)) => types.iter().any(|one| one == "string"),
             Some(one) => one == "string",
             None => !["$ref", "oneOf", "anyOf", "allOf"].iter().any(|other| member.get(other).is_some()),
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_lacks_what_is_hidden_and_not_what_is_spelled_otherwise() {
+        let redaction = Redaction::parse(&["cpf".to_owned(), "/a/0".to_owned()]).unwrap();
+        let lacks = async |text: &str| whole(&redaction, Body::from(text.to_owned())).await.unwrap().lacks;
+        for same in [
+            r#"{"a":[],"b":1.50}"#,
+            "{ \"b\" :\n [1, 2] }",
+            r#"{"schema":" {\n\t\"type\": \"object\", \"x\": \"{\\n \\\"y\\\": 1}\"}"}"#,
+        ] {
+            assert!(!lacks(same).await, "{same}");
+        }
+        for less in [
+            r#"{"cpf":1}"#,
+            r#"{"b":{"CPF":""}}"#,
+            r#"{"a":[1]}"#,
+            r#"{"headers":[["cpf",""]]}"#,
+            r#"{"body":"no JSON"}"#,
+            r#"{"schema":"{\n \"cpf\": 1}"}"#,
+        ] {
+            assert!(lacks(less).await, "{less}");
         }
     }
 
