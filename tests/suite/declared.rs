@@ -243,16 +243,159 @@ fn what_a_token_may_not_move_along_is_told_and_goes_where_it_is_given_anew() {
         let moved =
             "[[endpoints]]\nintegrator = \"partner\"\ndescription = \"Boletins\"\nurl = \"https://new.example/hook\"\n";
         std::fs::write(&file, moved).unwrap();
-        let (done, said) = apply(&operator).await;
-        assert!(!done && said.contains("operator"), "{said}");
-        let (done, said) = apply(&narrowed).await;
-        assert!(!done && said.contains("partner/Boletins") && said.contains("auth"), "{said}");
-        assert!(said.contains("headers") && said.contains("give it again"), "{said}");
+        for token in [&operator, &narrowed] {
+            let (done, said) = apply(token).await;
+            assert!(!done && said.contains("partner/Boletins") && said.contains("auth"), "{said}");
+            assert!(said.contains("headers") && said.contains("give it again"), "{said}");
+        }
         let anew = "headers = { x-system = \"engate\" }\nauth = { type = \"basic\", username = \"ons\", password = { env = \"ONS_PASSWORD\" } }\n";
         std::fs::write(&file, format!("{moved}{anew}")).unwrap();
         let (done, said) = apply(&narrowed).await;
         assert!(done, "{said}");
         let path = format!("/v1/endpoints/{}", made["id"].as_str().unwrap());
         assert_eq!(app.api.get(&path).await.expect(200)["url"], "https://new.example/hook");
+    });
+}
+
+#[test]
+fn who_may_not_read_everything_applies_what_it_may() {
+    run(async |app: &mut App| {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("endpoints.toml");
+        let one = "[[endpoints]]\nintegrator = \"partner\"\ndescription = \"one\"\nurl = \"https://ons.example/one\"\n";
+        let token = async |body: Value| {
+            app.api.post("/v1/tokens", &body).await.expect(201)["token"].as_str().unwrap().to_owned()
+        };
+        let operator = token(json!({"client": "operator", "role": "operator"})).await;
+        let scopes = ["endpoints:read", "endpoints:write"];
+        let endpoints = token(json!({"client": "endpoints", "role": "operator", "scopes": scopes})).await;
+        let apply = async |token: &str, more: &[&str]| {
+            let args = [&["apply", "--json", "-f", file.to_str().unwrap()][..], more].concat();
+            let output = app.engine.client_with(&args, &[("ENGATE_TOKEN", token)]).await;
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            (output.status.code(), serde_json::from_slice::<Value>(&output.stdout).unwrap_or_default(), said)
+        };
+        std::fs::write(&file, one).unwrap();
+        let (code, told, said) = apply(&operator, &[]).await;
+        assert_eq!((code, &told["changed"]), (Some(0), &json!(1)), "{said}");
+        // Nor need it be let to what only the plan looks at.
+        std::fs::write(&file, one.replace("/one", "/two")).unwrap();
+        let (code, told, said) = apply(&endpoints, &[]).await;
+        assert_eq!((code, &told["changed"]), (Some(0), &json!(1)), "{said}");
+        // What the file has it must be let to, and what it has not stays.
+        app.endpoint(json!({"url": "https://ons.example/other", "description": "other"})).await;
+        let (code, told, said) = apply(&operator, &["--prune"]).await;
+        assert_eq!((code, actions(&told)), (Some(0), vec!["delete endpoints partner/other".to_owned()]), "{said}");
+        app.api.get("/v1/integrators/partner").await.expect(200);
+        std::fs::write(&file, format!("{one}[secrets]\na = \"b\"\n")).unwrap();
+        let (code, _, said) = apply(&operator, &[]).await;
+        assert_eq!(code, Some(3), "{said}");
+    });
+}
+
+#[test]
+fn a_token_that_is_not_shown_everything_neither_exports_nor_applies() {
+    run(async |app: &mut App| {
+        app.endpoint(json!({"url": "https://ons.example/hook", "headers": {"x-system": "engate"}})).await;
+        let made = json!({"client": "reader", "role": "admin", "redact": ["headers"]});
+        let made = app.api.post("/v1/tokens", &made).await.expect(201);
+        let token = made["token"].as_str().unwrap();
+        let reader = app.api.with_token(token);
+        let lacks = |headers: &axum::http::HeaderMap| headers.get("engate-redacted").is_some_and(|is| is == "true");
+        assert!(lacks(&reader.get("/v1/endpoints").await.headers));
+        assert!(!lacks(&reader.get("/v1/integrators").await.headers), "nothing was taken out");
+        assert!(!lacks(&app.api.get("/v1/endpoints").await.headers));
+
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("tenant.toml");
+        let path = file.to_str().unwrap();
+        let refused = async |args: &[&str]| {
+            let output = app.engine.client_with(args, &[("ENGATE_TOKEN", token)]).await;
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert_eq!(output.status.code(), Some(2), "{said}");
+            assert!(said.contains("this token is not shown every field (redact); use one that is"), "{said}");
+        };
+        refused(&["export", "-o", path]).await;
+        assert!(!file.exists());
+        let text =
+            "[[endpoints]]\nintegrator = \"partner\"\ndescription = \"new\"\nurl = \"https://ons.example/new\"\n";
+        std::fs::write(&file, text).unwrap();
+        refused(&["apply", "--prune", "-f", path]).await;
+        assert_eq!(app.api.get("/v1/endpoints").await.expect(200)["total"], 1);
+    });
+}
+
+#[test]
+fn an_export_writes_over_no_file_that_is_not_its_own() {
+    run(async |app: &mut App| {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = folder.path().join("engate.toml");
+        std::fs::write(&settings, "[server]\nlisten = \"127.0.0.1:9000\"\n").unwrap();
+        let before = std::fs::read(&settings).unwrap();
+        let output = app.engine.client(&["export", "-o", settings.to_str().unwrap()]).await;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains("engate.toml: is there already and was not written by an export"), "{said}");
+        assert_eq!(std::fs::read(&settings).unwrap(), before);
+
+        let own = folder.path().join("tenant.toml");
+        for written in ["at first", "over it"] {
+            let output = app.engine.client(&["export", "-o", own.to_str().unwrap()]).await;
+            assert!(output.status.success(), "{written}: {}", String::from_utf8_lossy(&output.stderr));
+        }
+    });
+}
+
+#[test]
+fn a_file_that_is_applied_in_part_says_so() {
+    run(async |app: &mut App| {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("part.toml");
+        let apply = async |text: &str, more: &[&str]| {
+            std::fs::write(&file, text).unwrap();
+            let args = [&["apply", "-f", file.to_str().unwrap()][..], more].concat();
+            let output = app.engine.client(&args).await;
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            (output.status.code(), serde_json::from_slice::<Value>(&output.stdout).unwrap_or_default(), said)
+        };
+        let part = |key: &str| format!("[[event_types]]\nkey = \"{key}\"\n\n[[integrators]]\nslug = \"Not A Slug\"\n");
+        let (code, _, said) = apply(&part("a"), &[]).await;
+        assert_eq!(code, Some(6), "{said}");
+        let told = "1 changed before that; nothing is undone. Mend it and apply the file again.";
+        assert!(said.contains("integrator Not A Slug") && said.contains(told), "{said}");
+        let (code, told, said) = apply(&part("b"), &["--json"]).await;
+        assert_eq!((code, &told["applied"], &told["changed"]), (Some(6), &json!(false), &json!(1)), "{said}");
+        let (_, told, said) = apply(&part("b"), &["--json"]).await;
+        assert_eq!((&told["applied"], &told["changed"]), (&json!(false), &json!(0)), "{said}");
+
+        // What can be seen before anything is done is.
+        let lost = "[[endpoints]]\nintegrator = \"nobody\"\ndescription = \"a\"\nurl = \"https://ons.example/a\"\n";
+        for more in [&["--dry-run"][..], &[][..]] {
+            let (code, _, said) = apply(lost, more).await;
+            assert_eq!(code, Some(2), "{said}");
+            assert!(
+                said.contains("nobody/a: its integrator nobody is neither in the file nor in the engine"),
+                "{said}"
+            );
+        }
+        let (code, told, said) =
+            apply(&format!("{lost}[[integrators]]\nslug = \"nobody\"\n"), &["--json", "--dry-run"]).await;
+        assert_eq!(code, Some(0), "{said}");
+        assert_eq!(actions(&told), ["create integrators nobody", "create endpoints nobody/a"]);
+    });
+}
+
+#[test]
+fn standard_input_is_a_file_too_and_a_mistake_in_it_shows_no_secret() {
+    run(async |app: &mut App| {
+        let args = ["apply", "--json", "-f", "-"];
+        let output = app.engine.client_fed(&args, "[[event_types]]\nkey = \"a\"\n").await;
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(told["changed"], 1, "{told}");
+        let output = app.engine.client_fed(&args, "[secrets]\nlink = hunter2\"\n").await;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains("standard input: line 2, column ") && !said.contains("hunter2"), "{said}");
     });
 }

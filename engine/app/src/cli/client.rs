@@ -1,6 +1,13 @@
 //! Speaks the HTTP API of a running engine, as any other client would.
 
-use std::{error::Error as _, time::Duration};
+use std::{
+    error::Error as _,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use engate_model::Secret;
 use futures_util::StreamExt as _;
@@ -30,12 +37,17 @@ const PAGES_MAX: usize = 2_000;
 pub(super) const URL_WANTED: &str =
     "--url, or the variable ENGATE_URL, must be an http:// or https:// URL such as http://127.0.0.1:8080";
 
+/// The header of an answer from which the token's `redact` took something.
+const REDACTED: &str = "engate-redacted";
+
 /// A running engine.
 #[derive(Debug, Clone)]
 pub(super) struct Client {
     base: Url,
     token: Option<Secret>,
     http: reqwest::Client,
+    /// Whether an answer lacked something; clones share it.
+    is_shown_less: Arc<AtomicBool>,
 }
 
 /// A page of any listing, its rows as they came.
@@ -81,7 +93,12 @@ impl Client {
         // A proxy from the environment cannot know this machine's own addresses.
         let builder = if is_loopback(&base) { builder.no_proxy() } else { builder };
         let http = builder.build().map_err(|error| Failure::failed(format!("no HTTP client: {error}")))?;
-        Ok(Self { base, token, http })
+        Ok(Self { base, token, http, is_shown_less: Arc::default() })
+    }
+
+    /// Whether an answer until now lacked what the token's `redact` hides.
+    pub(super) fn is_shown_less(&self) -> bool {
+        self.is_shown_less.load(Ordering::Relaxed)
     }
 
     /// `GET`, the answer as text.
@@ -220,6 +237,9 @@ impl Client {
         let response = request.send().await.map_err(|error| self.unreachable(error))?;
         let status = response.status();
         if status.is_success() {
+            if response.headers().contains_key(REDACTED) {
+                self.is_shown_less.store(true, Ordering::Relaxed);
+            }
             return Ok(response);
         }
         let body = response.text().await.map_err(|error| self.unreachable(error))?;
@@ -324,6 +344,19 @@ mod tests {
             serde_json::to_string(&whole).unwrap(),
             r#"{"items":[{"n":1},{"n":2},{"valorpago":10.50}],"total":3,"next":null}"#
         );
+    }
+
+    #[tokio::test]
+    async fn what_an_answer_lacks_is_remembered() {
+        let app = Router::new()
+            .route("/v1/whole", any(|| async { "{}" }))
+            .route("/v1/less", any(|| async { ([(REDACTED, "true")], "{}") }));
+        let client = engine(app).await;
+        client.get(&["v1", "whole"], &[]).await.unwrap();
+        assert!(!client.is_shown_less());
+        client.clone().get(&["v1", "less"], &[]).await.unwrap();
+        client.get(&["v1", "whole"], &[]).await.unwrap();
+        assert!(client.is_shown_less());
     }
 
     #[tokio::test]

@@ -83,6 +83,9 @@ pub(super) struct Problem {
     /// The body as it came, for `--json`.
     #[serde(skip)]
     pub(super) body: String,
+    /// What the command has to add, for people.
+    #[serde(skip)]
+    pub(super) addition: String,
 }
 
 impl Problem {
@@ -95,6 +98,7 @@ impl Problem {
             code: String::new(),
             errors: Vec::new(),
             body: String::new(),
+            addition: String::new(),
         });
         problem.status = status;
         problem.body = body;
@@ -125,6 +129,9 @@ impl Problem {
         }
         if let Some(cure) = self.cure() {
             let _ = write!(text, "\n  {cure}");
+        }
+        if !self.addition.is_empty() {
+            let _ = write!(text, "\n  {}", self.addition);
         }
         text
     }
@@ -190,6 +197,21 @@ impl Failure {
             }
         }
         Self::Answered(problem)
+    }
+
+    /// The same with a sentence behind it; the engine's own answer stays as it came where JSON is wanted.
+    pub(super) fn followed_by(self, sentence: &str) -> Self {
+        match self {
+            Self::Answered(mut problem) => {
+                problem.addition = sentence.to_owned();
+                Self::Answered(problem)
+            }
+            Self::Unreachable { url, cause } => Self::Unreachable { url, cause: format!("{cause}\n  {sentence}") },
+            Self::Usage(said) => Self::Usage(format!("{said}\n  {sentence}")),
+            Self::Failed(said) => Self::Failed(format!("{said}\n  {sentence}")),
+            Self::Several(exit, said) => Self::Several(exit, format!("{said}\n  {sentence}")),
+            other @ Self::Output(_) => other,
+        }
     }
 
     /// The exit code that goes with it.
@@ -264,6 +286,9 @@ mod tests {
             "error: Invalid input (invalid)\n  2 fields\n  - url: must be http or https\n  - retry.schedule_ms: is empty"
         );
         assert_eq!(failure.message(true).unwrap(), body);
+        let followed = failure.followed_by("1 changed before that.");
+        assert!(followed.message(false).unwrap().ends_with("is empty\n  1 changed before that."));
+        assert_eq!(followed.message(true).unwrap(), body);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use super::{
     job_run,
     kind::Kind,
     plan::{Action, Body, Plan, Verb},
+    present::require_whole,
 };
 use crate::cli::{
     client::{Client, read},
@@ -40,7 +41,7 @@ pub(super) struct DrawnKey {
 pub(super) async fn out(plan: &Plan, client: &Client, done: &mut Done) -> Result<(), Failure> {
     for action in &plan.actions {
         let named = |failure: Failure| failure.about(&format!("{} {}", action.kind.noun(), action.name));
-        one(action, client, done).await.map_err(named)?;
+        one(action, client, done).await.and_then(|()| require_whole(client)).map_err(named)?;
     }
     Ok(())
 }
@@ -58,8 +59,9 @@ async fn one(action: &Action, client: &Client, done: &mut Done) -> Result<(), Fa
         Body::Component(bytes, channel) => {
             let query = [("channel", channel.clone())];
             let pushed = client.upload(&path, &query, "application/wasm", bytes.clone()).await?;
-            plugin::usable(client, &pushed).await?;
-            pushed
+            // It is there, whatever is wrong with it.
+            done.changed += 1;
+            return plugin::usable(client, &pushed).await;
         }
     };
     done.drawn.extend(drawn(action, &answer)?);

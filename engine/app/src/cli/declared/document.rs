@@ -27,7 +27,7 @@ impl Document {
         folder: &Path,
         variable: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, String> {
-        let mut sections: Map<String, Value> = toml::from_str(text).map_err(|error| error.to_string())?;
+        let mut sections: Map<String, Value> = toml::from_str(text).map_err(|error| malformed(text, &error))?;
         let mut resolver = Resolver { folder, variable, complaints: Vec::new() };
         for (name, section) in &mut sections {
             match section {
@@ -44,6 +44,11 @@ impl Document {
             check_section(name, section, &mut complaints);
         }
         if complaints.is_empty() { Ok(Self { sections }) } else { Err(complaints.join("\n  ")) }
+    }
+
+    /// The kinds that the file has.
+    pub(in crate::cli) fn kinds(&self) -> Vec<Kind> {
+        KINDS.into_iter().filter(|kind| self.sections.contains_key(kind.section())).collect()
     }
 
     /// Entries of a kind; none where the file does not have it.
@@ -71,6 +76,15 @@ impl Document {
         }
         Ok(text)
     }
+}
+
+/// Where it is no TOML, and why. The line itself is not shown: a secret may stand in it.
+fn malformed(text: &str, error: &toml::de::Error) -> String {
+    let why = error.message();
+    let Some(before) = error.span().and_then(|span| text.get(..span.start)) else { return why.to_owned() };
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    format!("line {line}, column {column}: {why}")
 }
 
 /// Reads the fields that are texts of JSON, as a file of its own is (`{file = "order.schema.json"}`).
@@ -167,6 +181,25 @@ run = '{"kind": "emit", "event": {"type": "t", "payload": null}}'
         assert_eq!(job["schedule"]["start"], "2030-01-01T00:00:00Z");
         let refused = read("[[inbounds]]\nname = \"bank\"\nconfig = \"{\"\n").unwrap_err();
         assert!(refused.contains("inbounds[0].config: is neither a table nor a text of JSON"), "{refused}");
+    }
+
+    #[test]
+    fn a_mistake_is_told_by_its_place_and_not_by_its_line() {
+        for text in [
+            "[secrets]\nlink = hunter2\n",
+            "[secrets]\nlink = \"hunter2\nb = 1\n",
+            "[secrets]\nlink = 'hunter2\n",
+            "[secrets]\nlink = \"ç\" hunter2\n",
+            "[secrets]\nlink = { value = \"hunter2\" \n",
+            "[secrets]\nlink = \"\\qhunter2\"\n",
+            "[secrets]\nlink = \"hunter2\"\nlink = \"hunter2\"\n",
+        ] {
+            let refused = read(text).unwrap_err();
+            assert!(refused.starts_with("line ") && refused.contains(", column "), "{refused}");
+            assert!(!refused.contains("hunter2"), "{refused}");
+        }
+        let refused = read("[secrets]\na = { \"ç\" = \"b\", c = x }\n").unwrap_err();
+        assert!(refused.starts_with("line 2, column 22: "), "{refused}");
     }
 
     #[test]

@@ -18,7 +18,10 @@ use crate::cli::{failure::Failure, plain::plain};
 /// Integers that TOML has; JSON's may be larger.
 const INTEGER_MAX: u64 = i64::MAX.unsigned_abs();
 
-/// What every file begins with.
+/// How a file is known for one that an export wrote.
+pub(super) const SIGN: &str = "# Written by `engate export`";
+
+/// What every file begins with: [`SIGN`], and what its reader has to know.
 const HEAD: &str = "\
 # Written by `engate export`; `engate apply -f FILE` makes an engine so.
 #
@@ -127,7 +130,7 @@ fn refuse_twins(present: &Present) -> Result<(), Failure> {
         twins.iter().map(|name| format!("  - {}: {}", plain(name), ids_of(present, name).join(", "))).collect();
     Err(Failure::failed(format!(
         "a file knows an endpoint by its integrator and description (its URL where it has none), and these cannot be told \
-         apart; give each a description of its own (PATCH /v1/endpoints/ID), then export again\n{}",
+         apart; give each a description of its own (`engate endpoint update ID --description ...`), then export again\n{}",
         told.join("\n")
     )))
 }
@@ -284,5 +287,6 @@ mod tests {
         let exported = Exported { document: Document::default(), notes, components: Vec::new() };
         let text = exported.to_toml().unwrap();
         assert!(text.lines().all(|line| line.starts_with('#')), "{text}");
+        assert!(text.starts_with(SIGN), "it would not be known again: {text}");
     }
 }

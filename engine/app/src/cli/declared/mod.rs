@@ -19,7 +19,8 @@ mod present;
 mod references;
 
 use std::{
-    io::{Write as _, stderr},
+    fs::File,
+    io::{Read as _, Write as _, stderr},
     path::{Path, PathBuf},
 };
 
@@ -28,7 +29,8 @@ use serde_json::{Value, json};
 
 use self::{
     carry::{Done, DrawnKey},
-    export::Exported,
+    export::{Exported, SIGN},
+    kind::KINDS,
     plan::Plan,
     present::Present,
 };
@@ -36,6 +38,7 @@ pub(super) use self::{document::Document, names::VARIABLES};
 use super::{
     client::Client,
     failure::Failure,
+    given,
     plain::plain,
     present::{Screen, Tone},
     remote::Remote,
@@ -45,7 +48,8 @@ use super::{
 pub(super) const EXPORT_HELP: &str = "\
 The file holds settings, secrets, event types, plugins, integrators, endpoints, inbounds and jobs. Secrets are references \
 to variables (ENGATE_APPLY_...): nobody can read them back, so give the values that partners have. With --output the \
-components of your own plugins are written into FILE's folder, below NAME.plugins; without it they are named. Not in it: \
+components of your own plugins are written into FILE's folder, below NAME.plugins; without it they are named. A FILE that \
+is there already is written over where an export wrote it, and else refused. Not in it: \
 tokens, tenants, wizards, pauses of queues and jobs, passed challenges, development versions, checkpoints of syncs, what \
 plugins keep, and everything that happened. The file's first lines say so, with what of this engine it concerns.";
 
@@ -56,7 +60,7 @@ jobs; `engate export` writes one. What an entry leaves out stays as it is in the
 have are not looked at. A value that is a secret, or differs between installations, is a reference: {env = \"NAME\"} or \
 {file = \"PATH\"}. An endpoint is known by its integrator and description (its url where it has none), anything else by \
 its name. Where a new endpoint is given no signing.secret the engine draws one, which is told here and never again. \
-Applied again, the same file changes nothing.";
+A dry run compares; what the engine refuses shows when it is applied. Applied again, the same file changes nothing.";
 
 /// `engate export`
 #[derive(Debug, Args)]
@@ -69,9 +73,9 @@ pub(super) struct ExportArgs {
 /// `engate apply`
 #[derive(Debug, Args)]
 pub(super) struct ApplyArgs {
-    /// The file, TOML as `engate export` writes it
+    /// The file, TOML as `engate export` writes it, - for standard input
     #[arg(short, long, value_name = "FILE")]
-    file: PathBuf,
+    file: String,
 
     /// Only show what would change
     #[arg(long)]
@@ -85,7 +89,10 @@ pub(super) struct ApplyArgs {
 /// Runs `engate export`.
 pub(super) async fn export(args: &ExportArgs, remote: &Remote) -> Result<(), Failure> {
     let (client, screen) = (remote.client()?, remote.screen());
-    let present = Present::read(&client).await?;
+    if let Some(file) = &args.output {
+        require_exported(file)?;
+    }
+    let present = Present::read(&client, &KINDS).await?;
     let folder = args.output.as_deref().map(components_folder);
     let exported = Exported::of(&present, folder.as_deref())?;
     for note in &exported.notes {
@@ -106,12 +113,30 @@ pub(super) async fn export(args: &ExportArgs, remote: &Remote) -> Result<(), Fai
     screen.line(format!("{} is written; secrets are references in it, which `engate apply` resolves.", file.display()))
 }
 
-/// Where a file's components are, relative to it: `engate.plugins` beside `engate.toml`.
+/// Refuses to write over a file that no export wrote: the settings of `engate serve` are TOML too.
+fn require_exported(file: &Path) -> Result<(), Failure> {
+    // What is no file (`/dev/stdout`) has nothing to lose, nor has an empty one.
+    if !file.is_file() {
+        return Ok(());
+    }
+    let mut head = Vec::new();
+    let opened = File::open(file).and_then(|file| file.take(SIGN.len() as u64).read_to_end(&mut head));
+    opened.map_err(|error| Failure::usage(format!("{}: {error}", file.display())))?;
+    if head.is_empty() || head == SIGN.as_bytes() {
+        return Ok(());
+    }
+    Err(Failure::usage(format!(
+        "{}: is there already and was not written by an export; name another file, or remove it",
+        file.display()
+    )))
+}
+
+/// Where a file's components are, relative to it: `tenant.plugins` beside `tenant.toml`.
 fn components_folder(file: &Path) -> String {
     format!("{}.plugins", file.file_stem().unwrap_or_default().to_string_lossy())
 }
 
-/// Where a file's relative paths begin.
+/// Where a file's relative paths begin; those of standard input (`-`) in the current folder.
 fn folder_of(file: &Path) -> &Path {
     file.parent().unwrap_or(Path::new("."))
 }
@@ -119,12 +144,13 @@ fn folder_of(file: &Path) -> &Path {
 /// Runs `engate apply`.
 pub(super) async fn apply(args: &ApplyArgs, remote: &Remote) -> Result<(), Failure> {
     let (client, screen) = (remote.client()?, remote.screen());
-    let named = |error: std::io::Error| Failure::usage(format!("{}: {error}", args.file.display()));
-    let text = std::fs::read_to_string(&args.file).map_err(named)?;
-    let folder = folder_of(&args.file);
+    let text = given::text("--file", &args.file)?;
+    let origin = if args.file == "-" { "standard input" } else { args.file.as_str() };
+    let folder = folder_of(Path::new(&args.file));
     let document = Document::read(&text, folder, &|name| std::env::var(name).ok())
-        .map_err(|complaint| Failure::usage(format!("{}: {complaint}", args.file.display())))?;
-    let plan = Plan::make(&document, &Present::read(&client).await?, args.prune, folder)?;
+        .map_err(|complaint| Failure::usage(format!("{origin}: {complaint}")))?;
+    let present = Present::read(&client, &document.kinds()).await?;
+    let plan = Plan::make(&document, &present, args.prune, folder)?;
     if !screen.json {
         show(&plan, screen)?;
     }
@@ -135,12 +161,12 @@ pub(super) async fn apply(args: &ApplyArgs, remote: &Remote) -> Result<(), Failu
     let mut done = Done::default();
     let ended = carry::out(&plan, &client, &mut done).await;
     // What was drawn before a call was refused is told too: the engine does not tell it twice.
-    if screen.json && (ended.is_ok() || !done.drawn.is_empty()) {
+    if screen.json {
         screen.line(told(&plan, Some((&done, ended.is_ok()))).to_string())?;
-    } else if !screen.json {
+    } else {
         show_drawn(&done.drawn, screen)?;
     }
-    ended?;
+    ended.map_err(|failure| halfway(failure, done.changed))?;
     match done.changed {
         _ if screen.json => Ok(()),
         0 => screen.line("Nothing was changed: the engine is as the file says."),
@@ -148,9 +174,17 @@ pub(super) async fn apply(args: &ApplyArgs, remote: &Remote) -> Result<(), Failu
     }
 }
 
+/// Says that a file was applied in part.
+fn halfway(failure: Failure, changed: u64) -> Failure {
+    if changed == 0 {
+        return failure;
+    }
+    failure.followed_by(&format!("{changed} changed before that; nothing is undone. Mend it and apply the file again."))
+}
+
 /// Applies a document without a word, for the engine's own use.
 pub(super) async fn settle(document: &Document, client: &Client, folder: &Path) -> Result<(), Failure> {
-    let plan = Plan::make(document, &Present::read(client).await?, false, folder)?;
+    let plan = Plan::make(document, &Present::read(client, &document.kinds()).await?, false, folder)?;
     carry::out(&plan, client, &mut Done::default()).await
 }
 

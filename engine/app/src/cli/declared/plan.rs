@@ -1,7 +1,7 @@
 //! What has to be done to make an engine as a file says, each difference named. Secrets cannot be read back, so an entry
 //! that has one is always sent, and the engine says whether it was a change.
 
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 
 use serde_json::{Map, Value, json};
 
@@ -90,7 +90,7 @@ impl Plan {
     ///
     /// # Errors
     /// Where a component is missing or cannot be read, where the engine has two endpoints of a name, and where a job names
-    /// an endpoint that is not there.
+    /// an endpoint, or an endpoint an integrator, that is not there.
     pub(in crate::cli) fn make(
         document: &Document,
         present: &Present,
@@ -98,6 +98,7 @@ impl Plan {
         folder: &Path,
     ) -> Result<Self, Failure> {
         let mut plan = Self::default();
+        require_integrators(document, present)?;
         for kind in KINDS {
             let Some(section) = document.entries(kind) else { continue };
             match kind {
@@ -276,16 +277,47 @@ fn id_of(kind: Kind, entry: &Value) -> String {
     text(entry, if kind.has_id() { "id" } else { kind.key() })
 }
 
+/// Entries that the file lists of a kind.
+fn listed(document: &Document, kind: Kind) -> impl Iterator<Item = &Value> {
+    document.entries(kind).and_then(Value::as_array).into_iter().flatten()
+}
+
+/// The integrators that endpoints name are there, or will be.
+fn require_integrators(document: &Document, present: &Present) -> Result<(), Failure> {
+    // Where they could not be listed, the engine says which it does not know.
+    if !present.has_read(Kind::Integrators) {
+        return Ok(());
+    }
+    let known: BTreeSet<String> = listed(document, Kind::Integrators)
+        .chain(present.entries(Kind::Integrators))
+        .map(|integrator| name_of(Kind::Integrators, integrator))
+        .collect();
+    let lost = listed(document, Kind::Endpoints).filter(|endpoint| !known.contains(&text(endpoint, "integrator")));
+    let complaints: Vec<String> = lost
+        .map(|endpoint| {
+            format!(
+                "endpoints: {}: its integrator {} is neither in the file nor in the engine; add it as [[integrators]], or \
+                 name one that is there",
+                name_of(Kind::Endpoints, endpoint),
+                text(endpoint, "integrator")
+            )
+        })
+        .collect();
+    if complaints.is_empty() { Ok(()) } else { Err(Failure::usage(complaints.join("\n  "))) }
+}
+
 /// The endpoints that a job names are there, or will be.
 fn require_endpoints(job: &Value, document: &Document, present: &Present) -> Result<(), Failure> {
-    let in_file = document.entries(Kind::Endpoints).and_then(Value::as_array).into_iter().flatten();
-    let known = in_file.chain(present.entries(Kind::Endpoints)).map(|endpoint| name_of(Kind::Endpoints, endpoint));
+    let known = listed(document, Kind::Endpoints)
+        .chain(present.entries(Kind::Endpoints))
+        .map(|endpoint| name_of(Kind::Endpoints, endpoint));
     let known: Vec<String> = known.collect();
     for named in job_run::endpoints_of(job).filter(|named| !job_run::is_id(named)) {
         if !known.iter().any(|name| name == named) {
             let job = name_of(Kind::Jobs, job);
             return Err(Failure::usage(format!(
-                "jobs: {job}: its run names the endpoint {named}, which neither the file nor the engine has; write                  INTEGRATOR/DESCRIPTION (INTEGRATOR/URL where it has none)"
+                "jobs: {job}: its run names the endpoint {named}, which neither the file nor the engine has; write \
+                 INTEGRATOR/DESCRIPTION (INTEGRATOR/URL where it has none)"
             )));
         }
     }

@@ -13,6 +13,9 @@ use crate::cli::{
     failure::Failure,
 };
 
+/// Status of what a token may not do.
+const FORBIDDEN: u16 = 403;
+
 /// A tenant's configuration as the API shows it.
 #[derive(Debug, Default)]
 pub(in crate::cli) struct Present {
@@ -21,30 +24,53 @@ pub(in crate::cli) struct Present {
 }
 
 impl Present {
-    /// Reads everything that a file may say.
-    pub(in crate::cli) async fn read(client: &Client) -> Result<Self, Failure> {
+    /// Reads what there is of `kinds`, and of those that theirs name: jobs endpoints, endpoints integrators.
+    ///
+    /// # Errors
+    /// Where a token may not read one of `kinds`, or is not shown all of it.
+    pub(in crate::cli) async fn read(client: &Client, kinds: &[Kind]) -> Result<Self, Failure> {
         let mut present = Self::default();
         for kind in KINDS {
-            if kind == Kind::Settings {
-                present.settings = read(&client.get(&["v1", "settings"], &[]).await?)?;
+            let is_asked = kinds.contains(&kind);
+            if !is_asked && !is_named_by(kind, kinds) {
                 continue;
             }
-            let mut entries: Vec<Value> = client.list_all(&["v1", kind.path()], &[]).await?.rows()?;
-            if kind == Kind::Plugins {
-                for plugin in &mut entries {
-                    complete(client, plugin).await?;
-                }
+            match present.add(client, kind).await {
+                // Who registers endpoints need not be let to the integrators: what it names the engine checks.
+                Err(Failure::Answered(problem))
+                    if !is_asked && kind == Kind::Integrators && problem.status == FORBIDDEN => {}
+                added => added?,
             }
-            if kind == Kind::Jobs {
-                // Endpoints come before them.
-                for job in &mut entries {
-                    job_run::name_endpoints(job, present.entries(Kind::Endpoints));
-                    job_run::drop_null_payload(job);
-                }
-            }
-            present.entries.insert(kind.section(), entries);
         }
+        require_whole(client)?;
         Ok(present)
+    }
+
+    async fn add(&mut self, client: &Client, kind: Kind) -> Result<(), Failure> {
+        if kind == Kind::Settings {
+            self.settings = read(&client.get(&["v1", "settings"], &[]).await?)?;
+            return Ok(());
+        }
+        let mut entries: Vec<Value> = client.list_all(&["v1", kind.path()], &[]).await?.rows()?;
+        if kind == Kind::Plugins {
+            for plugin in &mut entries {
+                complete(client, plugin).await?;
+            }
+        }
+        if kind == Kind::Jobs {
+            // Endpoints come before them.
+            for job in &mut entries {
+                job_run::name_endpoints(job, self.entries(Kind::Endpoints));
+                job_run::drop_null_payload(job);
+            }
+        }
+        self.entries.insert(kind.section(), entries);
+        Ok(())
+    }
+
+    /// Whether it is known what there is of a kind that has entries.
+    pub(super) fn has_read(&self, kind: Kind) -> bool {
+        self.entries.contains_key(kind.section())
     }
 
     /// Entries of a kind.
@@ -69,6 +95,24 @@ impl Present {
     pub(in crate::cli) fn setting(&self, name: &str) -> Option<&Value> {
         self.settings.get(name)
     }
+}
+
+/// Whether entries of `kinds` name entries of this one.
+fn is_named_by(kind: Kind, kinds: &[Kind]) -> bool {
+    match kind {
+        Kind::Endpoints => kinds.contains(&Kind::Jobs),
+        Kind::Integrators => kinds.contains(&Kind::Endpoints),
+        _ => false,
+    }
+}
+
+/// Refuses a token that is shown less than there is: what it does not see would be missing in a file, and would seem to be
+/// otherwise than a file says.
+pub(super) fn require_whole(client: &Client) -> Result<(), Failure> {
+    if client.is_shown_less() {
+        return Err(Failure::usage("this token is not shown every field (redact); use one that is"));
+    }
+    Ok(())
 }
 
 /// What a listing leaves out of a plugin, in the form a file has it; all that is as in a new installation is left out.
