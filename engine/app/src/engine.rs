@@ -8,7 +8,6 @@ use engate_model::{Clock, Timestamp, TokenId, token::Principal};
 use engate_store::{Actor, Store};
 
 use crate::{
-    api::TagKey,
     clock::Chance,
     config::Config,
     health::Health,
@@ -18,6 +17,7 @@ use crate::{
     revealed::Revealed,
     scheduler::Scheduler,
     strangers::Strangers,
+    tag_key::TagKey,
     verbs::{access::TokenCache, diffs::Diffs, plugins::Compilations, wizards::Registries},
     views::Views,
     worker::Worker,

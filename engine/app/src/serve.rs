@@ -82,7 +82,7 @@ impl Server {
             metrics: Metrics::new(store.durability().await?),
             health: Health::default(),
             tokens: TokenCache::default(),
-            tag_key: api::TagKey::of(&key),
+            tag_key: crate::tag_key::TagKey::of(&key),
             diffs: Diffs::default(),
             compilations: Compilations::default(),
             inbound_rates: Rates::default(),

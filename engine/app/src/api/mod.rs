@@ -55,13 +55,9 @@ mod wizards;
 
 use std::sync::Arc;
 
+pub(crate) use self::audit::{AuditView, fault_text};
 #[cfg(test)]
 pub(crate) use self::contract::contract;
-pub(crate) use self::{
-    audit::{AuditView, fault_text},
-    conditional::TagKey,
-    text::hexadecimal,
-};
 use axum::{
     Router,
     extract::{Request, State},

@@ -17,7 +17,10 @@ use super::{
     present::{Field, Screen, Tone, plain, short_time},
     remote::Remote,
 };
-use crate::api::{AuditView, fault_text, hexadecimal};
+use crate::{
+    api::{AuditView, fault_text},
+    hexadecimal,
+};
 
 /// `engate audit`
 #[derive(Debug, Subcommand)]
@@ -248,7 +251,8 @@ fn verify_file(file: &Path, screen: Screen) -> Result<(), Failure> {
         entry: fault.entry.map(|id| id.to_string()),
     });
     let faults: Vec<_> = faults.collect();
-    let check = Check { valid: faults.is_empty(), entries, first_seq, last_seq, hash: hexadecimal(&hash), faults };
+    let check =
+        Check { valid: faults.is_empty(), entries, first_seq, last_seq, hash: hexadecimal::digits(&hash), faults };
     if screen.json {
         let faults: Vec<_> =
             check.faults.iter().map(|f| json!({ "code": f.code, "seq": f.seq, "entry": f.entry })).collect();

@@ -14,7 +14,7 @@ use ring::digest::{SHA256, digest};
 use super::{HeldRun, work::failed};
 use crate::{
     accept::{NewEvent, NotTaken, SCHEMA_MISMATCH, subject_of},
-    api::hexadecimal,
+    hexadecimal,
     media_type::JSON,
     pulling::{Feed, FeedOf, Pull},
 };
@@ -115,7 +115,7 @@ impl HeldRun {
             subject: Some(subject_of(poll.subject.as_deref(), change)),
             payload: change.data.clone().into_bytes(),
             content_type: JSON.to_owned(),
-            idempotency_key: Some(format!("poll:{}", hexadecimal(digest(&SHA256, said.as_bytes()).as_ref()))),
+            idempotency_key: Some(format!("poll:{}", hexadecimal::digits(digest(&SHA256, said.as_bytes()).as_ref()))),
             occurred_at: None,
             deliver_at: None,
             labels: vec![("operation".to_owned(), operation.to_owned())],

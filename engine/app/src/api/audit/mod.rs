@@ -25,10 +25,10 @@ use super::{
     permission::Permission,
     problem::Problem,
     routes::Routes,
-    text::{hash_read, hexadecimal},
 };
 use crate::{
     engine::Engine,
+    hexadecimal::{self, hash_read},
     verbs::{VerbError, audit::Witness},
 };
 
@@ -142,7 +142,7 @@ impl AuditView {
         let detail = RawValue::from_string(detail.clone())
             .or_else(|_| serde_json::value::to_raw_value(&detail))
             .unwrap_or_else(|_| RawValue::NULL.to_owned());
-        let hash = |of: fn(Link) -> [u8; 32]| sealed.map(|link| hexadecimal(&of(link)));
+        let hash = |of: fn(Link) -> [u8; 32]| sealed.map(|link| hexadecimal::digits(&of(link)));
         Self {
             seq: sealed.map(|link| link.seq),
             id,
@@ -332,7 +332,7 @@ async fn verify(
         entries: check.entries,
         first_seq: check.first_seq,
         last_seq: check.last_seq,
-        hash: hexadecimal(&check.hash),
+        hash: hexadecimal::digits(&check.hash),
         faults: check.faults.into_iter().map(FaultView::from).collect(),
     }))
 }
