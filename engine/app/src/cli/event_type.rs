@@ -9,7 +9,7 @@ use super::{
     client::Client,
     failure::Failure,
     given, object,
-    present::{Field, Screen, Tone, plain},
+    present::{Field, Screen, plain},
     remote::{Guard, Remote},
 };
 
@@ -178,7 +178,7 @@ async fn list(client: &Client, screen: Screen) -> Result<(), Failure> {
             Field::new(&one.title),
             Field::new(&one.macro_process),
             Field::new(&one.process),
-            yes_or_no(one.enabled),
+            Field::yes_or_no(one.enabled),
             Field::new(if one.schema.is_some() { "yes" } else { "-" }),
             Field::new(if one.system { "the engine's" } else { "-" }),
         ]
@@ -197,14 +197,10 @@ async fn usage(key: &str, client: &Client, screen: Screen) -> Result<(), Failure
             Field::new(&one.endpoint),
             Field::new(&one.integrator_slug),
             Field::new(&one.description),
-            yes_or_no(one.enabled),
+            Field::yes_or_no(one.enabled),
             Field::new(&one.subscription),
         ]
     });
     let header = ["ENDPOINT", "PARTNER", "DESCRIPTION", "ENABLED", "HEARS BY"];
     screen.table(&header, rows.collect(), "No endpoint hears of it.")
-}
-
-fn yes_or_no(enabled: bool) -> Field {
-    if enabled { Field::new("yes").tone(Tone::Good) } else { Field::new("no").tone(Tone::Bad) }
 }

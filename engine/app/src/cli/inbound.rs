@@ -9,7 +9,7 @@ use super::{
     client::{Client, read},
     failure::Failure,
     given, object,
-    present::{Field, Screen, Tone, plain},
+    present::{Field, Screen, plain},
     remote::{Guard, Remote},
 };
 
@@ -186,21 +186,16 @@ async fn list(client: &Client, screen: Screen) -> Result<(), Failure> {
         return screen.line(serde_json::to_string(&listing).unwrap_or_default());
     }
     let rows = listing.rows::<Inbound>()?.into_iter().map(|inbound| {
-        let (on, tone) = enabled(&inbound);
         vec![
             Field::new(&inbound.name),
             Field::new(&inbound.description),
             Field::new(&inbound.path),
             Field::new(&inbound.plugin),
-            Field::new(on).tone(tone),
+            Field::yes_or_no(inbound.enabled),
         ]
     });
     let header = ["NAME", "DESCRIPTION", "PATH", "PLUGIN", "ENABLED"];
     screen.table(&header, rows.collect(), "No inbound yet; `engate inbound create` makes one.")
-}
-
-const fn enabled(inbound: &Inbound) -> (&'static str, Tone) {
-    if inbound.enabled { ("yes", Tone::Good) } else { ("no", Tone::Bad) }
 }
 
 async fn create(args: &CreateArgs, client: &Client, screen: Screen) -> Result<(), Failure> {
@@ -220,14 +215,13 @@ fn show(answer: &str, tag: Option<&str>, screen: Screen) -> Result<(), Failure> 
         return screen.line(answer);
     }
     let inbound: Inbound = read(answer)?;
-    let (on, tone) = enabled(&inbound);
     let Rate { per_second, burst } = inbound.rate_limit;
     let mut facts = vec![
         ("name", Field::new(&inbound.name)),
         ("path", Field::new(&inbound.path)),
         ("description", Field::new(&inbound.description)),
         ("plugin", Field::new(&inbound.plugin)),
-        ("enabled", Field::new(on).tone(tone)),
+        ("enabled", Field::yes_or_no(inbound.enabled)),
         ("max body bytes", Field::number(inbound.max_body_bytes)),
         ("calls", Field::new(format!("{per_second} a second, {burst} at once"))),
     ];

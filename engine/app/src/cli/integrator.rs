@@ -9,7 +9,7 @@ use super::{
     client::Client,
     failure::Failure,
     given, object,
-    present::{Field, Screen, Tone, plain},
+    present::{Field, Screen, plain},
     remote::{Guard, Remote},
 };
 
@@ -162,11 +162,10 @@ async fn list(client: &Client, screen: Screen) -> Result<(), Failure> {
         return screen.line(serde_json::to_string(&listing).unwrap_or_default());
     }
     let rows = listing.rows::<Integrator>()?.into_iter().map(|integrator| {
-        let (active, tone) = if integrator.active { ("yes", Tone::Good) } else { ("no", Tone::Bad) };
         vec![
             Field::new(&integrator.slug),
             Field::new(&integrator.name),
-            Field::new(active).tone(tone),
+            Field::yes_or_no(integrator.active),
             Field::new(integrator.services.join(", ")),
             Field::new(integrator.plugin.as_deref().unwrap_or("-")),
             Field::new(&integrator.id),

@@ -62,6 +62,11 @@ impl Field {
         Self::new(code).tone(Tone::of_code(code))
     }
 
+    /// Whether something is on.
+    pub(super) fn yes_or_no(on: bool) -> Self {
+        if on { Self::new("yes").tone(Tone::Good) } else { Self::new("no").tone(Tone::Bad) }
+    }
+
     /// The same with another tone.
     #[must_use]
     pub(super) fn tone(self, tone: Tone) -> Self {

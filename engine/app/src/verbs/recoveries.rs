@@ -259,7 +259,12 @@ impl Engine {
 
     /// One look; gives how long it is until something is due.
     async fn recoveries_look(&self, stopped: &watch::Receiver<bool>) -> Result<Duration, StoreError> {
-        let (due, _) = self.store.recovery_due(self.now(), RECOVERIES_PER_LOOK).await?;
+        let until = |next: Option<Timestamp>, now| next.map_or(EVERY, |at| at.since(now).min(EVERY));
+        let now = self.now();
+        let (due, next) = self.store.recovery_due(now, RECOVERIES_PER_LOOK).await?;
+        if due.is_empty() {
+            return Ok(until(next, now));
+        }
         for recovery in due {
             if *stopped.borrow() {
                 return Ok(EVERY);
@@ -272,8 +277,7 @@ impl Engine {
         }
         let now = self.now();
         let (due, next) = self.store.recovery_due(now, 1).await?;
-        let next = if due.is_empty() { next } else { Some(now) };
-        Ok(next.map_or(EVERY, |at| at.since(now).min(EVERY)))
+        Ok(until(if due.is_empty() { next } else { Some(now) }, now))
     }
 
     /// Goes through as many deliveries of one recovery as its rate allows now; where much has to be passed over before the

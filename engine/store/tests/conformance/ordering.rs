@@ -11,7 +11,7 @@ use engate_model::{
 };
 use engate_store::{
     AcceptEvent, AcceptRequest, Accepted, AuditFilter, Cancelled, ClaimedDelivery, DeliveryFilter, FinishItem,
-    Finished, NEWER_VERSION, NewDelivery, NodeSerial, Order, Page, Retried, Start, Store, Taken, WAITS_BEHIND,
+    Finished, NEWER_VERSION, NewDelivery, NodeSerial, Order, Page, Retried, Start, Store, Taken, Version, WAITS_BEHIND,
     WantedNow,
 };
 
@@ -61,6 +61,19 @@ async fn enter(t: &Subject, endpoint: EndpointId, ordering: Ordering, subject: &
 
 pub(crate) async fn row(t: &Subject, id: DeliveryId) -> Delivery {
     t.store.delivery_get(t.tenant, id).await.unwrap().unwrap()
+}
+
+/// Has somebody want that version sent now.
+pub(crate) async fn take(t: &Subject, node: NodeSerial, endpoint: EndpointId, version: &Version) -> Taken {
+    let wanted = WantedNow {
+        tenant: t.tenant,
+        endpoint,
+        integrator: t.integrator,
+        version,
+        id: DeliveryId::new(at(3), unique()),
+        action: "endpoint.send",
+    };
+    t.store.delivery_take(&actor(), node, &wanted).await.unwrap()
 }
 
 pub(crate) async fn finish(
@@ -344,17 +357,7 @@ pub(crate) async fn o18_the_newest_version_is_taken_and_older_failures_are_super
     found.sort_by(|a, b| a.event_type.cmp(&b.event_type));
     let ids: Vec<_> = found.iter().map(|one| one.delivery.as_ref().map(|delivery| delivery.id)).collect();
     assert_eq!(ids, [Some(p1.id), Some(newest.id)], "nothing of P3 was ever published");
-    let take = async |version: &engate_store::Version| {
-        let wanted = WantedNow {
-            tenant: t.tenant,
-            endpoint,
-            integrator: t.integrator,
-            version,
-            id: DeliveryId::new(at(3), unique()),
-            action: "endpoint.send",
-        };
-        t.store.delivery_take(&actor(), node, &wanted).await.unwrap()
-    };
+    let take = async |version: &Version| take(t, node, endpoint, version).await;
     assert!(matches!(take(&found[1]).await, Taken::Busy(busy) if busy.id == newest.id), "an attempt is under way");
     assert_eq!(states(t, &[&p2, &other, &newest]).await, [Superseded, Superseded, Delivering]);
     assert!(matches!(take(&found[1]).await, Taken::Busy(_)));

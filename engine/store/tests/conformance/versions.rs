@@ -3,16 +3,16 @@
 use std::sync::Arc;
 
 use engate_model::{
-    DeliveryId, EndpointId,
+    EndpointId,
     delivery::DeliveryState,
     event::{Event, NoDelivery},
     line::Ordering,
 };
-use engate_store::{AcceptEvent, Accepted, NodeSerial, Start, Taken, Version, WantedNow};
+use engate_store::{AcceptEvent, Accepted, Start, Taken, Version};
 
 use crate::{
-    harness::{Subject, actor, at, failed, succeeded, unique},
-    ordering::{Entered, finish, ordered, row, single, states},
+    harness::{Subject, actor, at, failed, succeeded},
+    ordering::{Entered, finish, ordered, row, single, states, take},
 };
 
 use DeliveryState::{Delivering, Failed, Pending, Skipped, Succeeded, Superseded};
@@ -37,18 +37,6 @@ async fn routed(t: &Subject, event: Event, endpoint: EndpointId, ordering: Order
     let delivery = accept.delivery(0, answer.codes[0]).unwrap();
     let held_back = !answer.held_back.is_empty();
     Entered { id: delivery.id, delivery, event: (*accept.event).clone(), held_back }
-}
-
-async fn take(t: &Subject, node: NodeSerial, endpoint: EndpointId, version: &Version) -> Taken {
-    let wanted = WantedNow {
-        tenant: t.tenant,
-        endpoint,
-        integrator: t.integrator,
-        version,
-        id: DeliveryId::new(at(3), unique()),
-        action: "endpoint.send",
-    };
-    t.store.delivery_take(&actor(), node, &wanted).await.unwrap()
 }
 
 pub(crate) async fn o21_a_delivery_that_is_made_supersedes_nothing_newer(t: &Subject) {

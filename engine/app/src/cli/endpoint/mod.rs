@@ -253,14 +253,13 @@ async fn list(integrator: Option<String>, client: &Client, screen: Screen) -> Re
         return screen.line(serde_json::to_string(&listing).unwrap_or_default());
     }
     let rows = listing.rows::<Endpoint>()?.into_iter().map(|endpoint| {
-        let (on, tone) = if endpoint.enabled { ("yes", Tone::Good) } else { ("no", Tone::Bad) };
         vec![
             Field::new(&endpoint.id),
             Field::new(&endpoint.integrator),
             Field::new(&endpoint.description),
             Field::new(&endpoint.url),
             Field::new(endpoint.plugin.as_deref().unwrap_or("-")),
-            Field::new(on).tone(tone),
+            Field::yes_or_no(endpoint.enabled),
             Field::new(endpoint.event_types.join(", ")),
         ]
     });

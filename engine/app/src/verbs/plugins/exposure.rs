@@ -64,8 +64,8 @@ impl Engine {
         }
         let grants = self.store.plugin_settings_get(principal.tenant, &plugin.name).await?.grants;
         // No URL of an endpoint's own: what matters is whether this one was granted.
-        let granted = |url: &&str| host_granted(url, "", &grants.hosts).is_ok();
-        let Some(url) = urls.iter().find(|&url| carries_secrets(&grants) && !granted(url)) else { return Ok(()) };
+        let denied = urls.iter().find(|url| host_granted(url, "", &grants.hosts).is_err());
+        let Some(url) = denied.filter(|_| carries_secrets(&grants)) else { return Ok(()) };
         let origin = origin_of(url);
         let message = format!(
             "{} may send secrets along (its grants have credentials or reveal), and {origin} is not among its granted \
